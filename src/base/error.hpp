@@ -1,0 +1,56 @@
+// What can fail at run time because the host said no: Result, TRY, fail().
+#pragma once
+
+#include <cerrno>
+#include <expected>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace aerate {
+
+/// A failure to be reported once, at the top. `message` says what failed, where, and what to do about it.
+/// `system_error` is an errno value, or 0 when no system call is to blame.
+struct [[nodiscard]] Error {
+    std::string message;
+    int system_error = 0;
+};
+
+template <typename T = void>
+using Result = std::expected<T, Error>;
+
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail(fmt::format_string<Args...> format, Args&&... args) {
+    return std::unexpected(Error{fmt::format(format, std::forward<Args>(args)...), 0});
+}
+
+/// The text of an errno value ("No such file or directory").
+[[nodiscard]] std::string describe_errno(int code);
+
+/// The same, with errno kept and its text appended. Call it before anything else can change errno.
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail_errno(fmt::format_string<Args...> format, Args&&... args) {
+    const int code = errno;
+    return std::unexpected(Error{fmt::format(format, std::forward<Args>(args)...) + ": " + describe_errno(code), code});
+}
+
+namespace detail {
+template <typename T, typename E>
+T take(std::expected<T, E>&& result) {
+    if constexpr (!std::is_void_v<T>)
+        return *std::move(result);
+}
+} // namespace detail
+
+} // namespace aerate
+
+/// Evaluates to the value of a Result or any std::expected, or returns its error from the enclosing function.
+#define TRY(expression)                                                                                                \
+    __extension__({                                                                                                    \
+        auto aerate_try_result = (expression);                                                                         \
+        if (!aerate_try_result) [[unlikely]]                                                                           \
+            return std::unexpected(std::move(aerate_try_result).error());                                              \
+        aerate::detail::take(std::move(aerate_try_result));                                                                  \
+    })

@@ -1,0 +1,107 @@
+// The guest's physical memory, mapped into the monitor. Everything of the guest's is read and written through this class:
+// its addresses are the guest's choice and each access is checked against the regions, which never change after create().
+//
+//     auto memory = TRY(GuestMemory::create({.regions = layout, .backing = Backing::anonymous}));
+//     std::array<std::byte, 16> descriptor;
+//     if (!memory.read(address, descriptor)) ...            // outside RAM: the guest's fault, the caller decides
+//
+// Any thread. Copies are plain byte copies: a guest that writes meanwhile gets torn data, never a fault of ours, so copy
+// once and then look.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+#include "memory/guest_address.hpp"
+#include "memory/write_log.hpp"
+
+namespace aerate {
+
+enum class Backing : std::uint8_t {
+    anonymous,       ///< private, transparent huge pages: a 2 MiB discard costs microseconds
+    memfd,           ///< shared file, sealed SHRINK|GROW|SEAL: for other processes that must map it
+    hugetlb,         ///< anonymous 2 MiB pages from the host's pool
+};
+
+struct MemoryRegion {
+    GuestAddress start;
+    ByteCount length;   ///< a multiple of 2 MiB, as is `start`
+};
+
+struct MemoryLayout {
+    std::vector<MemoryRegion> regions; ///< ascending, not overlapping, at least one
+    Backing backing = Backing::anonymous;
+};
+
+/// Where one region is in the monitor: what KVM and vhost-user need to map it.
+struct MappedRegion {
+    MemoryRegion guest;
+    std::byte* host = nullptr;
+    int fd = -1; ///< of a memfd, else -1
+    ByteCount fd_offset{};
+};
+
+/// What discarding gave back, or would have.
+struct DiscardResult {
+    PageCount discarded{}; ///< pages handed to the host; they read as zero from now on
+    PageCount skipped{};   ///< outside RAM, or not a whole host page
+    unsigned system_calls = 0;
+    int system_error = 0;  ///< errno of the last call that failed; its pages count as skipped
+};
+
+class GuestMemory {
+public:
+    [[nodiscard]] static Result<GuestMemory> create(const MemoryLayout&);
+    GuestMemory(GuestMemory&&) noexcept;
+    GuestMemory& operator=(GuestMemory&&) noexcept;
+    ~GuestMemory();
+
+    /// False, with nothing copied, unless the whole range is RAM. Ranges may span adjacent regions.
+    [[nodiscard]] bool read(GuestAddress, std::span<std::byte> into) const;
+    [[nodiscard]] bool write(GuestAddress, std::span<const std::byte> from);
+    [[nodiscard]] bool fill(GuestAddress, ByteCount length, std::byte value);
+
+    /// Atomic access to an aligned 2-, 4- or 8-byte value (ring indices). Acquire and release; nullopt or false when
+    /// outside RAM or unaligned.
+    template <std::unsigned_integral T>
+    [[nodiscard]] std::optional<T> load(GuestAddress) const;
+    template <std::unsigned_integral T>
+    [[nodiscard]] bool store(GuestAddress, T value);
+
+    [[nodiscard]] bool contains(GuestAddress, ByteCount length) const;
+    /// The bytes at the address, when they lie in one region: for system calls that fill guest memory (io_uring).
+    /// Whoever writes through it calls wrote() afterwards.
+    [[nodiscard]] std::optional<std::span<std::byte>> span(GuestAddress, ByteCount length);
+    void wrote(GuestAddress, ByteCount length);
+
+    /// Gives the pages back to the host. Ranges are clipped to RAM, rounded inwards to whole host pages, coalesced where
+    /// adjacent, and handed over in as few system calls as the backing allows. Afterwards they read as zero. Recorded in
+    /// write_log(), since it changes what the guest reads.
+    DiscardResult discard(std::span<const PageRange>);
+
+    /// What the host spends on this memory now.
+    [[nodiscard]] ByteCount resident() const;
+    [[nodiscard]] ByteCount size() const;
+    /// One past the last frame of RAM: the size of a PageBitmap for this guest.
+    [[nodiscard]] PageCount address_space() const;
+    /// The unit of discarding: 4 KiB, or 2 MiB for hugetlb.
+    [[nodiscard]] ByteCount host_page_size() const;
+    [[nodiscard]] Backing backing() const;
+    [[nodiscard]] std::span<const MappedRegion> regions() const;
+    [[nodiscard]] WriteLog& write_log();
+
+private:
+    struct Impl;
+    explicit GuestMemory(std::unique_ptr<Impl>);
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace aerate

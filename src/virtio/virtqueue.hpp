@@ -1,0 +1,98 @@
+// The device's half of a virtqueue, split or packed.
+//
+//     for (auto chain = queue.pop(); chain && *chain; chain = queue.pop()) queue.complete((*chain)->id, 0);
+//     if (queue.publish()) host.interrupt_queue(index);
+//
+// pop() takes chains in the order in which they were made available. complete() may come in any order and is only staged;
+// publish() makes everything staged visible with one store of the index and says whether the driver wants an interrupt, so
+// a batch costs one barrier and at most one interrupt.
+//
+// The registers are a private copy, frozen and validated at activation; each access to guest memory is bounds-checked as
+// well. A RingFault is sticky: every later pop() returns it until the queue is made anew.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "base/units.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/features.hpp"
+#include "virtio/ring_fault.hpp"
+
+namespace aerate::virtio {
+
+/// One descriptor's buffer. The address is the guest's choice: unchecked until GuestMemory is asked.
+struct Buffer {
+    GuestAddress address;
+    std::uint32_t length{};
+};
+
+/// Names a chain between pop() and complete(): the head index (split) or the buffer ID (packed).
+struct ChainId {
+    std::uint16_t value{};
+    auto operator<=>(const ChainId&) const = default;
+};
+
+/// A popped chain. The spans are valid until the next pop() of the same queue: copy what is needed longer.
+struct DescriptorChain {
+    ChainId id;
+    std::span<const Buffer> readable; ///< device-readable buffers, in order
+    std::span<const Buffer> writable; ///< device-writable buffers, in order
+};
+
+/// The registers of a queue as the driver wrote them.
+struct QueueRegisters {
+    std::uint16_t size{};
+    GuestAddress descriptors; ///< descriptor table, or the packed ring
+    GuestAddress driver;      ///< available ring, or the driver's event suppression
+    GuestAddress device;      ///< used ring, or the device's event suppression
+    bool ready = false;
+};
+
+/// Where a queue stands: what a snapshot saves, beside the registers.
+struct QueuePosition {
+    std::uint16_t next_available{};
+    std::uint16_t next_used{};
+    bool available_wrap = true; ///< packed only
+    bool used_wrap = true;      ///< packed only
+};
+
+/// Says what is wrong with the registers, or nothing if a queue can be made of them: size 1..max (a power of two for
+/// split), alignment, the whole ring in RAM, no wrap (R12, R13).
+[[nodiscard]] std::optional<RingFault> check_registers(const QueueRegisters&, std::uint16_t max_size, FeatureSet,
+                                                       const GuestMemory&);
+
+class Virtqueue {
+public:
+    virtual ~Virtqueue() = default;
+
+    /// The next chain; nullopt when the ring is empty; a fault when its structure is broken.
+    [[nodiscard]] virtual std::expected<std::optional<DescriptorChain>, RingFault> pop() = 0;
+    /// Stages the chain as used; `written` counts the bytes stored into its writable buffers.
+    /// REQUIRES: popped from this queue and not completed yet.
+    virtual void complete(ChainId, std::uint32_t written) = 0;
+    /// Makes staged completions visible. True: the driver wants an interrupt.
+    [[nodiscard]] virtual bool publish() = 0;
+
+    /// Asks the driver not to kick while the device is looking anyway, and to kick again. After asking for kicks, pop()
+    /// once more: a chain may have slipped in between.
+    virtual void want_kicks(bool) = 0;
+
+    /// How many chains are available and not popped, as far as the ring tells now (at most size(); a packed ring is
+    /// scanned). Free page hinting records it when it publishes a command ID: that many chains are stale.
+    [[nodiscard]] virtual std::uint16_t available() = 0;
+    [[nodiscard]] virtual std::uint16_t in_flight() const = 0;
+    [[nodiscard]] virtual std::uint16_t size() const = 0;
+    [[nodiscard]] virtual QueuePosition position() const = 0;
+    /// Total chains completed, for metrics.
+    [[nodiscard]] virtual std::uint64_t completed() const = 0;
+};
+
+/// REQUIRES: check_registers() found nothing. The queue borrows `memory`.
+[[nodiscard]] std::unique_ptr<Virtqueue> make_virtqueue(const QueueRegisters&, QueuePosition, FeatureSet,
+                                                        GuestMemory& memory);
+
+} // namespace aerate::virtio
