@@ -1,0 +1,101 @@
+#include "event/event_loop.hpp"
+
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "event/event_fd.hpp"
+
+namespace aerate {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct RunningLoop {
+    EventLoop loop;
+    std::jthread thread{[this] { loop.run(); }};
+    ~RunningLoop() { loop.stop(); }
+};
+
+TEST(EventLoop, CallRunsOnTheLoopThreadAndAnswers) {
+    RunningLoop running;
+    EXPECT_TRUE(running.loop.call([&] { return running.loop.on_loop_thread(); }));
+    EXPECT_FALSE(running.loop.on_loop_thread());
+    EXPECT_EQ(running.loop.call([&] { return running.loop.call([] { return 7; }); }), 7);
+}
+
+TEST(EventLoop, WatchCallsBackForEachSignalUntilCancelled) {
+    RunningLoop running;
+    auto event = EventFd::create();
+    ASSERT_TRUE(event);
+    std::promise<void> twice;
+    int calls = 0;
+    Subscription watch = running.loop.call([&] {
+        return running.loop.watch(event->fd(), [&] {
+            if (event->drain() && ++calls == 2)
+                twice.set_value();
+        });
+    });
+    event->signal();
+    while (running.loop.call([&] { return calls; }) < 1)
+        std::this_thread::yield();
+    event->signal();
+    twice.get_future().wait();
+    running.loop.call([&] { watch.cancel(); });
+    event->signal();
+    EXPECT_EQ(running.loop.call([&] { return calls; }), 2);
+}
+
+TEST(EventLoop, ACallbackMayDropItsOwnSubscription) {
+    RunningLoop running;
+    std::promise<void> fired;
+    Subscription timer;
+    running.loop.call([&] {
+        timer = running.loop.every(1ms, [&] {
+            timer.cancel();
+            fired.set_value(); // a second call would throw
+        });
+    });
+    fired.get_future().wait();
+    EXPECT_FALSE(running.loop.call([&] { return timer.active(); }));
+}
+
+TEST(EventLoop, ADescriptorMayBeClosedAndItsNumberReusedAfterCancel) {
+    RunningLoop running;
+    for (int round = 0; round < 3; ++round) {
+        auto event = EventFd::create();
+        ASSERT_TRUE(event);
+        std::promise<void> seen;
+        bool done = false;
+        Subscription watch = running.loop.call([&] {
+            return running.loop.watch(event->fd(), [&] {
+                event->drain();
+                if (!std::exchange(done, true))
+                    seen.set_value();
+            });
+        });
+        event->signal();
+        EXPECT_EQ(seen.get_future().wait_for(5s), std::future_status::ready);
+        running.loop.call([&] { watch.cancel(); });
+    }
+}
+
+TEST(EventLoop, TimersFireInOrder) {
+    RunningLoop running;
+    std::string order;
+    std::promise<void> last;
+    std::vector<Subscription> timers;
+    running.loop.call([&] {
+        timers.push_back(running.loop.after(20ms, [&] {
+            order += 'b';
+            last.set_value();
+        }));
+        timers.push_back(running.loop.after(1ms, [&] { order += 'a'; }));
+    });
+    last.get_future().wait();
+    EXPECT_EQ(running.loop.call([&] { return order; }), "ab");
+    running.loop.call([&] { timers.clear(); });
+}
+
+} // namespace
+} // namespace aerate
