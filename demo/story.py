@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""The demo's story: two guests share a memory budget; each fills memory and frees it, with reporting and without.
+
+Runs inside whatever machine has a working /dev/kvm. Writes samples and results to --output as JSON; demo/picture.py draws them.
+"""
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/guest"))
+from vm import Vm  # noqa: E402
+
+GUEST_MIB, FILL_MIB, SORT_MIB = 768, 400, 120
+SAMPLE_SECONDS = 0.5
+
+
+class Recorder(threading.Thread):
+    """Samples each VM's status and shows a live line; its samples are (seconds, used MiB, resident MiB) over both guests."""
+
+    def __init__(self, vms, budget_mib):
+        super().__init__(daemon=True)
+        self.vms, self.budget_mib = vms, budget_mib
+        self.samples, self.events = [], []
+        self.began, self.stopping = time.monotonic(), threading.Event()
+
+    def now(self):
+        return time.monotonic() - self.began
+
+    def event(self, text):
+        self.events.append((self.now(), text))
+        clear = "\r\033[K" if sys.stdout.isatty() else ""
+        print(f"{clear}  {self.now():5.1f} s  {text}", flush=True)
+
+    def run(self):
+        shown = 0.0
+        while not self.stopping.wait(SAMPLE_SECONDS):
+            row = [sample(vm) for vm in self.vms]
+            self.samples.append((self.now(), sum(used for used, _ in row), sum(resident for _, resident in row)))
+            line = "   ".join(f"{vm.name} {bar(used, resident)} {resident:4.0f}" for vm, (used, resident) in zip(self.vms, row))
+            line = f"  {self.now():5.1f} s  {line}   total {self.samples[-1][2]:4.0f} of {self.budget_mib} MiB"
+            if sys.stdout.isatty():
+                print("\r\033[K" + line, end="", flush=True)
+            elif self.now() - shown >= 3:
+                shown = self.now()
+                print(line, flush=True)
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+def sample(vm):
+    """(MiB in use by the guest, MiB that the host spends on it)."""
+    status = vm.status()
+    free = ((status.get("balloon") or {}).get("statistics") or {}).get("free_memory")
+    size = status["memory"]["guest_size"]
+    used = (size - free) if free is not None else 0
+    return used / 2**20, status["memory"]["resident"] / 2**20
+
+
+def bar(used, resident, width=24):
+    filled = round(used / GUEST_MIB * width)
+    held = max(filled, round(resident / GUEST_MIB * width))
+    return "█" * filled + "▒" * (held - filled) + "·" * (width - held)
+
+
+def settle(recorder, timeout):
+    """Waits until resident memory is within 5 % + 16 MiB of what the guests use; returns the seconds, or None."""
+    began = time.monotonic()
+    while time.monotonic() - began < timeout:
+        time.sleep(0.1)
+        if recorder.samples and recorder.samples[-1][0] > began - recorder.began + 1.0:
+            _, used, resident = recorder.samples[-1]
+            if resident <= used * 1.05 + 16:
+                return recorder.samples[-1][0] - (began - recorder.began)
+    return None
+
+
+def tell(arguments, reporting, budget_mib):
+    """One telling of the story; returns its samples, events and figures."""
+    options = {"memory": f"{GUEST_MIB}M", "append": "page_reporting.page_reporting_order=" + str(arguments.order) if arguments.order is not None else "",
+               "arguments": ["--stats-interval", "1"] + ([] if reporting else ["--no-reporting"])}
+    suffix = "" if reporting else "-plain"
+    with Vm(arguments.binary, arguments.kernel, arguments.initrd, "alder" + suffix, **options) as first, \
+         Vm(arguments.binary, arguments.kernel, arguments.initrd, "birch" + suffix, **options) as second:
+        print(f"\nTwo guests of {GUEST_MIB} MiB, budget {budget_mib} MiB, free page reporting {'on' if reporting else 'OFF'}", flush=True)
+        for vm in (first, second):
+            print(f"  {vm.name}: ready {vm.wait_ready(180):.1f} s after its start", flush=True)
+        release = first.check("uname -r").strip()
+        recorder = Recorder([first, second], budget_mib)
+        recorder.start()
+        time.sleep(4)
+
+        recorder.event(f"{first.name} writes a {FILL_MIB} MiB file to its tmpfs")
+        first.check(f"dd if=/dev/zero of=/tmp/fill bs=1M count={FILL_MIB} 2>/dev/null", 120)
+        recorder.event(f"{first.name} deletes it")
+        first.check("rm /tmp/fill")
+        first_settled = settle(recorder, 8 if reporting else 5)
+        recorder.event(f"{second.name} writes {FILL_MIB - SORT_MIB} MiB and sorts")
+        second.check(f"dd if=/dev/zero of=/tmp/fill bs=1M count={FILL_MIB - SORT_MIB} 2>/dev/null", 120)
+        second.check(f"seq 200000 | sort -r | md5sum; dd if=/dev/zero of=/tmp/more bs=1M count={SORT_MIB} 2>/dev/null", 180)
+        recorder.event(f"{second.name} deletes its files")
+        second.check("rm /tmp/fill /tmp/more")
+        second_settled = settle(recorder, 8 if reporting else 5)
+        time.sleep(2)
+        recorder.stop()
+        _, used, after = recorder.samples[-1]
+        recorder.event(f"guests use {used:.0f} MiB, the host spends {after:.0f} MiB")
+        for vm in (first, second):
+            vm.power_off()
+    settled = [seconds for seconds in (first_settled, second_settled) if seconds is not None]
+    return {"reporting": reporting, "kernel": release, "samples": recorder.samples, "events": recorder.events, "guest_used_mib": used,
+            "resident_peak_mib": max(row[2] for row in recorder.samples), "resident_after_mib": after,
+            "settle_seconds": max(settled) if len(settled) == 2 else None}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("binary", "kernel", "initrd", "output"):
+        parser.add_argument("--" + name, required=True)
+    parser.add_argument("--engine", default="kvm")
+    parser.add_argument("--order", type=int, help="the guest's page reporting order (4 KiB << order); the kernel's own default if absent")
+    arguments = parser.parse_args()
+    os.environ["AERATE_RUNTIME_DIR"] = runtime = tempfile.mkdtemp(prefix="aerate-demo-")
+    os.environ["AERATE_TESTBED"] = "never"
+    budget_mib = 1024
+    try:
+        result = {"engine": arguments.engine, "guests": 2, "guest_mib": GUEST_MIB, "fill_mib": FILL_MIB, "budget_mib": budget_mib,
+                  "runs": [tell(arguments, reporting, budget_mib) for reporting in (True, False)]}
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+    with open(arguments.output, "w", encoding="ascii") as file:
+        json.dump(result, file)
+
+
+if __name__ == "__main__":
+    main()
