@@ -46,7 +46,7 @@ class Aerate(Vm):
         self.api("PATCH", "/balloon", {"amount_mib": mib})
 
     def balloon_mib(self):
-        return self.status()["balloon"]["actual"] / 2**20
+        return self.status()["balloon"]["actual_bytes"] / 2**20
 
 
 class Qemu(Vm):

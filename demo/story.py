@@ -58,9 +58,9 @@ def sample(vm):
     """(MiB in use by the guest, MiB that the host spends on it)."""
     status = vm.status()
     free = ((status.get("balloon") or {}).get("statistics") or {}).get("free_memory")
-    size = status["memory"]["guest_size"]
+    size = status["memory"]["guest_size_bytes"]
     used = (size - free) if free is not None else 0
-    return used / 2**20, status["memory"]["resident"] / 2**20
+    return used / 2**20, status["memory"]["resident_bytes"] / 2**20
 
 
 def bar(used, resident, width=24):

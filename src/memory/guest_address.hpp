@@ -1,11 +1,11 @@
 // Where something is in the guest: addresses, frames, ranges of frames.
 #pragma once
 
+#include "base/units.hpp"
+
 #include <compare>
 #include <cstdint>
 #include <optional>
-
-#include "base/units.hpp"
 
 namespace aerate {
 
@@ -26,8 +26,12 @@ struct FrameNumber {
     auto operator<=>(const FrameNumber&) const = default;
 };
 
-[[nodiscard]] constexpr GuestAddress address_of(FrameNumber frame) { return {frame.value << page_shift}; }
-[[nodiscard]] constexpr FrameNumber frame_of(GuestAddress address) { return {address.value >> page_shift}; }
+[[nodiscard]] constexpr GuestAddress address_of(FrameNumber frame) {
+    return {frame.value << page_shift};
+}
+[[nodiscard]] constexpr FrameNumber frame_of(GuestAddress address) {
+    return {address.value >> page_shift};
+}
 
 struct PageRange {
     FrameNumber first;
@@ -41,7 +45,8 @@ struct PageRange {
     const auto end = address.plus(length);
     if (!end)
         return {};
-    const std::uint64_t first = (address.value >> page_shift) + ((address.value & (page_size.value - 1)) != 0 ? 1U : 0U);
+    const std::uint64_t first =
+        (address.value >> page_shift) + ((address.value & (page_size.value - 1)) != 0 ? 1U : 0U);
     const std::uint64_t last = end->value >> page_shift;
     return last > first ? PageRange{{first}, {last - first}} : PageRange{};
 }

@@ -1,13 +1,20 @@
-// The guest's physical memory, mapped into the monitor. Everything of the guest's is read and written through this class:
-// its addresses are the guest's choice and each access is checked against the regions, which never change after create().
+// The guest's physical memory, mapped into the monitor. Everything of the guest's is read and written through this
+// class: its addresses are the guest's choice and each access is checked against the regions, which never change after
+// create().
 //
 //     auto memory = TRY(GuestMemory::create({.regions = layout, .backing = Backing::anonymous}));
 //     std::array<std::byte, 16> descriptor;
 //     if (!memory.read(address, descriptor)) ...            // outside RAM: the guest's fault, the caller decides
 //
-// Any thread. Copies are plain byte copies: a guest that writes meanwhile gets torn data, never a fault of ours, so copy
-// once and then look.
+// Any thread. Copies are plain byte copies: a guest that writes meanwhile gets torn data, never a fault of ours, so
+// copy once and then look.
 #pragma once
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+#include "memory/guest_address.hpp"
+#include "memory/write_log.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -17,23 +24,18 @@
 #include <span>
 #include <vector>
 
-#include "base/error.hpp"
-#include "base/fd.hpp"
-#include "base/units.hpp"
-#include "memory/guest_address.hpp"
-#include "memory/write_log.hpp"
-
 namespace aerate {
 
 enum class Backing : std::uint8_t {
-    anonymous,       ///< private, transparent huge pages: a 2 MiB discard costs microseconds
-    memfd,           ///< shared file, sealed SHRINK|GROW|SEAL: for other processes that must map it
-    hugetlb,         ///< anonymous 2 MiB pages from the host's pool
+    anonymous, ///< private, transparent huge pages: a 2 MiB discard costs microseconds
+    memfd,     ///< shared file, sealed SHRINK|GROW|SEAL: for other processes that must map it; reading a page
+               ///< that was never written allocates it (seen on Linux 6.18)
+    hugetlb,   ///< anonymous 2 MiB pages, reserved in the host's pool: discarded pages are free, not unreserved
 };
 
 struct MemoryRegion {
     GuestAddress start;
-    ByteCount length;   ///< a multiple of 2 MiB, as is `start`
+    ByteCount length; ///< a multiple of 2 MiB, as is `start`
 };
 
 struct MemoryLayout {
@@ -51,26 +53,29 @@ struct MappedRegion {
 
 /// What discarding gave back, or would have.
 struct DiscardResult {
-    PageCount discarded{}; ///< pages handed to the host; they read as zero from now on
-    PageCount skipped{};   ///< outside RAM, or not a whole host page
-    unsigned system_calls = 0;
-    int system_error = 0;  ///< errno of the last call that failed; its pages count as skipped
+    PageCount discarded{};     ///< pages handed to the host; they read as zero from now on
+    PageCount skipped{};       ///< outside RAM, or not a whole host page
+    unsigned system_calls = 0; ///< also those that failed
+    int system_error = 0;      ///< errno of the last call that failed; its pages count as skipped
 };
 
 class GuestMemory {
 public:
+    /// Reserves address space; a page costs nothing until it is touched. Fails, saying what to change, when the layout
+    /// is not as MemoryLayout asks, ends above 16 TiB, or the host has not enough (hugetlb: pages in the pool).
     [[nodiscard]] static Result<GuestMemory> create(const MemoryLayout&);
     GuestMemory(GuestMemory&&) noexcept;
     GuestMemory& operator=(GuestMemory&&) noexcept;
     ~GuestMemory();
 
-    /// False, with nothing copied, unless the whole range is RAM. Ranges may span adjacent regions.
+    /// False, with nothing copied, unless the whole range is RAM. Ranges may span adjacent regions. An empty range is
+    /// RAM wherever it is.
     [[nodiscard]] bool read(GuestAddress, std::span<std::byte> into) const;
     [[nodiscard]] bool write(GuestAddress, std::span<const std::byte> from);
     [[nodiscard]] bool fill(GuestAddress, ByteCount length, std::byte value);
 
-    /// Atomic access to an aligned 2-, 4- or 8-byte value (ring indices). Acquire and release; nullopt or false when
-    /// outside RAM or unaligned.
+    /// Atomic access to an aligned value (ring indices). Acquire and release; nullopt or false when outside RAM or
+    /// unaligned. T: std::uint8_t, uint16_t, uint32_t or uint64_t.
     template <std::unsigned_integral T>
     [[nodiscard]] std::optional<T> load(GuestAddress) const;
     template <std::unsigned_integral T>
@@ -82,13 +87,16 @@ public:
     [[nodiscard]] std::optional<std::span<std::byte>> span(GuestAddress, ByteCount length);
     void wrote(GuestAddress, ByteCount length);
 
-    /// Gives the pages back to the host. Ranges are clipped to RAM, rounded inwards to whole host pages, coalesced where
-    /// adjacent, and handed over in as few system calls as the backing allows. Afterwards they read as zero. Recorded in
-    /// write_log(), since it changes what the guest reads.
+    /// Gives the pages back to the host. Ranges are clipped to RAM, rounded inwards to whole host pages, coalesced
+    /// where adjacent, and handed over in as few system calls as the kernel allows. Afterwards they read as zero.
+    /// Recorded in write_log(), since it changes what the guest reads. Never allocates; other threads may read and
+    /// write meanwhile.
     DiscardResult discard(std::span<const PageRange>);
 
-    /// What the host spends on this memory now.
+    /// What the host spends on this memory now: see Residency for what counts and what it costs to ask.
     [[nodiscard]] ByteCount resident() const;
+    /// How many of the set pages the host holds in RAM now.
+    [[nodiscard]] PageCount resident_within(const PageBitmap&) const;
     [[nodiscard]] ByteCount size() const;
     /// One past the last frame of RAM: the size of a PageBitmap for this guest.
     [[nodiscard]] PageCount address_space() const;

@@ -1,9 +1,9 @@
 // All that the balloon and the users of its free page hints know of each other.
 #pragma once
 
-#include <cstdint>
-
 #include "memory/guest_address.hpp"
+
+#include <cstdint>
 
 namespace aerate {
 

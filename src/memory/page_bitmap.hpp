@@ -1,12 +1,18 @@
-// A bit for each frame of the guest-physical address space up to a fixed end. Any thread: words are atomic, so one thread
-// may set while another takes.
+// A bit for each frame of the guest-physical address space up to a fixed end. Any thread: words are atomic, so one
+// thread may set while another takes. Memory is spent only where bits have been set: a bitmap over 16 TiB costs nothing
+// at first.
+//
+//     for (PageRange run = dirty.next_run({0}); run.count > PageCount{0}; run = dirty.next_run(run.end())) send(run);
+//
+// set() before a take in another thread orders as follows: whoever sees the bit (test, move_into, next_run) also sees
+// the bytes stored before set().
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <memory>
-
 #include "memory/guest_address.hpp"
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
 
 namespace aerate {
 
@@ -25,16 +31,25 @@ public:
     [[nodiscard]] PageCount count(PageRange) const;
     /// ORs `word` over frames [index * 64, index * 64 + 64).
     void merge_word(std::uint64_t index, std::uint64_t word);
-    /// Adds every set bit of this bitmap to `into` and clears it here. Each bit is moved or still here, never lost.
+    /// Adds every set bit of this bitmap to `into` and clears it here. Each bit is moved or still here, never lost;
+    /// bits beyond the end of `into` are dropped.
     void move_into(PageBitmap& into);
     /// The first run of set bits at or after `from`, no longer than `longest`; empty when there is none.
     [[nodiscard]] PageRange next_run(FrameNumber from, PageCount longest = {~0ULL}) const;
 
 private:
-    using Word = std::atomic<std::uint64_t>;
+    struct Free {
+        void operator()(std::uint64_t* words) const { std::free(words); }
+    };
+
     [[nodiscard]] std::uint64_t words() const { return (size_.value + 63) / 64; }
+    [[nodiscard]] std::uint64_t load(std::uint64_t index) const;
+    template <typename Visit>
+    void visit_words(PageRange, Visit&&) const;
+
     PageCount size_{};
-    std::unique_ptr<Word[]> bits_;
+    // Plain words, each access through std::atomic_ref, because calloc's zeros come without touching the memory.
+    std::unique_ptr<std::uint64_t[], Free> bits_;
 };
 
 } // namespace aerate

@@ -1,10 +1,11 @@
-// The monitor's own dirty log. KVM's log sees neither what the monitor writes through its own mapping nor what it discards
-// (seen on Linux 6.18: 64 pages written, one punched, log empty), so GuestMemory records both here while someone tracks.
+// The monitor's own dirty log. KVM's log sees neither what the monitor writes through its own mapping nor what it
+// discards (seen on Linux 6.18: 64 pages written, one punched, log empty), so GuestMemory records both here while
+// someone tracks.
 #pragma once
 
-#include <atomic>
-
 #include "memory/dirty_source.hpp"
+
+#include <atomic>
 
 namespace aerate {
 
@@ -13,11 +14,15 @@ public:
     explicit WriteLog(PageCount address_space)
         : bits_(address_space) {}
 
-    /// While stopped, record() costs one load.
+    /// Begins empty. A store to guest memory that races with start() is recorded, or was visible to every thread before
+    /// start() returned. While stopped, record() costs one load.
     void start();
+    /// What is recorded already can still be taken.
     void stop();
     /// Any thread. Called after the bytes are stored, so that a reader who takes the bit sees them.
     void record(PageRange range) {
+        // Keeps the compiler from moving the store of the bytes below this load; start() does the rest.
+        std::atomic_signal_fence(std::memory_order_seq_cst);
         if (active_.load(std::memory_order_acquire)) [[unlikely]]
             bits_.set(range);
     }

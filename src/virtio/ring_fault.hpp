@@ -1,6 +1,7 @@
 // How a guest can break the structure of a ring. Each names a case of the hostile-input table in docs/hostile-inputs.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -15,7 +16,10 @@ enum class RingFault : std::uint8_t {
     available_jumped,        ///< R10: avail.idx further ahead than the ring is long
     too_many_in_flight,      ///< R16, P3: a head made available again before it was used
     outside_memory,          ///< R7, R13, R17: the ring or an indirect table is not RAM
+    bad_registers,           ///< R12, R13: a size or alignment that no ring may have
+    bad_position,            ///< P6: a restored position that no ring can reach
 };
+inline constexpr std::size_t ring_fault_kinds = 10;
 
 [[nodiscard]] std::string_view describe(RingFault);
 

@@ -20,6 +20,7 @@
 #include "base/units.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/features.hpp"
+#include "virtio/queue_registers.hpp"
 #include "virtio/ring_fault.hpp"
 
 namespace aerate::virtio {
@@ -43,27 +44,15 @@ struct DescriptorChain {
     std::span<const Buffer> writable; ///< device-writable buffers, in order
 };
 
-/// The registers of a queue as the driver wrote them.
-struct QueueRegisters {
-    std::uint16_t size{};
-    GuestAddress descriptors; ///< descriptor table, or the packed ring
-    GuestAddress driver;      ///< available ring, or the driver's event suppression
-    GuestAddress device;      ///< used ring, or the device's event suppression
-    bool ready = false;
-};
-
-/// Where a queue stands: what a snapshot saves, beside the registers.
-struct QueuePosition {
-    std::uint16_t next_available{};
-    std::uint16_t next_used{};
-    bool available_wrap = true; ///< packed only
-    bool used_wrap = true;      ///< packed only
-};
-
 /// Says what is wrong with the registers, or nothing if a queue can be made of them: size 1..max (a power of two for
-/// split), alignment, the whole ring in RAM, no wrap (R12, R13).
+/// split), alignment, each part of the ring inside one region of RAM, no wrap (R12, R13). A part that straddles two
+/// adjacent regions is legal in the specification and refused here: it would cost each access a second look. Parts that
+/// overlap harm only the guest.
 [[nodiscard]] std::optional<RingFault> check_registers(const QueueRegisters&, std::uint16_t max_size, FeatureSet,
                                                        const GuestMemory&);
+
+/// The same for a saved position, before a queue is made with it (P6).
+[[nodiscard]] std::optional<RingFault> check_position(const QueueRegisters&, QueuePosition, FeatureSet);
 
 class Virtqueue {
 public:
@@ -87,11 +76,13 @@ public:
     [[nodiscard]] virtual std::uint16_t in_flight() const = 0;
     [[nodiscard]] virtual std::uint16_t size() const = 0;
     [[nodiscard]] virtual QueuePosition position() const = 0;
+    /// What broke the ring, once pop() has found it.
+    [[nodiscard]] virtual std::optional<RingFault> fault() const = 0;
     /// Total chains completed, for metrics.
     [[nodiscard]] virtual std::uint64_t completed() const = 0;
 };
 
-/// REQUIRES: check_registers() found nothing. The queue borrows `memory`.
+/// REQUIRES: check_registers() and check_position() found nothing. The queue borrows `memory`.
 [[nodiscard]] std::unique_ptr<Virtqueue> make_virtqueue(const QueueRegisters&, QueuePosition, FeatureSet,
                                                         GuestMemory& memory);
 

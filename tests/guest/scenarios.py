@@ -100,11 +100,11 @@ def balloon_inflates_deflates_and_counts(context):
         total = vm.guest_memory()[0]
         vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=250 2>/dev/null; rm /tmp/fill")
         vm.api("PATCH", "/balloon", {"amount_mib": 200})
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 200 << 20 or vm.status()["balloon"], 60)
-        require(vm.status()["memory"]["ballooned"] == 200 << 20, f"ballooned is {vm.status()['memory']['ballooned']}, not 200 MiB")
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 200 << 20 or vm.status()["balloon"], 60)
+        require(vm.status()["memory"]["ballooned_bytes"] == 200 << 20, f"ballooned is {vm.status()['memory']['ballooned_bytes']}, not 200 MiB")
         free_then = vm.guest_memory()[1]
         vm.api("PATCH", "/balloon", {"amount_mib": 0})
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 0 or vm.status()["balloon"], 60)
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 0 or vm.status()["balloon"], 60)
         free_now = vm.guest_memory()[1]
         require(free_now - free_then > 180, f"deflating gave the guest {free_now - free_then:.0f} MiB of 200")
         print(f"    guest total {total:.0f} MiB; free {free_then:.0f} MiB inflated, {free_now:.0f} MiB deflated")
@@ -135,7 +135,7 @@ def hints_are_counted_and_the_guest_gets_its_pages_back(context):
 
         def hinted():
             status = vm.api("GET", "/balloon/hinting/status")
-            return True if vm.status()["memory"]["hinted"] > 100 << 20 and status["guest_cmd"] in (0, None) else f"{status} {vm.status()['memory']}"
+            return True if vm.status()["memory"]["hinted_bytes"] > 100 << 20 and status["guest_cmd"] in (0, None) else f"{status} {vm.status()['memory']}"
 
         vm.wait_until(hinted, 20)
         held = vm.guest_memory()[1]
@@ -173,7 +173,7 @@ def memory_above_4_gib_is_seen_and_returned(context):
         total = vm.guest_memory()[0]
         require(total > 4700, f"the guest sees {total:.0f} MiB of 5120")
         vm.api("PATCH", "/balloon", {"amount_mib": 64})
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 64 << 20 or f"{vm.status()['balloon']}", 60)
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 64 << 20 or f"{vm.status()['balloon']}", 60)
 
 
 @scenario
@@ -217,7 +217,7 @@ def reboot_boots_again_with_memory_given_back(context):
     with context.vm() as vm:
         vm.wait_ready()
         vm.api("PATCH", "/balloon", {"amount_mib": 64})
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 64 << 20 or f"{vm.status()['balloon']}", 60)
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 64 << 20 or f"{vm.status()['balloon']}", 60)
         vm.send("reboot -f")
         vm.wait_for("AERATE-GUEST-READY", 90)
         require(vm.status()["state"].lower() == "running", "not running after the reboot")
@@ -229,11 +229,11 @@ def driver_rebind_with_inflated_balloon(context):
     with context.vm() as vm:
         vm.wait_ready()
         vm.api("PATCH", "/balloon", {"amount_mib": 96})
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 96 << 20 or f"{vm.status()['balloon']}", 60)
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 96 << 20 or f"{vm.status()['balloon']}", 60)
         vm.check("cd /sys/bus/virtio/drivers/virtio_balloon; d=$(ls -d virtio*); echo $d > unbind")
-        require(vm.status()["memory"]["ballooned"] == 0, "the device kept page numbers over a reset")
+        require(vm.status()["memory"]["ballooned_bytes"] == 0, "the device kept page numbers over a reset")
         vm.check("echo $d > bind; cd /")
-        vm.wait_until(lambda: vm.status()["balloon"]["actual"] == 96 << 20 or f"{vm.status()['balloon']}", 60)
+        vm.wait_until(lambda: vm.status()["balloon"]["actual_bytes"] == 96 << 20 or f"{vm.status()['balloon']}", 60)
 
 
 @scenario

@@ -113,7 +113,7 @@ class Vm:
 
     def resident_mib(self):
         """What the host spends on the guest's memory now."""
-        return self.status()["memory"]["resident"] / 2**20
+        return self.status()["memory"]["resident_bytes"] / 2**20
 
     def monitor_rss_mib(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:

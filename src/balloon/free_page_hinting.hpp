@@ -1,0 +1,79 @@
+// The free page hinting queue (virtio 1.2, 5.5.6.5): feeds what the guest sends to the HintTracker, and what may be believed
+// to the HintSink of the round. It never touches the hinted memory.
+//
+// Loop thread. The sink may call start(), stop() and done() from inside its own calls.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <optional>
+
+#include "balloon/counters.hpp"
+#include "balloon/hint_tracker.hpp"
+#include "event/event_loop.hpp"
+#include "memory/guest_memory.hpp"
+#include "memory/hints.hpp"
+#include "virtio/device.hpp"
+
+namespace aerate::balloon {
+
+/// What happens when the guest says that it has no more to hint.
+enum class OnGuestStop : std::uint8_t {
+    hold, ///< the guest keeps the pages until done(): as long as the hints are in use
+    done, ///< done() at once
+};
+
+struct HintStatus {
+    std::uint32_t host_command{};               ///< what the guest reads: the ID, 0 for STOP, 1 for DONE
+    std::optional<std::uint32_t> guest_command; ///< the last that the guest sent
+};
+
+class FreePageHinting final : public HintSource {
+public:
+    /// A round that takes longer is ended by the host: a guest may lose its STOP when its ring is full, and a hostile one
+    /// never sends it.
+    static constexpr std::chrono::milliseconds default_round_limit = std::chrono::seconds(30);
+
+    FreePageHinting(GuestMemory& memory, EventLoop& loop, Counters& counters,
+                    std::chrono::milliseconds round_limit = default_round_limit);
+
+    void attach(virtio::Virtqueue&, virtio::DeviceHost&);
+    /// The queue is gone; an open round ends.
+    void reset();
+    std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&);
+
+    /// CommandId{0}: no round, because the guest has not negotiated hinting or every ID is used up. Round_ended() comes when
+    /// the guest says so, and when the host cuts the round; not after stop() or done().
+    CommandId start(HintSink& sink) override { return start(sink, OnGuestStop::hold); }
+    CommandId start(HintSink& sink, OnGuestStop on_guest_stop);
+    void stop() override;
+    void done() override;
+
+    [[nodiscard]] bool attached() const { return queue_ != nullptr; }
+    [[nodiscard]] HintStatus status() const { return {tracker_.config_value(), tracker_.guest_command}; }
+    [[nodiscard]] const HintTracker& tracker() const { return tracker_; }
+    /// Pages hinted in the newest round, repetitions included.
+    [[nodiscard]] PageCount hinted_this_round() const { return hinted_this_round_; }
+
+private:
+    void take(const virtio::DescriptorChain&);
+    void take_command(std::span<const virtio::Buffer>);
+    void take_hint(const virtio::Buffer&);
+    void cut_round();
+    void end_round();
+
+    GuestMemory& memory_;
+    EventLoop& loop_;
+    Counters& counters_;
+    std::chrono::milliseconds round_limit_;
+    virtio::Virtqueue* queue_ = nullptr;
+    virtio::DeviceHost* host_ = nullptr;
+    HintTracker tracker_;
+    HintSink* sink_ = nullptr; ///< of the open round
+    OnGuestStop on_guest_stop_ = OnGuestStop::hold;
+    Subscription time_limit_;
+    PageCount hinted_this_round_;
+};
+
+} // namespace aerate::balloon

@@ -1,0 +1,129 @@
+// Which queue index is which. The spec's table (virtio 1.2, 5.5.2) can be read in three ways, and all three are in use:
+//
+//     compact     an optional queue's index is its position among the *negotiated* ones: Linux
+//     by offer    its position among the *offered* ones: QEMU, Firecracker, crosvm and the drivers that follow them
+//     fixed       statistics 2, hinting 3, reporting 4, with holes
+//
+// They agree when the driver accepts all that was offered. Otherwise the indices that the driver enabled tell which way it
+// reads the table.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "balloon/features.hpp"
+#include "virtio/device.hpp"
+
+namespace aerate::balloon {
+
+enum class Queue : std::uint8_t { inflate, deflate, statistics, hinting, reporting };
+inline constexpr std::size_t queue_kinds = 5;
+
+/// By Queue; empty where the queue does not exist.
+using QueueLayout = std::array<std::optional<virtio::QueueIndex>, queue_kinds>;
+
+/// A set of queue indices: bit i for index i.
+using QueueSet = std::uint32_t;
+
+namespace detail {
+
+struct OptionalQueue {
+    Queue queue;
+    unsigned feature;
+    std::uint16_t fixed_index;
+};
+inline constexpr std::array<OptionalQueue, 3> optional_queues{{
+    {Queue::statistics, feature::statistics, 2},
+    {Queue::hinting, feature::free_page_hinting, 3},
+    {Queue::reporting, feature::free_page_reporting, 4},
+}};
+
+[[nodiscard]] constexpr QueueLayout mandatory_queues() {
+    QueueLayout layout;
+    layout[0] = virtio::QueueIndex{0};
+    layout[1] = virtio::QueueIndex{1};
+    return layout;
+}
+
+/// The negotiated queues, each at its position among those of `counted`.
+[[nodiscard]] constexpr QueueLayout positions_among(virtio::FeatureSet counted, virtio::FeatureSet negotiated) {
+    QueueLayout layout = mandatory_queues();
+    std::uint16_t next = 2;
+    for (const OptionalQueue& optional : optional_queues) {
+        if (negotiated.has(optional.feature))
+            layout[static_cast<std::size_t>(optional.queue)] = virtio::QueueIndex{next};
+        if (counted.has(optional.feature))
+            ++next;
+    }
+    return layout;
+}
+
+[[nodiscard]] constexpr QueueLayout fixed_positions(virtio::FeatureSet negotiated) {
+    QueueLayout layout = mandatory_queues();
+    for (const OptionalQueue& optional : optional_queues)
+        if (negotiated.has(optional.feature))
+            layout[static_cast<std::size_t>(optional.queue)] = virtio::QueueIndex{optional.fixed_index};
+    return layout;
+}
+
+[[nodiscard]] constexpr QueueSet indices_of(const QueueLayout& layout) {
+    QueueSet set = 0;
+    for (const auto& index : layout)
+        if (index)
+            set |= 1U << index->value;
+    return set;
+}
+
+} // namespace detail
+
+/// The layout that the driver uses. Queues that it did not enable are empty.
+[[nodiscard]] constexpr QueueLayout queue_layout(virtio::FeatureSet offered, virtio::FeatureSet negotiated,
+                                                 QueueSet enabled) {
+    const QueueLayout compact = detail::positions_among(negotiated, negotiated);
+    const QueueLayout by_offer = detail::positions_among(offered, negotiated);
+    const QueueLayout fixed = detail::fixed_positions(negotiated);
+
+    // All three keep the order of the queues, so two that have the same indices are the same.
+    QueueLayout chosen = compact;
+    bool found = false;
+    for (const QueueLayout& candidate : {compact, by_offer, fixed}) {
+        if (!found && detail::indices_of(candidate) == enabled) {
+            chosen = candidate;
+            found = true;
+        }
+    }
+    // A driver that also enabled queues which it did not negotiate counts by offer or fixed: compact has no such queue.
+    for (const QueueLayout& candidate : {by_offer, fixed}) {
+        if (!found && (detail::indices_of(candidate) | enabled) == enabled) {
+            chosen = candidate;
+            found = true;
+        }
+    }
+    for (auto& index : chosen)
+        if (index && ((enabled >> index->value) & 1U) == 0)
+            index.reset();
+    return chosen;
+}
+
+/// Every index at which `queue` may come to stand, whatever the driver accepts and however it reads the table.
+[[nodiscard]] constexpr QueueSet possible_indices(virtio::FeatureSet offered, Queue queue) {
+    QueueSet set = 0;
+    for (unsigned accepted = 0; accepted < 8; ++accepted) {
+        virtio::FeatureSet negotiated;
+        for (std::size_t i = 0; i < detail::optional_queues.size(); ++i) {
+            const unsigned bit = detail::optional_queues[i].feature;
+            negotiated = negotiated.with(bit, ((accepted >> i) & 1U) != 0 && offered.has(bit));
+        }
+        for (const QueueLayout& layout : {detail::positions_among(negotiated, negotiated),
+                                          detail::positions_among(offered, negotiated),
+                                          detail::fixed_positions(negotiated)})
+            if (const auto& index = layout[static_cast<std::size_t>(queue)])
+                set |= 1U << index->value;
+    }
+    return set;
+}
+
+} // namespace aerate::balloon

@@ -1,0 +1,21 @@
+// The initial RAM disk.
+#pragma once
+
+#include <string>
+
+#include "base/error.hpp"
+#include "memory/guest_memory.hpp"
+
+namespace aerate {
+
+struct LoadedInitrd {
+    GuestAddress start;
+    ByteCount size;
+};
+
+/// Reads the file into the highest pages that end at or below `limit` and in the low region of RAM. An error when that
+/// would reach below `kernel_end`.
+[[nodiscard]] Result<LoadedInitrd> load_initrd(GuestMemory&, const std::string& path, GuestAddress kernel_end,
+                                               GuestAddress limit);
+
+} // namespace aerate

@@ -1,0 +1,132 @@
+#include "control/client.hpp"
+
+#include "control/json.hpp"
+#include "control/listening_socket.hpp"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+
+#include <sys/socket.h>
+
+#include <array>
+#include <optional>
+
+namespace aerate::control {
+namespace {
+
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using Clock = std::chrono::steady_clock;
+
+Result<void> wait_until(int fd, short events, Clock::time_point deadline) {
+    for (;;) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+        pollfd waited{fd, events, 0};
+        const int ready = left.count() <= 0 ? 0 : ::poll(&waited, 1, static_cast<int>(left.count()));
+        if (ready > 0)
+            return {};
+        if (ready == 0)
+            return fail("the VM did not answer in time");
+        if (errno != EINTR)
+            return fail_errno("cannot wait for the VM");
+    }
+}
+
+/// A server that refuses a request may stop reading it; its answer is there nevertheless, so a closed pipe is no error.
+Result<void> send_all(int fd, std::string_view text, Clock::time_point deadline) {
+    while (!text.empty()) {
+        const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+        if (sent >= 0)
+            text.remove_prefix(static_cast<std::size_t>(sent));
+        else if (errno == EAGAIN)
+            TRY(wait_until(fd, POLLOUT, deadline));
+        else if (errno == EPIPE || errno == ECONNRESET)
+            return {};
+        else if (errno != EINTR)
+            return fail_errno("cannot send to the VM");
+    }
+    return {};
+}
+
+Result<std::size_t> receive(int fd, std::span<char> into, Clock::time_point deadline) {
+    for (;;) {
+        const ssize_t got = ::recv(fd, into.data(), into.size(), 0);
+        if (got >= 0)
+            return static_cast<std::size_t>(got);
+        if (errno == EAGAIN)
+            TRY(wait_until(fd, POLLIN, deadline));
+        else if (errno != EINTR)
+            return fail_errno("cannot receive from the VM");
+    }
+}
+
+Result<Client::Answer> receive_answer(int fd, Clock::time_point deadline) {
+    constexpr std::uint64_t longest_body = 16 << 20;
+    http::response_parser<http::string_body> parser;
+    parser.eager(true);
+    parser.body_limit(longest_body);
+    std::string pending;
+    std::array<char, 16384> chunk;
+    while (!parser.is_done()) {
+        const std::size_t got = TRY(receive(fd, chunk, deadline));
+        boost::system::error_code error;
+        if (got == 0) {
+            parser.put_eof(error);
+            if (error || !parser.is_done())
+                return fail("the VM closed the connection without an answer");
+            break;
+        }
+        pending.append(chunk.data(), got);
+        while (!pending.empty() && !parser.is_done()) {
+            const std::size_t used = parser.put(boost::asio::buffer(pending), error);
+            pending.erase(0, used);
+            if (error == http::error::need_more)
+                break;
+            if (error)
+                return fail("the VM's answer is not HTTP: {}", error.message());
+        }
+    }
+    return Client::Answer{parser.get().result_int(), std::move(parser.get().body())};
+}
+
+std::string fault_message(const Client::Answer& answer) {
+    if (const auto json = parse_json(answer.body)) {
+        std::string message;
+        Fields fields(*json, "");
+        fields.string("fault_message", message);
+        if (!message.empty())
+            return message;
+    }
+    return fmt::format("the VM answered with HTTP status {}", answer.status);
+}
+
+} // namespace
+
+Result<Client::Answer> Client::exchange(std::string_view method, std::string_view target, std::string_view body) const {
+    const auto deadline = Clock::now() + deadline_;
+    const FileDescriptor fd = TRY(connect_to(socket_));
+    std::string request = fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", method, target);
+    if (!body.empty())
+        request += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n", body.size());
+    request += "\r\n";
+    request += body;
+    TRY(send_all(fd.get(), request, deadline));
+    return receive_answer(fd.get(), deadline);
+}
+
+Result<std::string> Client::call(std::string_view method, std::string_view target, std::string_view body) const {
+    Answer answer = TRY(exchange(method, target, body));
+    if (answer.status < 200 || answer.status > 299)
+        return std::unexpected(Error{fault_message(answer), 0});
+    return std::move(answer.body);
+}
+
+Result<VmStatus> Client::status() const {
+    return parse_status(TRY(call("GET", "/aerate/status")));
+}
+
+} // namespace aerate::control

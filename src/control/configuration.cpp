@@ -1,0 +1,144 @@
+#include "control/configuration.hpp"
+
+#include <algorithm>
+
+namespace aerate::control {
+namespace {
+
+using Answer = std::optional<Reply>;
+
+Failure refused(std::string message) {
+    return Failure{400, std::move(message)};
+}
+
+class Configurator {
+public:
+    Configurator(VmConfig& config, VmState state)
+        : config_(config)
+        , started_(state != VmState::not_started)
+        , state_(state) {}
+
+    Answer operator()(const GetInstance&) { return Instance{config_.name, state_}; }
+    Answer operator()(const GetVersion&) { return Version{}; }
+    Answer operator()(const GetVmConfig&) { return config_; }
+    Answer operator()(const GetMachineConfig&) { return config_.machine; }
+    Answer operator()(const GetBalloon&) { return config_.balloon ? Answer(*config_.balloon) : no_balloon(); }
+
+    Answer operator()(const PutMachineConfig& put) {
+        return change([&](VmConfig& config) { config.machine = put.config; });
+    }
+    Answer operator()(const PatchMachineConfig& patch) {
+        return change([&](VmConfig& config) { config.machine = updated(config.machine, patch.update); });
+    }
+    Answer operator()(const PutBootSource& put) {
+        return change([&](VmConfig& config) { config.boot = put.source; });
+    }
+    Answer operator()(const PutDrive& put) {
+        return change([&](VmConfig& config) {
+            const auto found = std::ranges::find(config.drives, put.drive.drive_id, &Drive::drive_id);
+            if (found != config.drives.end())
+                *found = put.drive;
+            else
+                config.drives.push_back(put.drive);
+        });
+    }
+    Answer operator()(const PutEntropy&) {
+        return change([](VmConfig& config) { config.entropy = true; });
+    }
+    Answer operator()(const PutBalloon& put) {
+        return change([&](VmConfig& config) { config.balloon = put.config; });
+    }
+
+    Answer operator()(const PatchBalloon& patch) {
+        if (!config_.balloon)
+            return no_balloon();
+        VmConfig changed = config_;
+        changed.balloon->target = patch.target;
+        if (auto valid = validate(changed); !valid)
+            return refused(std::move(valid).error().message);
+        if (started_)
+            return std::nullopt;
+        config_ = std::move(changed);
+        return Done{};
+    }
+    Answer operator()(const PatchBalloonStatistics& patch) {
+        if (!config_.balloon)
+            return no_balloon();
+        auto& interval = config_.balloon->stats_polling_interval;
+        if (!started_) {
+            interval = patch.polling_interval;
+            return Done{};
+        }
+        // The statistics queue is there or not from the moment when the driver negotiated it.
+        if ((interval.count() == 0) != (patch.polling_interval.count() == 0))
+            return refused("balloon.stats_polling_interval_s: statistics cannot be turned on or off after the start");
+        return std::nullopt;
+    }
+    Answer operator()(const GetBalloonStatistics&) {
+        if (!config_.balloon)
+            return no_balloon();
+        if (config_.balloon->stats_polling_interval.count() == 0)
+            return refused("balloon statistics are off: set stats_polling_interval_s before the start");
+        return after_start();
+    }
+    Answer operator()(const StartHinting&) { return hinting(); }
+    Answer operator()(const GetHintingStatus&) { return hinting(); }
+    Answer operator()(const StopHinting&) { return hinting(); }
+
+    Answer operator()(const InstanceStart&) {
+        if (started_)
+            return refused("the VM is already started");
+        if (!config_.boot)
+            return refused("there is no kernel to start: PUT /boot-source first");
+        if (auto valid = validate(config_); !valid)
+            return refused(std::move(valid).error().message);
+        return std::nullopt;
+    }
+    Answer operator()(const SetPaused&) { return after_start(); }
+    Answer operator()(const SendCtrlAltDel&) {
+        if (state_ == VmState::paused)
+            return refused("the VM is paused and would not notice its power button: resume it first");
+        return after_start();
+    }
+    Answer operator()(const Stop& stop) { return stop.how == Stop::How::kill ? Answer() : (*this)(SendCtrlAltDel{}); }
+    Answer operator()(const GetStatus&) { return std::nullopt; }
+    Answer operator()(const GetMetrics&) { return std::nullopt; }
+
+private:
+    template <typename Change>
+    Answer change(Change apply) {
+        if (started_)
+            return refused("this can be set before the VM is started only");
+        VmConfig changed = config_;
+        apply(changed);
+        if (auto valid = validate(changed); !valid)
+            return refused(std::move(valid).error().message);
+        config_ = std::move(changed);
+        return Done{};
+    }
+    Answer after_start() const {
+        if (!started_)
+            return refused("the VM is not started: PUT /actions {\"action_type\": \"InstanceStart\"} first");
+        return std::nullopt;
+    }
+    Answer hinting() const {
+        if (!config_.balloon)
+            return no_balloon();
+        if (!config_.balloon->free_page_hinting)
+            return refused("free page hinting is off: set free_page_hinting before the start");
+        return after_start();
+    }
+    static Answer no_balloon() { return refused("the VM has no balloon: PUT /balloon before the start"); }
+
+    VmConfig& config_;
+    bool started_;
+    VmState state_;
+};
+
+} // namespace
+
+std::optional<Reply> configure(VmConfig& config, VmState state, const Request& request) {
+    return std::visit(Configurator(config, state), request);
+}
+
+} // namespace aerate::control

@@ -1,0 +1,31 @@
+// One HTTP connection to the control interface: requests one after the other, pipelined ones in order.
+#pragma once
+
+#include "base/fd.hpp"
+#include "control/server.hpp"
+
+#include <memory>
+
+namespace aerate::control {
+
+class ConnectionHandle {
+public:
+    virtual void close() = 0;
+
+protected:
+    ~ConnectionHandle() = default;
+};
+
+/// What a connection needs of its server, which may go first.
+class ConnectionOwner {
+public:
+    virtual ~ConnectionOwner() = default;
+    virtual void added(ConnectionHandle&) = 0;
+    virtual void removed(ConnectionHandle&) = 0;
+    virtual void handle(Request, Server::Answer) = 0;
+};
+
+/// Serves `peer` until either side closes it. The connection keeps itself alive.
+void start_connection(EventLoop&, FileDescriptor peer, std::weak_ptr<ConnectionOwner>, const ServerLimits&);
+
+} // namespace aerate::control

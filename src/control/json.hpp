@@ -1,0 +1,88 @@
+// Strict reading of JSON from callers who may be hostile, and the reading of an object field by field.
+//
+//     Fields fields(json, "balloon");
+//     fields.mib("amount_mib", config.target, Presence::required);
+//     fields.boolean("deflate_on_oom", config.deflate_on_oom, Presence::required);
+//     TRY(fields.finish());          // the first thing that was wrong, or a field that nobody asked for
+#pragma once
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace aerate::control {
+
+using Json = nlohmann::json;
+
+inline constexpr int json_depth_max = 32;
+
+/// Refuses what JSON parsers disagree on: duplicate keys, invalid UTF-8, trailing text, numbers out of range; and
+/// nesting deeper than json_depth_max.
+[[nodiscard]] Result<Json> parse_json(std::string_view text);
+[[nodiscard]] std::string print_json(const Json&);
+
+enum class Presence : std::uint8_t { optional, required };
+enum class Unknown : std::uint8_t { refused, ignored };
+
+struct Range {
+    std::uint64_t first;
+    std::uint64_t last;
+};
+
+/// Reads an object's fields into variables. A field that is absent or null leaves its variable as it is. Errors are
+/// remembered, the first one wins. Borrows the JSON.
+class Fields {
+public:
+    /// `where` goes before a field's name in messages; may be empty.
+    Fields(const Json& object, std::string_view where);
+
+    void number(std::string_view name, std::uint64_t& into, Range, Presence = Presence::optional);
+    void mib(std::string_view name, ByteCount& into, Presence = Presence::optional);
+    void boolean(std::string_view name, bool& into, Presence = Presence::optional);
+    /// Text without control characters.
+    void string(std::string_view name, std::string& into, Presence = Presence::optional);
+    template <typename Enum>
+    void choice(std::string_view name, Enum& into, std::span<const std::pair<std::string_view, Enum>> words,
+                Presence presence = Presence::optional) {
+        std::string word;
+        string(name, word, presence);
+        if (word.empty() && find(name) == nullptr)
+            return;
+        std::string allowed;
+        for (const auto& [text, value] : words) {
+            if (text == word) {
+                into = value;
+                return;
+            }
+            allowed += (allowed.empty() ? "" : ", ") + std::string(text);
+        }
+        error(name, "must be one of: " + allowed);
+    }
+    /// The field's value, or null pointer when it is absent or null.
+    const Json* child(std::string_view name, Presence = Presence::optional);
+    [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
+    /// A field that others know and this program does not support.
+    void unsupported(std::string_view name, std::string_view advice);
+    void error(std::string_view name, std::string_view what);
+
+    [[nodiscard]] Result<void> finish(Unknown = Unknown::refused);
+
+private:
+    const Json* find(std::string_view name) const;
+    const Json* take(std::string_view name, Presence);
+
+    const Json& object_;
+    std::string where_;
+    std::set<std::string, std::less<>> asked_;
+    std::string error_;
+};
+
+} // namespace aerate::control

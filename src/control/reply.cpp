@@ -1,0 +1,66 @@
+#include "control/reply.hpp"
+
+#include "control/config_json.hpp"
+#include "control/metrics.hpp"
+#include "control/version.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace aerate::control {
+namespace {
+
+constexpr std::string_view json_type = "application/json";
+
+HttpReply ok(const Json& json) {
+    return {200, json_type, print_json(json)};
+}
+
+Json json_of(const Instance& instance) {
+    return {{"app_name", "Aerate"}, {"id", instance.id}, {"state", name_of(instance.state)}, {"vmm_version", version}};
+}
+
+/// Firecracker's clients look for "firecracker_version" and nothing else.
+Json json_of(const Version&) {
+    return {{"firecracker_version", version}, {"aerate_version", version}};
+}
+
+Json json_of(const BalloonStatus& balloon) {
+    Json json(balloon.statistics);
+    if (!json.is_object())
+        json = Json::object();
+    json["target_pages"] = whole_pages_of(balloon.target).value;
+    json["actual_pages"] = whole_pages_of(balloon.actual).value;
+    json["target_mib"] = balloon.target.value >> 20;
+    json["actual_mib"] = balloon.actual.value >> 20;
+    return json;
+}
+
+Json json_of(const HintingStatus& hinting) {
+    Json json{{"host_cmd", hinting.host_cmd}};
+    if (hinting.guest_cmd)
+        json["guest_cmd"] = *hinting.guest_cmd;
+    return json;
+}
+
+struct Printer {
+    HttpReply operator()(const Done&) const { return {204, "", ""}; }
+    HttpReply operator()(const Failure& failure) const {
+        return {failure.http_status, json_type, print_json({{"fault_message", failure.message}})};
+    }
+    HttpReply operator()(const Metrics& metrics) const {
+        return {200, "text/plain; version=0.0.4; charset=utf-8", print_metrics(metrics.status)};
+    }
+    HttpReply operator()(const VmStatus& status) const { return {200, json_type, print_status(status)}; }
+    template <typename T>
+    HttpReply operator()(const T& value) const {
+        return ok(json_of(value));
+    }
+};
+
+} // namespace
+
+HttpReply print_reply(const Reply& reply) {
+    return std::visit(Printer(), reply);
+}
+
+} // namespace aerate::control

@@ -1,0 +1,86 @@
+// The one schema of the control interface: what can be asked of a VM, and what it can answer. The router makes a
+// Request from HTTP, machine/ answers it with a Reply, print_reply() makes HTTP of that again.
+#pragma once
+
+#include "control/status.hpp"
+#include "control/vm_config.hpp"
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+namespace aerate::control {
+
+struct GetInstance {};
+struct GetVersion {};
+struct GetVmConfig {};
+struct GetMachineConfig {};
+struct PutMachineConfig {
+    MachineConfig config;
+};
+struct PatchMachineConfig {
+    MachineConfigUpdate update;
+};
+struct PutBootSource {
+    BootSource source;
+};
+struct PutDrive {
+    Drive drive;
+};
+struct PutEntropy {};
+struct InstanceStart {};
+/// On a machine without a keyboard: the power button.
+struct SendCtrlAltDel {};
+struct SetPaused {
+    bool paused;
+};
+
+struct GetBalloon {};
+struct PutBalloon {
+    BalloonConfig config;
+};
+struct PatchBalloon {
+    ByteCount target;
+};
+struct GetBalloonStatistics {};
+struct PatchBalloonStatistics {
+    std::chrono::seconds polling_interval;
+};
+struct StartHinting {
+    bool acknowledge_on_stop = true;
+};
+struct GetHintingStatus {};
+struct StopHinting {};
+
+struct GetStatus {};
+struct GetMetrics {};
+struct Stop {
+    enum class How : std::uint8_t { power_button, kill };
+    How how;
+};
+
+using Request =
+    std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
+                 PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel, SetPaused, GetBalloon, PutBalloon,
+                 PatchBalloon, GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus,
+                 StopHinting, GetStatus, GetMetrics, Stop>;
+
+/// 204: carried out, nothing to say.
+struct Done {};
+struct Failure {
+    unsigned http_status = 400;
+    std::string message;
+};
+struct Instance {
+    std::string id;
+    VmState state;
+};
+struct Version {};
+struct Metrics {
+    VmStatus status;
+};
+
+using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
+                           HintingStatus, VmStatus, Metrics>;
+
+} // namespace aerate::control

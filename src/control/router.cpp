@@ -1,0 +1,174 @@
+#include "control/router.hpp"
+
+#include "control/config_json.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+
+namespace aerate::control {
+namespace {
+
+using Parse = Result<Request> (*)(std::string_view body);
+
+struct Route {
+    std::string_view method;
+    std::string_view path;
+    Parse parse;
+};
+
+/// A route without a body. One that comes with it is refused rather than ignored; "{}" says the same as nothing.
+template <typename T>
+Result<Request> bare(std::string_view body) {
+    if (body.empty())
+        return T{};
+    const Json json = TRY(parse_json(body));
+    TRY(Fields(json, "").finish());
+    return T{};
+}
+
+Result<Request> put_machine_config(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    return PutMachineConfig{TRY(machine_config_from(json))};
+}
+
+Result<Request> patch_machine_config(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    return PatchMachineConfig{TRY(machine_config_update_from(json))};
+}
+
+Result<Request> put_boot_source(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    return PutBootSource{TRY(boot_source_from(json))};
+}
+
+Result<Request> put_drive(std::string_view id, std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Drive drive = TRY(drive_from(json));
+    if (drive.drive_id != id)
+        return fail("drive.drive_id: is {} but the path says otherwise", drive.drive_id);
+    return PutDrive{std::move(drive)};
+}
+
+Result<Request> put_entropy(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    TRY(entropy_from(json));
+    return PutEntropy{};
+}
+
+Result<Request> put_action(std::string_view body) {
+    enum class Action : std::uint8_t { none, start, button };
+    constexpr std::array<std::pair<std::string_view, Action>, 2> words{
+        {{"InstanceStart", Action::start}, {"SendCtrlAltDel", Action::button}}};
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    Action action = Action::none;
+    fields.choice<Action>("action_type", action, words, Presence::required);
+    TRY(fields.finish());
+    if (action == Action::start)
+        return InstanceStart{};
+    return SendCtrlAltDel{};
+}
+
+Result<Request> patch_vm(std::string_view body) {
+    constexpr std::array<std::pair<std::string_view, bool>, 2> words{{{"Paused", true}, {"Resumed", false}}};
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    SetPaused request{};
+    fields.choice<bool>("state", request.paused, words, Presence::required);
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> put_balloon(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    return PutBalloon{TRY(balloon_config_from(json))};
+}
+
+Result<Request> patch_balloon(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "balloon");
+    PatchBalloon request{};
+    read_balloon_amount(fields, request.target, Presence::required);
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> patch_balloon_statistics(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "balloon");
+    PatchBalloonStatistics request{};
+    read_polling_interval(fields, request.polling_interval, Presence::required);
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> start_hinting(std::string_view body) {
+    StartHinting request;
+    if (body.empty())
+        return request;
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    fields.boolean("acknowledge_on_stop", request.acknowledge_on_stop);
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> put_stop(std::string_view body) {
+    constexpr std::array<std::pair<std::string_view, Stop::How>, 2> words{
+        {{"power-button", Stop::How::power_button}, {"kill", Stop::How::kill}}};
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    Stop request{};
+    fields.choice<Stop::How>("how", request.how, words, Presence::required);
+    TRY(fields.finish());
+    return request;
+}
+
+constexpr std::array<Route, 21> routes{{
+    {"GET", "/", bare<GetInstance>},
+    {"GET", "/version", bare<GetVersion>},
+    {"GET", "/vm/config", bare<GetVmConfig>},
+    {"PATCH", "/vm", patch_vm},
+    {"GET", "/machine-config", bare<GetMachineConfig>},
+    {"PUT", "/machine-config", put_machine_config},
+    {"PATCH", "/machine-config", patch_machine_config},
+    {"PUT", "/boot-source", put_boot_source},
+    {"PUT", "/entropy", put_entropy},
+    {"PUT", "/actions", put_action},
+    {"GET", "/balloon", bare<GetBalloon>},
+    {"PUT", "/balloon", put_balloon},
+    {"PATCH", "/balloon", patch_balloon},
+    {"GET", "/balloon/statistics", bare<GetBalloonStatistics>},
+    {"PATCH", "/balloon/statistics", patch_balloon_statistics},
+    {"PATCH", "/balloon/hinting/start", start_hinting},
+    {"GET", "/balloon/hinting/status", bare<GetHintingStatus>},
+    {"PATCH", "/balloon/hinting/stop", bare<StopHinting>},
+    {"GET", "/aerate/status", bare<GetStatus>},
+    {"PUT", "/aerate/stop", put_stop},
+    {"GET", "/metrics", bare<GetMetrics>},
+}};
+
+std::expected<Request, Failure> or_bad_request(Result<Request> request) {
+    if (!request)
+        return std::unexpected(Failure{400, std::move(request).error().message});
+    return *std::move(request);
+}
+
+} // namespace
+
+std::expected<Request, Failure> route(std::string_view method, std::string_view target, std::string_view body) {
+    constexpr std::string_view drives = "/drives/";
+    if (target.starts_with(drives) && method == "PUT")
+        return or_bad_request(put_drive(target.substr(drives.size()), body));
+    const auto found = std::ranges::find_if(
+        routes, [&](const Route& candidate) { return candidate.path == target && candidate.method == method; });
+    if (found != routes.end())
+        return or_bad_request(found->parse(body));
+    if (target.starts_with(drives) || std::ranges::find(routes, target, &Route::path) != routes.end())
+        return std::unexpected(Failure{405, "this path does not take that method"});
+    return std::unexpected(Failure{404, "no such path"});
+}
+
+} // namespace aerate::control

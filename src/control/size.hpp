@@ -1,0 +1,17 @@
+// Sizes as people write and read them: "512M", "2G"; everywhere in MiB.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+namespace aerate::control {
+
+/// A whole number and K, M, G or T (with or without "iB"); without a letter it is MiB. Not more than 2^63 bytes.
+[[nodiscard]] Result<ByteCount> parse_size(std::string_view text);
+/// MiB with one digit after the point: "1536.0".
+[[nodiscard]] std::string in_mib(ByteCount);
+
+} // namespace aerate::control

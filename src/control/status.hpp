@@ -1,0 +1,70 @@
+// What a running VM says of itself: filled by machine/, printed as JSON and as metrics, read back by the command line.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace aerate::control {
+
+enum class VmState : std::uint8_t { not_started, running, paused, crashed };
+/// Firecracker's words: "Not started", "Running", "Paused"; and our own "Crashed".
+[[nodiscard]] std::string_view name_of(VmState);
+
+struct MemoryByState {
+    ByteCount guest_size;       ///< RAM that the guest was given
+    ByteCount resident;         ///< what the host spends on it now
+    ByteCount ballooned;        ///< in the balloon
+    ByteCount reported;         ///< free pages reported, and not known to be in use again
+    ByteCount hinted;           ///< free pages of the current or last hinting run
+    ByteCount monitor_overhead; ///< resident memory of the monitor itself
+    bool operator==(const MemoryByState&) const = default;
+};
+
+struct BalloonStatus {
+    ByteCount target;
+    ByteCount actual;
+    /// The guest's own words, by Firecracker's names ("free_memory", "major_faults", …); never used for policy.
+    std::map<std::string, std::uint64_t> statistics;
+    bool operator==(const BalloonStatus&) const = default;
+};
+
+struct HintingStatus {
+    std::uint32_t host_cmd = 0;
+    std::optional<std::uint32_t> guest_cmd;
+};
+
+/// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".
+struct Counter {
+    std::string name;
+    std::string help;
+    std::uint64_t value = 0;
+    std::vector<std::pair<std::string, std::string>> labels;
+    bool operator==(const Counter&) const = default;
+};
+
+struct VmStatus {
+    std::string name;
+    int pid = 0;
+    VmState state = VmState::not_started;
+    std::chrono::milliseconds uptime{};
+    unsigned vcpu_count = 0;
+    MemoryByState memory;
+    std::optional<BalloonStatus> balloon;
+    std::vector<Counter> counters;
+    bool operator==(const VmStatus&) const = default;
+};
+
+[[nodiscard]] std::string print_status(const VmStatus&);
+/// Reads what print_status() printed, by this version or a later one.
+[[nodiscard]] Result<VmStatus> parse_status(std::string_view json);
+
+} // namespace aerate::control

@@ -1,0 +1,102 @@
+#include "devices/console.hpp"
+
+#include <array>
+#include <cerrno>
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fd.hpp"
+
+namespace aerate {
+namespace {
+
+constexpr std::size_t waiting_limit = 4096;
+
+// Regular files and /dev/null cannot be waited for: epoll refuses them with EPERM, and reading them never blocks.
+Result<bool> can_be_polled(int fd) {
+    const FileDescriptor poll(::epoll_create1(EPOLL_CLOEXEC));
+    if (!poll.valid())
+        return fail_errno("cannot create an epoll descriptor");
+    epoll_event event{.events = EPOLLIN, .data = {}};
+    if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) == 0)
+        return true;
+    if (errno == EPERM)
+        return false;
+    return fail_errno("cannot read console input from file descriptor {}", fd);
+}
+
+} // namespace
+
+Result<std::unique_ptr<Console>> Console::attach(EventLoop& loop, Serial& serial, int input, EventLoop::Callback quit) {
+    const bool pollable = TRY(can_be_polled(input));
+    auto console = std::unique_ptr<Console>(new Console(loop, serial, input, std::move(quit)));
+    console->pollable_ = pollable;
+    // A terminal that is not ours (we run in the background) would stop the whole process when read.
+    if (::isatty(input) == 1) {
+        console->terminal_ = RawTerminal::enter(input);
+        console->ended_ = !console->terminal_.has_value();
+    }
+    console->deliver();
+    return console;
+}
+
+Console::Console(EventLoop& loop, Serial& serial, int input, EventLoop::Callback quit)
+    : loop_(loop)
+    , serial_(serial)
+    , input_(input)
+    , quit_(std::move(quit)) {}
+
+Console::~Console() { serial_.when_receive_space(nullptr); }
+
+void Console::read_input() {
+    std::array<std::byte, 256> bytes;
+    const ssize_t length = ::read(input_, bytes.data(), bytes.size());
+    if (length > 0)
+        accept(std::span(bytes).first(static_cast<std::size_t>(length)));
+    else if (length == 0 || (errno != EINTR && errno != EAGAIN))
+        ended_ = true;
+}
+
+void Console::accept(std::span<const std::byte> bytes) {
+    if (!terminal_) {
+        waiting_.insert(waiting_.end(), bytes.begin(), bytes.end());
+        return;
+    }
+    for (const std::byte key : bytes)
+        type(key);
+}
+
+void Console::type(std::byte key) {
+    const auto [to_guest, command] = keys_.typed(key);
+    if (to_guest && waiting_.size() < waiting_limit)
+        waiting_.push_back(*to_guest);
+    if (command == EscapeKeys::Command::help)
+        serial_.print(EscapeKeys::help_text);
+    if (command == EscapeKeys::Command::quit && quit_)
+        quit_();
+}
+
+// Moves input on as far as it goes, and arranges to be called when it can go further.
+void Console::deliver() {
+    for (;;) {
+        const std::size_t taken = serial_.receive(waiting_);
+        waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken));
+        if (!waiting_.empty() || pollable_ || ended_)
+            break;
+        read_input();
+    }
+    if (!waiting_.empty())
+        serial_.when_receive_space([this] { deliver(); });
+
+    const bool want_input = pollable_ && !ended_ && (terminal_ || waiting_.empty());
+    if (!want_input)
+        readable_.cancel();
+    else if (!readable_.active())
+        readable_ = loop_.watch(input_, [this] {
+            read_input();
+            deliver();
+        });
+}
+
+} // namespace aerate

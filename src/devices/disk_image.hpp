@@ -1,0 +1,43 @@
+// A disk's bytes on the host: a raw image file or a block device, locked against other users of the same image.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+
+namespace aerate {
+
+struct DiskOptions {
+    std::string path;
+    bool read_only = false;
+    bool direct = false; ///< O_DIRECT: past the host's page cache
+};
+
+class DiskImage {
+public:
+    /// Takes an open file description lock for as long as the image is open: shared when read-only, else exclusive.
+    [[nodiscard]] static Result<DiskImage> open(const DiskOptions&);
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    [[nodiscard]] bool read_only() const { return read_only_; }
+    /// A multiple of 512; a file's odd tail is out of the guest's reach.
+    [[nodiscard]] ByteCount size() const { return size_; }
+    /// What direct I/O needs lengths and offsets to be multiples of; 512 without.
+    [[nodiscard]] std::uint32_t block_size() const { return block_size_; }
+
+private:
+    DiskImage(FileDescriptor fd, bool read_only, ByteCount size, std::uint32_t block_size)
+        : fd_(std::move(fd))
+        , read_only_(read_only)
+        , size_(size)
+        , block_size_(block_size) {}
+    FileDescriptor fd_;
+    bool read_only_;
+    ByteCount size_;
+    std::uint32_t block_size_;
+};
+
+} // namespace aerate

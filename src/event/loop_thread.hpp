@@ -1,0 +1,28 @@
+// An event loop with a thread of its own.
+#pragma once
+
+#include <string>
+#include <thread>
+
+#include "event/event_loop.hpp"
+
+namespace aerate {
+
+class LoopThread {
+public:
+    explicit LoopThread(std::string name)
+        : name_(std::move(name)) {}
+    /// Stops and joins; what is posted later is dropped.
+    ~LoopThread() { stop(); }
+
+    [[nodiscard]] EventLoop& loop() { return loop_; }
+    void start();
+    void stop();
+
+private:
+    std::string name_;
+    EventLoop loop_;
+    std::jthread thread_;
+};
+
+} // namespace aerate

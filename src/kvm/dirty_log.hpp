@@ -1,0 +1,34 @@
+// KVM's own record of the pages that vCPUs wrote, over all memory slots.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/error.hpp"
+#include "kvm/vm.hpp"
+#include "memory/dirty_source.hpp"
+
+namespace aerate {
+
+/// Without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_GET_DIRTY_LOG clears the log and write-protects its pages again in the
+/// same call. That is what the hint rule asks for: after take() every write is in the next log, none is cleared lazily.
+class DirtyLog final : public DirtySource {
+public:
+    /// REQUIRES: `vm` outlives the log, stays where it is, and has all of its slots.
+    explicit DirtyLog(Vm& vm)
+        : vm_(vm) {}
+
+    /// Starts with an empty log.
+    [[nodiscard]] Result<void> start();
+    [[nodiscard]] Result<void> stop();
+    /// One thread at a time. Should KVM refuse, the whole slot counts as written: too much is sent, nothing is lost.
+    void take(PageBitmap& into) override;
+
+private:
+    void take_slot(const MemorySlot&, PageBitmap& into);
+
+    Vm& vm_;
+    std::vector<std::uint64_t> words_; ///< of the largest slot
+};
+
+} // namespace aerate

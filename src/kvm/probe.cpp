@@ -1,0 +1,118 @@
+#include "kvm/probe.hpp"
+
+#include <array>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "kvm/vm.hpp"
+
+#include <sys/mman.h>
+
+namespace aerate {
+namespace {
+
+constexpr std::size_t scratch_size = 0x10000;
+constexpr std::size_t page_map = 0x1000; // three levels, a page each
+constexpr std::size_t code = 0x8000;
+constexpr std::uint16_t report_port = 0x80;
+
+// Instruction emulation does a million or two instructions a second, a processor a thousand times that, and a nested guest
+// under a binary translator still a hundred times. Eight million tell them apart within the limit.
+constexpr auto program = std::to_array<std::uint8_t>({
+    0x31, 0xc0,                               // xor eax, eax
+    0x31, 0xd2,                               // xor edx, edx
+    0xbf, 0x00, 0x90, 0x00, 0x00,             // mov edi, 0x9000
+    0xf0, 0x48, 0x0f, 0xc7, 0x0f,             // lock cmpxchg16b [rdi]: the kernel's allocator needs it, and KVM's
+                                              // instruction emulator does not have it
+    0xb9, 0x00, 0x09, 0x3d, 0x00,             // mov ecx, 4000000
+    0xff, 0xc9,                               // dec ecx
+    0x75, 0xfc,                               // jnz to the dec
+    0xb0, 0x01,                               // mov al, 1
+    0xe6, report_port,                        // out report_port, al
+    0xf4,                                     // hlt
+});
+
+class ScratchMemory {
+public:
+    ScratchMemory()
+        : bytes_(::mmap(nullptr, scratch_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+    ~ScratchMemory() {
+        if (valid())
+            ::munmap(bytes_, scratch_size);
+    }
+    ScratchMemory(const ScratchMemory&) = delete;
+    ScratchMemory& operator=(const ScratchMemory&) = delete;
+    [[nodiscard]] bool valid() const { return bytes_ != MAP_FAILED; }
+    [[nodiscard]] std::byte* data() const { return static_cast<std::byte*>(bytes_); }
+
+private:
+    void* bytes_;
+};
+
+void fill(std::byte* memory) {
+    constexpr std::uint64_t present_writable = 3;
+    constexpr std::uint64_t large = 1U << 7;
+    const auto store = [memory](std::size_t offset, std::uint64_t value) {
+        std::memcpy(memory + offset, &value, sizeof value);
+    };
+    store(page_map, (page_map + 0x1000) | present_writable);
+    store(page_map + 0x1000, (page_map + 0x2000) | present_writable);
+    store(page_map + 0x2000, large | present_writable);
+    std::memcpy(memory + code, program.data(), program.size());
+}
+
+/// Asks the vCPU to stop unless it is destroyed before `limit`.
+class Watchdog {
+public:
+    Watchdog(Vcpu& vcpu, std::chrono::milliseconds limit)
+        : thread_([this, &vcpu, limit](const std::stop_token& stop) {
+            std::unique_lock lock(mutex_);
+            if (!finished_.wait_for(lock, stop, limit, [] { return false; }) && !stop.stop_requested())
+                vcpu.request_stop();
+        }) {}
+
+private:
+    std::mutex mutex_;
+    std::condition_variable_any finished_;
+    std::jthread thread_;
+};
+
+constexpr const char* advice = "enable virtualisation (VMX or SVM) in the firmware, or nested virtualisation if this is a "
+                               "virtual machine; testbed/run starts one that has it";
+
+Result<void> judge(const Exit& exit, std::chrono::milliseconds limit) {
+    if (const auto* write = std::get_if<PortWrite>(&exit); write != nullptr && write->port == report_port)
+        return {};
+    if (std::holds_alternative<Interrupted>(exit))
+        return fail("/dev/kvm works here by emulating instructions, thousands of times slower than hardware (a test of 8 "
+                    "million did not end within {} ms): no stock kernel would boot: {}",
+                    limit.count(), advice);
+    if (const auto* failed = std::get_if<Failed>(&exit))
+        return fail("/dev/kvm exists but cannot run a guest on this machine: {}: {}", failed->reason, advice);
+    return fail("/dev/kvm exists but a test program went astray in it (exit {}): {}", exit.index(), advice);
+}
+
+} // namespace
+
+Result<void> probe_hardware(const Kvm& kvm, std::chrono::milliseconds limit) {
+    const ScratchMemory memory;
+    if (!memory.valid())
+        return fail_errno("cannot map memory for the KVM probe");
+    fill(memory.data());
+    auto vm = TRY(Vm::create(kvm, 1));
+    TRY(vm.set_memory_region(SlotId{0}, MappedRegion{.guest = {GuestAddress{0}, ByteCount{scratch_size}},
+                                                     .host = memory.data(),
+                                                     .fd = -1,
+                                                     .fd_offset = {}}));
+    const auto vcpu = TRY(vm.create_vcpu(0));
+    TRY(vcpu->enter(LongModeEntry{.instruction = GuestAddress{code},
+                                  .boot_params = {},
+                                  .page_table = GuestAddress{page_map},
+                                  .gdt = {}}));
+    const Watchdog watchdog(*vcpu, limit);
+    return judge(TRY(vcpu->run()), limit);
+}
+
+} // namespace aerate

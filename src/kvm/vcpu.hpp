@@ -1,0 +1,128 @@
+// One virtual CPU. Its thread calls run() again and again and serves each exit; other threads only call request_stop().
+//
+//     while (running) {
+//         const Exit exit = TRY(vcpu.run());
+//         std::visit(Overloaded{[&](const PortRead& r) { ports.read(r.port, r.data); }, ...}, exit);
+//     }
+//
+// Stopping. request_stop() sets kvm_run.immediate_exit, so that the next KVM_RUN returns at once, and sends the thread a
+// signal, so that a KVM_RUN in progress returns too. The signal (SIGRTMIN) has a handler that does nothing: it is there
+// to interrupt the ioctl, and must be neither blocked nor used otherwise in this process. The asker sets its own flag
+// first; run() then returns Interrupted at least once, and the vCPU's thread looks at the flag.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+#include "memory/guest_address.hpp"
+
+#include <linux/kvm.h>
+
+namespace aerate {
+
+/// The spans of an exit point into the area shared with KVM and are valid until the next run(). A reader's span is
+/// filled with the answer before then.
+struct PortRead {
+    std::uint16_t port;
+    std::uint8_t width;         ///< 1, 2 or 4; a string instruction asks for several of them in one exit
+    std::span<std::byte> data;
+};
+struct PortWrite {
+    std::uint16_t port;
+    std::uint8_t width;
+    std::span<const std::byte> data;
+};
+struct MmioRead {
+    GuestAddress address;
+    std::span<std::byte> data;  ///< 1 to 8 bytes
+};
+struct MmioWrite {
+    GuestAddress address;
+    std::span<const std::byte> data;
+};
+/// request_stop(), or another signal. Exits that were served are complete, so the registers may be saved now.
+struct Interrupted {};
+/// HLT, seen only without an in-kernel local APIC.
+struct Halted {};
+/// Triple fault: what a guest does that knows no better way to reset.
+struct ShutDown {};
+/// KVM_SYSTEM_EVENT_SHUTDOWN, _RESET, _CRASH.
+struct SystemEvent {
+    std::uint32_t type;
+};
+/// KVM cannot go on with this vCPU; `reason` is for a person, registers included.
+struct Failed {
+    std::string reason;
+};
+
+using Exit = std::variant<Interrupted, PortRead, PortWrite, MmioRead, MmioWrite, Halted, ShutDown, SystemEvent, Failed>;
+
+/// The 64-bit entry point of the Linux boot protocol (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol").
+struct LongModeEntry {
+    GuestAddress instruction;
+    GuestAddress boot_params; ///< in RSI
+    GuestAddress page_table;  ///< identity-mapped; in CR3
+    GuestAddress gdt;         ///< four entries: null, null, 0x10 code, 0x18 data
+};
+
+/// The entry point of the PVH boot ABI (Xen's docs/misc/pvh.pandoc): 32-bit protected mode, flat segments, no paging.
+struct ProtectedModeEntry {
+    GuestAddress instruction;
+    GuestAddress start_info; ///< in EBX
+};
+
+class Vcpu {
+public:
+    /// What Vm::create_vcpu() passes on.
+    struct Config {
+        int vm_fd;
+        unsigned index;
+        ByteCount run_area;
+        std::span<const kvm_cpuid_entry2> cpuid; ///< as this vCPU's guest sees it
+    };
+    [[nodiscard]] static Result<std::unique_ptr<Vcpu>> create(const Config&);
+    ~Vcpu();
+    Vcpu(const Vcpu&) = delete;
+    Vcpu& operator=(const Vcpu&) = delete;
+
+    [[nodiscard]] Result<void> enter(const LongModeEntry&);
+    [[nodiscard]] Result<void> enter(const ProtectedModeEntry&);
+
+    /// Runs the guest until it needs the monitor. One thread only; an error means that the host failed us.
+    [[nodiscard]] Result<Exit> run();
+    /// Makes run() return Interrupted soon, or its next call if it is not running. Any thread; never blocks.
+    void request_stop();
+
+    [[nodiscard]] unsigned index() const { return index_; }
+    [[nodiscard]] Result<kvm_regs> registers() const;
+    [[nodiscard]] Result<void> set_registers(const kvm_regs&);
+    [[nodiscard]] Result<kvm_sregs> special_registers() const;
+    [[nodiscard]] Result<void> set_special_registers(const kvm_sregs&);
+    [[nodiscard]] int fd() const { return fd_.get(); }
+
+private:
+    Vcpu(FileDescriptor fd, unsigned index, kvm_run* run, ByteCount run_area);
+    Result<void> set_cpuid(std::span<const kvm_cpuid_entry2>);
+    Result<void> set_boot_msrs();
+    Result<void> set_fpu();
+    Result<void> set_local_apic();
+    [[nodiscard]] Exit decode() const;
+    [[nodiscard]] Exit decode_port() const;
+    [[nodiscard]] Exit decode_mmio() const;
+    [[nodiscard]] std::string describe_state() const;
+
+    FileDescriptor fd_;
+    unsigned index_;
+    kvm_run* run_;
+    ByteCount run_area_;
+    std::atomic<int> thread_{0}; ///< the kernel's ID of the thread in run(), 0 before the first call
+};
+
+} // namespace aerate

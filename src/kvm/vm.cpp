@@ -1,0 +1,128 @@
+#include "kvm/vm.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/check.hpp"
+#include "kvm/cpuid.hpp"
+#include "kvm/ioctl.hpp"
+
+namespace aerate {
+namespace {
+
+// Three pages for real mode's TSS and one for the identity page table: Intel processors without unrestricted guest
+// support need them outside RAM, below 4 GiB, set before the first vCPU. The rest of the hole's top is the BIOS's.
+constexpr std::uint64_t tss_pages = 0xfffbd000;
+constexpr std::uint64_t identity_map_page = 0xfffbc000;
+
+} // namespace
+
+Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus) {
+    CHECK(vcpus >= 1 && vcpus <= max_vcpus);
+    if (const int limit = kvm.capability(KVM_CAP_MAX_VCPUS); limit > 0 && vcpus > static_cast<unsigned>(limit))
+        return fail("{} vCPUs asked for, this host's KVM allows {}", vcpus, limit);
+    Vm vm(FileDescriptor(TRY(call_kvm(kvm.fd(), KVM_CREATE_VM, "KVM_CREATE_VM"))), vcpus);
+    vm.run_area_ = kvm.run_area();
+    vm.cpuid_ = TRY(kvm.supported_cpuid());
+    vm.tsc_deadline_timer_ = kvm.capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+
+    std::uint64_t identity_map = identity_map_page;
+    TRY(call_kvm(vm.fd(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", &identity_map));
+    TRY(call_kvm(vm.fd(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR", tss_pages));
+    TRY(call_kvm(vm.fd(), KVM_CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP"));
+    TRY(vm.route_interrupts());
+    return vm;
+}
+
+/// KVM's default routes would raise the PIC's lines too, which nobody has set up or will acknowledge.
+Result<void> Vm::route_interrupts() {
+    FlexibleStruct<kvm_irq_routing, kvm_irq_routing_entry> routing(interrupt_lines);
+    routing->nr = interrupt_lines;
+    for (std::uint32_t gsi = 0; gsi < interrupt_lines; ++gsi) {
+        auto& entry = routing.entries()[gsi];
+        entry.gsi = gsi;
+        entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+        entry.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
+        entry.u.irqchip.pin = gsi;
+    }
+    TRY(call_kvm(fd_.get(), KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", routing.get()));
+    return {};
+}
+
+Result<void> Vm::set_memory_region(SlotId id, const MappedRegion& memory, DirtyLogging logging) {
+    const kvm_userspace_memory_region region{
+        .slot = id.value,
+        .flags = logging == DirtyLogging::on ? std::uint32_t{KVM_MEM_LOG_DIRTY_PAGES} : 0U,
+        .guest_phys_addr = memory.guest.start.value,
+        .memory_size = memory.guest.length.value,
+        .userspace_addr = std::bit_cast<std::uint64_t>(memory.host),
+    };
+    if (auto set = call_kvm(fd_.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", &region); !set)
+        return fail("cannot map {} MiB of guest memory at {:#x}: {}", memory.guest.length.value >> 20,
+                    memory.guest.start.value, set.error().message);
+    const auto slot = std::ranges::find(slots_, id, &MemorySlot::id);
+    if (slot == slots_.end())
+        slots_.push_back({id, memory, logging});
+    else
+        *slot = {id, memory, logging};
+    return {};
+}
+
+Result<void> Vm::set_dirty_logging(DirtyLogging logging) {
+    for (const MemorySlot slot : slots_)
+        if (slot.logging != logging)
+            TRY(set_memory_region(slot.id, slot.memory, logging));
+    return {};
+}
+
+Result<void> Vm::connect_interrupt(const EventFd& event, std::uint32_t gsi) { return assign_interrupt(event, gsi, 0); }
+
+Result<void> Vm::disconnect_interrupt(const EventFd& event, std::uint32_t gsi) {
+    return assign_interrupt(event, gsi, KVM_IRQFD_FLAG_DEASSIGN);
+}
+
+Result<void> Vm::assign_interrupt(const EventFd& event, std::uint32_t gsi, std::uint32_t flags) {
+    CHECK(gsi < interrupt_lines);
+    kvm_irqfd irqfd{};
+    irqfd.fd = static_cast<std::uint32_t>(event.fd());
+    irqfd.gsi = gsi;
+    irqfd.flags = flags;
+    TRY(call_kvm(fd_.get(), KVM_IRQFD, "KVM_IRQFD", &irqfd));
+    return {};
+}
+
+Result<void> Vm::connect_io_event(const IoEvent& io, const EventFd& event) { return assign_io_event(io, event, 0); }
+
+Result<void> Vm::disconnect_io_event(const IoEvent& io, const EventFd& event) {
+    return assign_io_event(io, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}
+
+Result<void> Vm::assign_io_event(const IoEvent& io, const EventFd& event, std::uint32_t flags) {
+    kvm_ioeventfd ioeventfd{};
+    ioeventfd.datamatch = io.value.value_or(0);
+    ioeventfd.addr = io.address.value;
+    ioeventfd.len = io.length;
+    ioeventfd.fd = event.fd();
+    ioeventfd.flags = flags | (io.value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0U);
+    TRY(call_kvm(fd_.get(), KVM_IOEVENTFD, "KVM_IOEVENTFD", &ioeventfd));
+    return {};
+}
+
+Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index) {
+    CHECK(index < vcpus_);
+    const auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_}, tsc_deadline_timer_);
+    return Vcpu::create({.vm_fd = fd_.get(), .index = index, .run_area = run_area_, .cpuid = cpuid});
+}
+
+Result<kvm_clock_data> Vm::clock() const {
+    kvm_clock_data data{};
+    TRY(call_kvm(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &data));
+    return data;
+}
+
+Result<void> Vm::set_clock(const kvm_clock_data& data) {
+    TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &data));
+    return {};
+}
+
+} // namespace aerate

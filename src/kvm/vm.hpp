@@ -1,0 +1,90 @@
+// A virtual machine as KVM sees it: memory slots, the interrupt controllers, eventfds tied to both.
+//
+// The machine has no legacy interrupt controller or timer in use: no PIT is created and interrupts are routed to the
+// IOAPIC alone, one GSI a pin. A guest learns that from hardware-reduced ACPI tables, keeps time by kvmclock and the TSC,
+// and skips the probing and calibration that the legacy devices would cost at boot.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "event/event_fd.hpp"
+#include "kvm/kvm.hpp"
+#include "kvm/vcpu.hpp"
+#include "memory/guest_address.hpp"
+#include "memory/guest_memory.hpp"
+
+namespace aerate {
+
+struct SlotId {
+    std::uint32_t value{};
+    auto operator<=>(const SlotId&) const = default;
+};
+
+enum class DirtyLogging : std::uint8_t { off, on };
+
+struct MemorySlot {
+    SlotId id;
+    MappedRegion memory;
+    DirtyLogging logging = DirtyLogging::off;
+};
+
+/// A write of `length` bytes at `address` that signals an eventfd and does not stop the vCPU.
+struct IoEvent {
+    GuestAddress address;
+    std::uint32_t length = 4;
+    std::optional<std::uint64_t> value; ///< only this value signals; any when absent
+};
+
+class Vm {
+public:
+    /// REQUIRES: 1 <= vcpus <= max_vcpus.
+    [[nodiscard]] static Result<Vm> create(const Kvm&, unsigned vcpus);
+
+    static constexpr unsigned max_vcpus = 32;
+    static constexpr unsigned interrupt_lines = 24; ///< the IOAPIC's pins; GSI n is pin n
+
+    /// Maps `memory` into the guest, or changes the logging of the slot. The mapping must outlive the Vm.
+    [[nodiscard]] Result<void> set_memory_region(SlotId, const MappedRegion& memory, DirtyLogging = DirtyLogging::off);
+    /// For every slot at once. A slot's log starts empty.
+    [[nodiscard]] Result<void> set_dirty_logging(DirtyLogging);
+    [[nodiscard]] std::span<const MemorySlot> slots() const { return slots_; }
+
+    /// A signal on `event` becomes an edge on the line. REQUIRES: gsi < interrupt_lines.
+    [[nodiscard]] Result<void> connect_interrupt(const EventFd& event, std::uint32_t gsi);
+    [[nodiscard]] Result<void> disconnect_interrupt(const EventFd& event, std::uint32_t gsi);
+    [[nodiscard]] Result<void> connect_io_event(const IoEvent&, const EventFd&);
+    [[nodiscard]] Result<void> disconnect_io_event(const IoEvent&, const EventFd&);
+
+    /// Ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told where (Vcpu::enter); the
+    /// others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once.
+    [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index);
+
+    /// Guest time (kvmclock), for saved state: read while the vCPUs stand, set before they run on.
+    [[nodiscard]] Result<kvm_clock_data> clock() const;
+    [[nodiscard]] Result<void> set_clock(const kvm_clock_data&);
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+
+private:
+    Vm(FileDescriptor fd, unsigned vcpus)
+        : fd_(std::move(fd))
+        , vcpus_(vcpus) {}
+    Result<void> route_interrupts();
+    Result<void> assign_interrupt(const EventFd&, std::uint32_t gsi, std::uint32_t flags);
+    Result<void> assign_io_event(const IoEvent&, const EventFd&, std::uint32_t flags);
+
+    FileDescriptor fd_;
+    unsigned vcpus_;
+    ByteCount run_area_{};
+    std::vector<kvm_cpuid_entry2> cpuid_; ///< what the host supports
+    bool tsc_deadline_timer_ = false;
+    std::vector<MemorySlot> slots_;
+};
+
+} // namespace aerate

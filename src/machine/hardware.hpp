@@ -1,0 +1,87 @@
+// The parts of one virtual machine, assembled: memory, KVM, devices on their buses, vCPUs. Holds no logic: Machine does.
+//
+// Owned by the main loop. The balloon and its transport live on the balloon loop, so that a discard of milliseconds holds
+// up nobody else.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "balloon/balloon.hpp"
+#include "balloon/counting_sink.hpp"
+#include "base/error.hpp"
+#include "boot/kernel_image.hpp"
+#include "boot/memory_layout.hpp"
+#include "control/vm_config.hpp"
+#include "devices/block.hpp"
+#include "devices/cmos_rtc.hpp"
+#include "devices/console.hpp"
+#include "devices/entropy.hpp"
+#include "devices/mmio_bus.hpp"
+#include "devices/pio_bus.hpp"
+#include "devices/power.hpp"
+#include "devices/serial.hpp"
+#include "event/loop_thread.hpp"
+#include "kvm/kvm.hpp"
+#include "kvm/vm.hpp"
+#include "machine/console_options.hpp"
+#include "machine/vcpu_thread.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/mmio_transport.hpp"
+
+namespace aerate {
+
+/// A device behind a virtio-mmio transport, with its line and its place.
+struct VirtioSlot {
+    std::string name; ///< for metrics: "balloon", "block:rootfs"
+    EventLoop* loop = nullptr;
+    std::unique_ptr<virtio::Device> device;
+    std::unique_ptr<virtio::MmioTransport> transport;
+};
+
+class Hardware {
+public:
+    struct Callbacks {
+        std::function<void()> paused;         ///< a vCPU stands
+        std::function<void(GuestEnd)> ended;  ///< the guest powered off, reset or crashed
+        std::function<void()> left;           ///< a vCPU thread is gone
+        std::function<void()> quit;           ///< the operator asked at the console
+    };
+
+    /// Everything up to the first instruction. All callbacks come on `loop`.
+    [[nodiscard]] static Result<std::unique_ptr<Hardware>> create(const control::VmConfig&, const ConsoleOptions&,
+                                                                  EventLoop& loop, Callbacks);
+    /// REQUIRES: no vCPU thread runs, and the main loop does not.
+    ~Hardware();
+
+    GuestMemory memory;
+    balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
+    balloon::CountingSink counted_hints; ///< balloon loop
+    LoopThread balloon_thread{"balloon"};
+    std::unique_ptr<Serial> serial;
+    std::unique_ptr<Console> console;
+    std::unique_ptr<Power> power;
+    std::vector<VirtioSlot> slots;
+    std::vector<std::unique_ptr<VcpuThread>> vcpus;
+
+private:
+    Hardware(GuestMemory memory, Kvm kvm, Vm vm, EventLoop& loop, Callbacks callbacks);
+    Result<> map_memory();
+    Result<> add_legacy_devices(const ConsoleOptions&);
+    Result<> add_virtio_devices(const control::VmConfig&);
+    Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
+    Result<> load(const control::VmConfig&);
+    void end_guest(GuestEnd::Kind);
+
+    Kvm kvm_;
+    Vm vm_;
+    EventLoop& loop_;
+    Callbacks callbacks_;
+    PioBus ports_;
+    MmioBus mmio_;
+    CmosRtc rtc_;
+};
+
+} // namespace aerate

@@ -1,0 +1,259 @@
+#include "machine/machine.hpp"
+
+#include <utility>
+#include <variant>
+
+#include "base/log.hpp"
+#include "control/configuration.hpp"
+#include "machine/vm_counters.hpp"
+
+#include <unistd.h>
+
+namespace aerate {
+namespace {
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+    using Ts::operator()...;
+};
+
+[[nodiscard]] control::Failure conflict(std::string message) { return {409, std::move(message)}; }
+
+} // namespace
+
+Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
+    : loop_(loop)
+    , config_(std::move(config))
+    , options_(std::move(options)) {}
+
+control::VmState Machine::api_state() const {
+    switch (state_) {
+    case State::not_started:
+        return control::VmState::not_started;
+    case State::pausing:
+    case State::paused:
+        return control::VmState::paused;
+    case State::crashed:
+        return control::VmState::crashed;
+    case State::running:
+    case State::ending:
+        break;
+    }
+    return control::VmState::running;
+}
+
+Result<> Machine::start() {
+    hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
+                                     {.paused = [this] { count_down_to_paused(); },
+                                      .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
+                                      .left = [this] { vcpu_left(); },
+                                      .quit = [this] { kill(); }}));
+    started_ = std::chrono::steady_clock::now();
+    state_ = State::running;
+    hardware_->balloon_thread.start();
+    for (const auto& vcpu : hardware_->vcpus)
+        vcpu->start();
+    return {};
+}
+
+void Machine::handle(control::Request request, control::Server::Answer answer) {
+    if (auto reply = control::configure(config_, api_state(), request))
+        return answer(std::move(*reply));
+    if (state_ == State::ending && !std::holds_alternative<control::GetStatus>(request))
+        return answer(conflict("the VM is ending"));
+    carry_out(request, std::move(answer));
+}
+
+void Machine::carry_out(const control::Request& request, control::Server::Answer answer) {
+    std::visit(Overloaded{
+                   [&](const control::InstanceStart&) {
+                       if (auto started = start(); !started)
+                           answer(control::Failure{400, std::move(started).error().message});
+                       else
+                           answer(control::Done{});
+                   },
+                   [&](const control::SendCtrlAltDel&) {
+                       hardware_->power->press_power_button();
+                       answer(control::Done{});
+                   },
+                   [&](const control::Stop& stop) {
+                       // The answer goes first: ending the last vCPU ends the process.
+                       answer(control::Done{});
+                       if (stop.how == control::Stop::How::kill || !hardware_)
+                           kill();
+                       else
+                           hardware_->power->press_power_button();
+                   },
+                   [&](const control::SetPaused& set) { set_paused(set.paused, std::move(answer)); },
+                   [&](const control::PatchBalloon& patch) { set_balloon_target(patch.target, std::move(answer)); },
+                   [&](const control::PatchBalloonStatistics& patch) {
+                       config_.balloon->stats_polling_interval = patch.polling_interval;
+                       on_balloon_thread(std::move(answer), [interval = patch.polling_interval](Hardware& hardware) {
+                           hardware.balloon->statistics().set_interval(interval);
+                           return control::Done{};
+                       });
+                   },
+                   [&](const control::StartHinting& start) { start_hinting(start, std::move(answer)); },
+                   [&](const control::StopHinting&) {
+                       on_balloon_thread(std::move(answer), [](Hardware& hardware) {
+                           hardware.balloon->hinting().done();
+                           return control::Done{};
+                       });
+                   },
+                   [&](const control::GetHintingStatus&) {
+                       on_balloon_thread(std::move(answer), [](Hardware& hardware) {
+                           const auto status = hardware.balloon->hinting().status();
+                           return control::HintingStatus{status.host_command, status.guest_command};
+                       });
+                   },
+                   [&](const control::GetBalloonStatistics&) {
+                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
+                           answer(std::move(status.balloon).value_or(control::BalloonStatus{}));
+                       });
+                   },
+                   [&](const control::GetStatus&) {
+                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
+                           answer(std::move(status));
+                       });
+                   },
+                   [&](const control::GetMetrics&) {
+                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
+                           answer(control::Metrics{std::move(status)});
+                       });
+                   },
+                   // configure() has answered these.
+                   [&](const auto&) { answer(control::Failure{500, "not handled"}); },
+               },
+               request);
+}
+
+void Machine::set_paused(bool paused, control::Server::Answer answer) {
+    if (paused && state_ == State::running)
+        return pause(std::move(answer));
+    if (paused && state_ == State::pausing)
+        return waiting_for_pause_.push_back(std::move(answer));
+    if (!paused && state_ == State::paused)
+        resume();
+    else if (state_ == State::pausing || state_ == State::crashed)
+        return answer(conflict(state_ == State::crashed ? "the guest has crashed: " + crash_
+                                                        : "the VM is still coming to rest: try again"));
+    answer(control::Done{});
+}
+
+// The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU that
+// waits for a device's register is answered.
+void Machine::pause(control::Server::Answer answer) {
+    state_ = State::pausing;
+    devices_rest_ = false;
+    waiting_for_pause_.push_back(std::move(answer));
+    still_moving_ = hardware_->slots.size() + 1;
+    for (VirtioSlot& slot : hardware_->slots)
+        slot.loop->post([this, &slot] {
+            slot.transport->pause([this] { loop_.post([this] { count_down_to_paused(); }); });
+        });
+    count_down_to_paused();
+}
+
+void Machine::count_down_to_paused() {
+    if (state_ != State::pausing || --still_moving_ > 0)
+        return;
+    if (!std::exchange(devices_rest_, true)) {
+        still_moving_ = hardware_->vcpus.size();
+        for (const auto& vcpu : hardware_->vcpus)
+            vcpu->pause();
+        return;
+    }
+    state_ = State::paused;
+    for (auto& answer : std::exchange(waiting_for_pause_, {}))
+        answer(control::Done{});
+}
+
+void Machine::resume() {
+    state_ = State::running;
+    for (VirtioSlot& slot : hardware_->slots)
+        slot.loop->post([&slot] { slot.transport->resume(); });
+    for (const auto& vcpu : hardware_->vcpus)
+        vcpu->resume();
+}
+
+void Machine::guest_ended(GuestEnd end) {
+    if (state_ == State::ending || state_ == State::crashed)
+        return;
+    if (end.kind != GuestEnd::Kind::crash)
+        return shut_down(end.kind == GuestEnd::Kind::reset ? Outcome::reset : Outcome::power_off);
+    // The monitor stays, so that the operator can look (reliability: a guest never ends its monitor by crashing).
+    state_ = State::crashed;
+    crash_ = std::move(end.reason);
+    log::error("the guest has crashed and stands still; 'aerate stop --kill {}' ends it. {}", config_.name, crash_);
+    for (const auto& vcpu : hardware_->vcpus)
+        vcpu->pause();
+    for (auto& answer : std::exchange(waiting_for_pause_, {}))
+        answer(conflict("the guest has crashed: " + crash_));
+}
+
+void Machine::shut_down(Outcome outcome) {
+    if (state_ == State::ending)
+        return;
+    state_ = State::ending;
+    outcome_ = outcome;
+    for (auto& answer : std::exchange(waiting_for_pause_, {}))
+        answer(conflict("the VM is ending"));
+    vcpus_left_ = 0;
+    if (!hardware_)
+        return options_.ended(outcome_);
+    for (const auto& vcpu : hardware_->vcpus)
+        vcpu->stop();
+}
+
+void Machine::vcpu_left() {
+    if (++vcpus_left_ == hardware_->vcpus.size())
+        options_.ended(outcome_);
+}
+
+template <typename F>
+void Machine::on_balloon_thread(control::Server::Answer answer, F f) {
+    hardware_->balloon_thread.loop().post([this, answer = std::move(answer), f = std::move(f)]() mutable {
+        control::Reply reply = f(*hardware_);
+        loop_.post([answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
+    });
+}
+
+void Machine::set_balloon_target(ByteCount target, control::Server::Answer answer) {
+    config_.balloon->target = target;
+    on_balloon_thread(std::move(answer), [target](Hardware& hardware) -> control::Reply {
+        if (auto set = hardware.balloon->set_target(whole_pages_of(target)); !set)
+            return control::Failure{400, std::move(set).error().message};
+        return control::Done{};
+    });
+}
+
+void Machine::start_hinting(control::StartHinting start, control::Server::Answer answer) {
+    const auto on_stop = start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
+    on_balloon_thread(std::move(answer), [on_stop](Hardware& hardware) -> control::Reply {
+        hardware.counted_hints.clear();
+        if (hardware.balloon->hinting().start(hardware.counted_hints, on_stop).value == 0)
+            return conflict("the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
+                            "accept the feature");
+        return control::Done{};
+    });
+}
+
+void Machine::report_status(std::move_only_function<void(control::VmStatus)> report) {
+    control::VmStatus status;
+    status.name = config_.name;
+    status.pid = getpid();
+    status.state = api_state();
+    status.vcpu_count = config_.machine.vcpu_count;
+    status.memory.guest_size = config_.machine.mem_size;
+    if (!hardware_)
+        return report(std::move(status));
+    status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
+    add_main_loop_counters(status, *hardware_);
+    // The balloon's numbers are its thread's. Walking the page tables for the resident size is done there too.
+    hardware_->balloon_thread.loop().post([this, status = std::move(status), report = std::move(report)]() mutable {
+        add_memory_and_balloon(status, *hardware_);
+        loop_.post([status = std::move(status), report = std::move(report)]() mutable { report(std::move(status)); });
+    });
+}
+
+} // namespace aerate

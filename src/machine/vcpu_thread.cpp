@@ -1,0 +1,123 @@
+#include "machine/vcpu_thread.hpp"
+
+#include <utility>
+#include <variant>
+
+#include <pthread.h>
+
+#include "base/check.hpp"
+
+#include <linux/kvm.h>
+
+namespace aerate {
+namespace {
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+    using Ts::operator()...;
+};
+
+} // namespace
+
+VcpuThread::VcpuThread(std::unique_ptr<Vcpu> vcpu, const PioBus& ports, const MmioBus& mmio, Hooks hooks)
+    : vcpu_(std::move(vcpu))
+    , ports_(ports)
+    , mmio_(mmio)
+    , hooks_(std::move(hooks)) {}
+
+VcpuThread::~VcpuThread() = default;
+
+void VcpuThread::start() {
+    CHECK(!thread_.joinable());
+    thread_ = std::jthread([this] { serve(); });
+}
+
+// The order is stored before the kick and read after every return from the guest, so none is missed.
+void VcpuThread::give(Order order) {
+    order_.store(order);
+    order_.notify_one();
+    vcpu_->request_stop();
+}
+
+void VcpuThread::pause() { give(Order::pause); }
+void VcpuThread::stop() { give(Order::stop); }
+void VcpuThread::resume() {
+    order_.store(Order::run);
+    order_.notify_one();
+}
+
+void VcpuThread::serve() {
+    const std::string name = "vcpu" + std::to_string(vcpu_->index());
+    pthread_setname_np(pthread_self(), name.c_str());
+    for (;;) {
+        switch (order_.load()) {
+        case Order::stop:
+            hooks_.loop->post([this] { hooks_.left(); });
+            return;
+        case Order::pause:
+            hooks_.loop->post([this] { hooks_.paused(); });
+            order_.wait(Order::pause);
+            break;
+        case Order::run:
+            if (ended_)
+                order_.wait(Order::run);
+            else
+                ended_ = !run_once();
+            break;
+        }
+    }
+}
+
+bool VcpuThread::run_once() {
+    auto exit = vcpu_->run();
+    if (!exit) {
+        end({GuestEnd::Kind::crash, exit.error().message});
+        return false;
+    }
+    return std::visit(
+        Overloaded{
+            [](const Interrupted&) { return true; },
+            [&](const PortRead& access) {
+                for (std::size_t at = 0; at < access.data.size(); at += access.width)
+                    ports_.read(Port{access.port}, access.data.subspan(at, access.width));
+                return true;
+            },
+            [&](const PortWrite& access) {
+                for (std::size_t at = 0; at < access.data.size(); at += access.width)
+                    ports_.write(Port{access.port}, access.data.subspan(at, access.width));
+                return true;
+            },
+            [&](const MmioRead& access) {
+                mmio_.read(access.address, access.data);
+                return true;
+            },
+            [&](const MmioWrite& access) {
+                mmio_.write(access.address, access.data);
+                return true;
+            },
+            [](const Halted&) { return true; },
+            [&](const ShutDown&) {
+                // What Linux does as its last resort to reboot (reboot=triple), and what a guest that lost its way does.
+                end({GuestEnd::Kind::reset, "triple fault"});
+                return false;
+            },
+            [&](const SystemEvent& event) {
+                const bool reset = event.type == KVM_SYSTEM_EVENT_RESET;
+                const bool off = event.type == KVM_SYSTEM_EVENT_SHUTDOWN;
+                end({reset ? GuestEnd::Kind::reset : off ? GuestEnd::Kind::power_off : GuestEnd::Kind::crash,
+                     fmt::format("KVM system event {}", event.type)});
+                return false;
+            },
+            [&](Failed& failed) {
+                end({GuestEnd::Kind::crash, std::move(failed.reason)});
+                return false;
+            },
+        },
+        *exit);
+}
+
+void VcpuThread::end(GuestEnd reason) {
+    hooks_.loop->post([this, reason = std::move(reason)]() mutable { hooks_.ended(std::move(reason)); });
+}
+
+} // namespace aerate

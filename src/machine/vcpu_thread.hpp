@@ -1,0 +1,66 @@
+// One vCPU's thread: runs the guest, hands port and memory-mapped accesses to the buses, and stands still when asked.
+//
+// The main loop owns this object; the thread posts to it when it has paused and when the guest has ended.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "devices/mmio_bus.hpp"
+#include "devices/pio_bus.hpp"
+#include "event/event_loop.hpp"
+#include "kvm/vcpu.hpp"
+
+namespace aerate {
+
+/// Why a vCPU ran no further.
+struct GuestEnd {
+    enum class Kind : std::uint8_t { power_off, reset, crash };
+    Kind kind = Kind::power_off;
+    std::string reason; ///< of a crash
+};
+
+class VcpuThread {
+public:
+    struct Hooks {
+        EventLoop* loop = nullptr;                       ///< where the callbacks run
+        std::move_only_function<void()> paused;          ///< after each pause()
+        std::move_only_function<void(GuestEnd)> ended;   ///< at most once; this vCPU runs no further
+        std::move_only_function<void()> left;            ///< after stop(): the thread needs no loop any more
+    };
+
+    VcpuThread(std::unique_ptr<Vcpu>, const PioBus&, const MmioBus&, Hooks);
+    /// REQUIRES: never started, or `left` was called: a thread that still waits for an answer of a loop would wait for ever.
+    ~VcpuThread();
+    VcpuThread(const VcpuThread&) = delete;
+    VcpuThread& operator=(const VcpuThread&) = delete;
+
+    void start();
+    /// Asks; `paused` says when. A vCPU that has ended counts as paused.
+    void pause();
+    void resume();
+    /// Asks; `left` says when.
+    void stop();
+
+private:
+    enum class Order : std::uint8_t { run, pause, stop };
+    void give(Order);
+    void serve();
+    /// One stay in the guest; false when it has ended.
+    bool run_once();
+    void end(GuestEnd);
+
+    std::unique_ptr<Vcpu> vcpu_;
+    const PioBus& ports_;
+    const MmioBus& mmio_;
+    Hooks hooks_;
+    std::atomic<Order> order_{Order::run};
+    bool ended_ = false; ///< the thread's own
+    std::jthread thread_;
+};
+
+} // namespace aerate

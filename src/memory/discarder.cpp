@@ -1,0 +1,98 @@
+#include "memory/discarder.hpp"
+
+#include "base/check.hpp"
+#include "memory/mapping.hpp"
+
+#include <fcntl.h>
+
+#include <linux/falloc.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include <array>
+
+namespace aerate {
+namespace {
+
+constexpr int advice_dontneed_locked = 24; // MADV_DONTNEED_LOCKED, younger than the oldest headers we build with
+
+iovec host_bytes(const DiscardPiece& piece) {
+    const auto& [guest, host, fd, fd_offset] = *piece.region;
+    return {.iov_base = host + (address_of(piece.range.first).value - guest.start.value),
+            .iov_len = bytes_of(piece.range.count).value};
+}
+
+int choose_advice(Backing backing, const iovec& untouched) {
+    if (backing == Backing::memfd)
+        return MADV_REMOVE;
+    return ::madvise(untouched.iov_base, untouched.iov_len, advice_dontneed_locked) == 0 ? advice_dontneed_locked
+                                                                                         : MADV_DONTNEED;
+}
+
+long advise_self(const FileDescriptor& self, std::span<const iovec> pieces, int advice) {
+    return ::syscall(SYS_process_madvise, self.get(), pieces.data(), pieces.size(), advice, 0U);
+}
+
+} // namespace
+
+Discarder::Discarder(Backing backing, const MappedRegion& region) {
+    const ByteCount host_page = backing == Backing::hugetlb ? huge_page_size : page_size;
+    const iovec untouched{.iov_base = region.host, .iov_len = host_page.value};
+    advice_ = choose_advice(backing, untouched);
+
+    FileDescriptor self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
+    if (self.valid() && advise_self(self, {&untouched, 1}, advice_) == static_cast<long>(untouched.iov_len))
+        self_ = std::move(self);
+}
+
+void Discarder::discard(std::span<const DiscardPiece> pieces, DiscardResult& result) const {
+    while (!pieces.empty()) {
+        if (batches() && pieces.size() > 1)
+            pieces = pieces.subspan(discard_together(pieces, result));
+        // The only one, or the one that the batch stopped at: on its own it goes another way or shows its error.
+        if (!pieces.empty()) {
+            discard_alone(pieces.front(), result);
+            pieces = pieces.subspan(1);
+        }
+    }
+}
+
+/// Returns how many of the first pieces are done.
+std::size_t Discarder::discard_together(std::span<const DiscardPiece> pieces, DiscardResult& result) const {
+    CHECK(pieces.size() <= batch_size);
+    std::array<iovec, batch_size> ranges;
+    for (std::size_t i = 0; i < pieces.size(); ++i)
+        ranges[i] = host_bytes(pieces[i]);
+    ++result.system_calls;
+    const long advised = advise_self(self_, std::span(ranges).first(pieces.size()), advice_);
+
+    // The kernel stops at the first failure and says how many bytes came before. It also cuts the whole at 2 GiB
+    // (MAX_RW_COUNT in lib/iov_iter.c); a piece that was cut counts as not done.
+    std::uint64_t left = advised > 0 ? static_cast<std::uint64_t>(advised) : 0;
+    std::size_t done = 0;
+    while (done < pieces.size() && left >= ranges[done].iov_len) {
+        left -= ranges[done].iov_len;
+        result.discarded += pieces[done].range.count;
+        ++done;
+    }
+    return done;
+}
+
+void Discarder::discard_alone(const DiscardPiece& piece, DiscardResult& result) const {
+    const auto [address, length] = host_bytes(piece);
+    ++result.system_calls;
+    int outcome = ::madvise(address, length, advice_);
+    if (outcome != 0 && advice_ == MADV_REMOVE && errno == EINVAL) {
+        const auto offset = static_cast<std::byte*>(address) - piece.region->host;
+        ++result.system_calls;
+        outcome = ::fallocate(piece.region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                              static_cast<off_t>(piece.region->fd_offset.value) + offset, static_cast<off_t>(length));
+    }
+    if (outcome == 0)
+        result.discarded += piece.range.count;
+    else
+        result.system_error = errno;
+}
+
+} // namespace aerate

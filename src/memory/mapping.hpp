@@ -1,0 +1,61 @@
+// The host's side of guest memory: one reserved stretch of address space for each region, with the backing mapped into
+// it.
+//
+//     guard | region, 2 MiB aligned | guard        all PROT_NONE but the region, so that a stray access faults
+//
+// The mapping never changes after create(); only its pages come and go.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "memory/guest_memory.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace aerate {
+
+/// Every region's start and length is a multiple of this, guest-physical and in the monitor: huge pages need it.
+inline constexpr ByteCount huge_page_size{2U << 20};
+
+/// What is wrong with the layout, if anything.
+[[nodiscard]] Result<> check_layout(const MemoryLayout&);
+
+class Mapping {
+public:
+    /// REQUIRES: check_layout() found nothing.
+    [[nodiscard]] static Result<Mapping> create(const MemoryLayout&);
+
+    [[nodiscard]] std::span<const MappedRegion> regions() const { return regions_; }
+    [[nodiscard]] Backing backing() const { return backing_; }
+
+private:
+    class Reservation {
+    public:
+        [[nodiscard]] static Result<Reservation> of(ByteCount usable);
+        Reservation(Reservation&& other) noexcept;
+        Reservation& operator=(Reservation&&) = delete;
+        ~Reservation();
+        [[nodiscard]] std::byte* usable() const;
+
+    private:
+        Reservation(std::byte* base, ByteCount length)
+            : base_(base)
+            , length_(length) {}
+        std::byte* base_;
+        ByteCount length_;
+    };
+
+    explicit Mapping(Backing backing)
+        : backing_(backing) {}
+    [[nodiscard]] Result<> map(const MemoryRegion&, ByteCount fd_offset);
+
+    Backing backing_;
+    FileDescriptor file_;
+    std::vector<Reservation> reservations_;
+    std::vector<MappedRegion> regions_;
+};
+
+} // namespace aerate
