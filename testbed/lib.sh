@@ -10,6 +10,12 @@ die() {
   exit 125
 }
 
+# The comment at the head of the script that sources this.
+usage() {
+  awk 'NR > 1 { if (!/^#/ || /shellcheck/) exit; sub(/^# ?/, ""); print }' "$0"
+  exit 0
+}
+
 need() {
   local tool
   for tool in "$@"; do

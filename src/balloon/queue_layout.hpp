@@ -79,7 +79,7 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
 
 } // namespace detail
 
-/// The layout that the driver uses. Queues that it did not enable are empty.
+/// The layout that the driver uses. Queues that it did not enable are empty. REQUIRES: negotiated within offered.
 [[nodiscard]] constexpr QueueLayout queue_layout(virtio::FeatureSet offered, virtio::FeatureSet negotiated,
                                                  QueueSet enabled) {
     const QueueLayout compact = detail::positions_among(negotiated, negotiated);

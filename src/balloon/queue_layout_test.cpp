@@ -87,6 +87,8 @@ TEST(QueueLayout, B19_EverySetOfEnabledQueuesIsSafe) {
     for (unsigned offered = 0; offered < 8; ++offered)
         for (unsigned negotiated = 0; negotiated < 8; ++negotiated)
             for (QueueSet enabled = 0; enabled < 32; ++enabled) {
+                if (!subset(negotiated).within(subset(offered)))
+                    continue;
                 const auto chosen = queue_layout(subset(offered), subset(negotiated), enabled);
                 QueueSet seen = 0;
                 for (const auto& index : chosen) {

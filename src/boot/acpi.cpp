@@ -18,9 +18,13 @@ void append(Bytes& bytes, std::uint64_t value, unsigned width) {
         bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
 }
 
+void append(Bytes& bytes, std::span<const std::byte> more) {
+    for (const auto byte : more)
+        bytes.push_back(byte);
+}
+
 void append(Bytes& bytes, std::string_view text) {
-    const auto raw = std::as_bytes(std::span(text));
-    bytes.insert(bytes.end(), raw.begin(), raw.end());
+    append(bytes, std::as_bytes(std::span(text)));
 }
 
 /// The byte that makes the sum zero.
@@ -48,7 +52,7 @@ Bytes table(std::string_view signature, unsigned revision, std::span<const std::
     append(bytes, 1, 4); // OEM revision
     append(bytes, "AERT");
     append(bytes, 1, 4); // creator revision
-    bytes.insert(bytes.end(), body.begin(), body.end());
+    append(bytes, body);
     bytes[checksum_offset] = checksum(bytes);
     return bytes;
 }
@@ -207,7 +211,7 @@ Bytes build_acpi_tables(const AcpiConfig& config) {
     const auto place = [&area](const Bytes& bytes) {
         area.resize((area.size() + alignment - 1) / alignment * alignment);
         const GuestAddress address{layout::acpi_tables.value + area.size()};
-        area.insert(area.end(), bytes.begin(), bytes.end());
+        append(area, bytes);
         return address;
     };
     const auto dsdt_address = place(dsdt(config));

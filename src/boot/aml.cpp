@@ -24,7 +24,7 @@ constexpr unsigned op_notify = 0x86;
 constexpr unsigned op_lequal = 0x93;
 constexpr unsigned op_if = 0xa0;
 
-void append(std::vector<std::byte>& bytes, std::uint64_t value, unsigned width) {
+void append_integer(std::vector<std::byte>& bytes, std::uint64_t value, unsigned width) {
     for (unsigned i = 0; i < width; ++i)
         bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
 }
@@ -49,34 +49,39 @@ EisaId eisa_id(std::string_view text) {
 }
 
 Resources& Resources::io(std::uint16_t port, std::uint8_t length) {
-    append(bytes_, 0x47, 1); // small item 8, 7 bytes (6.4.2.5)
-    append(bytes_, 1, 1);    // decodes 16 bits
-    append(bytes_, port, 2);
-    append(bytes_, port, 2);
-    append(bytes_, 1, 1); // alignment
-    append(bytes_, length, 1);
+    append_integer(bytes_, 0x47, 1); // small item 8, 7 bytes (6.4.2.5)
+    append_integer(bytes_, 1, 1);    // decodes 16 bits
+    append_integer(bytes_, port, 2);
+    append_integer(bytes_, port, 2);
+    append_integer(bytes_, 1, 1); // alignment
+    append_integer(bytes_, length, 1);
     return *this;
 }
 
 Resources& Resources::memory32(GuestAddress start, ByteCount length) {
     CHECK(start.value + length.value <= 1ULL << 32);
-    append(bytes_, 0x86, 1); // large item 6 (6.4.3.4)
-    append(bytes_, 9, 2);
-    append(bytes_, 1, 1); // read and write
-    append(bytes_, start.value, 4);
-    append(bytes_, length.value, 4);
+    append_integer(bytes_, 0x86, 1); // large item 6 (6.4.3.4)
+    append_integer(bytes_, 9, 2);
+    append_integer(bytes_, 1, 1); // read and write
+    append_integer(bytes_, start.value, 4);
+    append_integer(bytes_, length.value, 4);
     return *this;
 }
 
 Resources& Resources::interrupt(std::uint32_t gsi) {
     constexpr unsigned consumer = 1;
     constexpr unsigned edge = 2;
-    append(bytes_, 0x89, 1); // large item 9 (6.4.3.6)
-    append(bytes_, 6, 2);
-    append(bytes_, consumer | edge, 1);
-    append(bytes_, 1, 1); // one number
-    append(bytes_, gsi, 4);
+    append_integer(bytes_, 0x89, 1); // large item 9 (6.4.3.6)
+    append_integer(bytes_, 6, 2);
+    append_integer(bytes_, consumer | edge, 1);
+    append_integer(bytes_, 1, 1); // one number
+    append_integer(bytes_, gsi, 4);
     return *this;
+}
+
+void Block::append(std::span<const std::byte> more) {
+    for (const auto byte : more)
+        bytes_.push_back(byte);
 }
 
 void Block::path(std::string_view text) {
@@ -98,16 +103,16 @@ void Block::integer(std::uint64_t value) {
         byte(op_zero + static_cast<unsigned>(value));
     } else if (value <= 0xff) {
         byte(prefix_byte);
-        append(bytes_, value, 1);
+        append_integer(bytes_, value, 1);
     } else if (value <= 0xffff) {
         byte(prefix_word);
-        append(bytes_, value, 2);
+        append_integer(bytes_, value, 2);
     } else if (value <= 0xffffffff) {
         byte(prefix_dword);
-        append(bytes_, value, 4);
+        append_integer(bytes_, value, 4);
     } else {
         byte(prefix_qword);
-        append(bytes_, value, 8);
+        append_integer(bytes_, value, 8);
     }
 }
 
@@ -121,9 +126,9 @@ void Block::package(std::span<const std::byte> contents) {
         const std::size_t length = size + 1 + more;
         CHECK(length < 1U << 28);
         byte(more << 6 | (length & 0xf));
-        append(bytes_, length >> 4, more);
+        append_integer(bytes_, length >> 4, more);
     }
-    bytes(contents);
+    append(contents);
 }
 
 void Block::scope(std::string_view target, const Body& body) {
@@ -183,13 +188,13 @@ void Block::name(std::string_view name, std::uint64_t value) {
 void Block::name(std::string_view name, EisaId value) {
     begin_name(name);
     byte(prefix_dword);
-    append(bytes_, value.value, 4);
+    append_integer(bytes_, value.value, 4);
 }
 
 void Block::name(std::string_view name, std::string_view text) {
     begin_name(name);
     byte(prefix_string);
-    bytes(std::as_bytes(std::span(text)));
+    append(std::as_bytes(std::span(text)));
     byte(0);
 }
 
@@ -197,7 +202,7 @@ void Block::name(std::string_view name, const Resources& value) {
     constexpr unsigned end_tag = 0x79;
     Block inner;
     inner.integer(value.bytes().size() + 2);
-    inner.bytes(value.bytes());
+    inner.append(value.bytes());
     inner.byte(end_tag);
     inner.byte(0); // no checksum
     begin_name(name);

@@ -60,7 +60,7 @@ public:
 
 private:
     void byte(unsigned value) { bytes_.push_back(static_cast<std::byte>(value)); }
-    void bytes(std::span<const std::byte> more) { bytes_.insert(bytes_.end(), more.begin(), more.end()); }
+    void append(std::span<const std::byte>);
     void path(std::string_view);
     void integer(std::uint64_t);
     void begin_name(std::string_view);

@@ -1,11 +1,11 @@
 // Sizes as people write and read them: "512M", "2G"; everywhere in MiB.
 #pragma once
 
-#include <string>
-#include <string_view>
-
 #include "base/error.hpp"
 #include "base/units.hpp"
+
+#include <string>
+#include <string_view>
 
 namespace aerate::control {
 

@@ -1,10 +1,10 @@
 #include "control/table.hpp"
 
-#include <algorithm>
+#include "base/check.hpp"
 
 #include <fmt/format.h>
 
-#include "base/check.hpp"
+#include <algorithm>
 
 namespace aerate::control {
 

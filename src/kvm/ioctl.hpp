@@ -3,6 +3,9 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
 #include <vector>
 
 #include "base/error.hpp"
@@ -23,17 +26,30 @@ template <typename Argument = int>
     return value;
 }
 
-/// A kernel structure that ends in a flexible array (kvm_cpuid2, kvm_msrs, kvm_irq_routing).
-template <typename Header, typename Entry>
-class FlexibleStruct {
+/// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing. Those types themselves are
+/// of no use in C++: some kernel headers (6.1) put an empty struct before the entries, which has a size in C++ only, so
+/// that the entries and the ioctl's number would both be wrong.
+template <typename Entry>
+class CountedEntries {
 public:
-    explicit FlexibleStruct(std::size_t entries)
-        : bytes_(sizeof(Header) + entries * sizeof(Entry)) {}
-    [[nodiscard]] Header* get() { return reinterpret_cast<Header*>(bytes_.data()); }
-    [[nodiscard]] Entry* entries() { return reinterpret_cast<Entry*>(bytes_.data() + sizeof(Header)); }
-    Header* operator->() { return get(); }
+    explicit CountedEntries(std::uint32_t count)
+        : bytes_(header + count * sizeof(Entry)) {
+        std::memcpy(bytes_.data(), &count, sizeof count);
+    }
+    [[nodiscard]] void* argument() { return bytes_.data(); }
+    [[nodiscard]] std::span<Entry> entries() {
+        std::uint32_t count;
+        std::memcpy(&count, bytes_.data(), sizeof count);
+        return {reinterpret_cast<Entry*>(bytes_.data() + header), count};
+    }
+    /// The number of an ioctl that takes one of these.
+    [[nodiscard]] static constexpr unsigned long request(unsigned long number) {
+        constexpr unsigned long mask = static_cast<unsigned long>(_IOC_SIZEMASK) << _IOC_SIZESHIFT;
+        return (number & ~mask) | header << _IOC_SIZESHIFT;
+    }
 
 private:
+    static constexpr std::size_t header = 2 * sizeof(std::uint32_t); ///< the count, and flags or padding
     std::vector<std::byte> bytes_;
 };
 

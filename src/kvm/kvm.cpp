@@ -68,10 +68,11 @@ Result<Kvm> Kvm::open(const char* path) {
 int Kvm::capability(int number) const { return std::max(0, ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, number)); }
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-    FlexibleStruct<kvm_cpuid2, kvm_cpuid_entry2> table(cpuid_entries_limit);
-    table->nent = cpuid_entries_limit;
-    TRY(call_kvm(fd_.get(), KVM_GET_SUPPORTED_CPUID, "KVM_GET_SUPPORTED_CPUID", table.get()));
-    return std::vector(table.entries(), table.entries() + table->nent);
+    using Table = CountedEntries<kvm_cpuid_entry2>;
+    Table table(cpuid_entries_limit);
+    TRY(call_kvm(fd_.get(), Table::request(KVM_GET_SUPPORTED_CPUID), "KVM_GET_SUPPORTED_CPUID", table.argument()));
+    const auto entries = table.entries();
+    return std::vector(entries.begin(), entries.end());
 }
 
 } // namespace aerate

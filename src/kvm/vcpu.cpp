@@ -98,10 +98,10 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(const Config& config) {
 }
 
 Result<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
-    FlexibleStruct<kvm_cpuid2, kvm_cpuid_entry2> table(entries.size());
-    table->nent = static_cast<std::uint32_t>(entries.size());
-    std::ranges::copy(entries, table.entries());
-    TRY(call_kvm(fd_.get(), KVM_SET_CPUID2, "KVM_SET_CPUID2", table.get()));
+    using Table = CountedEntries<kvm_cpuid_entry2>;
+    Table table(static_cast<std::uint32_t>(entries.size()));
+    std::ranges::copy(entries, table.entries().begin());
+    TRY(call_kvm(fd_.get(), Table::request(KVM_SET_CPUID2), "KVM_SET_CPUID2", table.argument()));
     return {};
 }
 
@@ -116,10 +116,10 @@ Result<void> Vcpu::set_boot_msrs() {
         kvm_msr_entry{.index = ia32_misc_enable, .reserved = 0, .data = fast_strings},
         kvm_msr_entry{.index = mtrr_def_type, .reserved = 0, .data = mtrr_enable | write_back},
     };
-    FlexibleStruct<kvm_msrs, kvm_msr_entry> msrs(boot_msrs.size());
-    msrs->nmsrs = boot_msrs.size();
-    std::ranges::copy(boot_msrs, msrs.entries());
-    const int set = TRY(call_kvm(fd_.get(), KVM_SET_MSRS, "KVM_SET_MSRS", msrs.get()));
+    using Table = CountedEntries<kvm_msr_entry>;
+    Table msrs(boot_msrs.size());
+    std::ranges::copy(boot_msrs, msrs.entries().begin());
+    const int set = TRY(call_kvm(fd_.get(), Table::request(KVM_SET_MSRS), "KVM_SET_MSRS", msrs.argument()));
     if (set != int{boot_msrs.size()})
         return fail("KVM refuses to set MSR {:#x}", boot_msrs.at(static_cast<std::size_t>(set)).index);
     return {};

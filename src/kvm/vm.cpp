@@ -36,16 +36,16 @@ Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus) {
 
 /// KVM's default routes would raise the PIC's lines too, which nobody has set up or will acknowledge.
 Result<void> Vm::route_interrupts() {
-    FlexibleStruct<kvm_irq_routing, kvm_irq_routing_entry> routing(interrupt_lines);
-    routing->nr = interrupt_lines;
-    for (std::uint32_t gsi = 0; gsi < interrupt_lines; ++gsi) {
-        auto& entry = routing.entries()[gsi];
+    using Table = CountedEntries<kvm_irq_routing_entry>;
+    Table routing(interrupt_lines);
+    std::uint32_t gsi = 0;
+    for (auto& entry : routing.entries()) {
         entry.gsi = gsi;
         entry.type = KVM_IRQ_ROUTING_IRQCHIP;
         entry.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-        entry.u.irqchip.pin = gsi;
+        entry.u.irqchip.pin = gsi++;
     }
-    TRY(call_kvm(fd_.get(), KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", routing.get()));
+    TRY(call_kvm(fd_.get(), Table::request(KVM_SET_GSI_ROUTING), "KVM_SET_GSI_ROUTING", routing.argument()));
     return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/check.hpp"
 #include "boot/acpi.hpp"
+#include "virtio/mmio_registers.hpp"
 
 namespace aerate {
 namespace {
@@ -102,15 +103,15 @@ Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr
     if (slots.size() == layout::max_virtio_devices)
         return fail("too many devices: there are interrupt lines for {}; remove a drive", layout::max_virtio_devices);
     const VirtioMmioDevice place = virtio_mmio_device(static_cast<unsigned>(slots.size()));
-    auto transport = TRY(virtio::MmioTransport::create(*device, memory, loop));
-    TRY(vm_.connect_interrupt(transport->interrupt(), place.gsi));
-    for (std::uint16_t queue = 0; queue < device->queue_sizes().size(); ++queue)
-        TRY(vm_.connect_io_event({.address = {place.base.value + virtio::MmioTransport::queue_notify_offset},
+    VirtioSlot& slot = slots.emplace_back(VirtioSlot{std::move(name), &loop, TRY(EventFd::create()), std::move(device), {}});
+    slot.transport = TRY(virtio::MmioTransport::create(*slot.device, memory, loop, slot.interrupt, {}));
+    TRY(vm_.connect_interrupt(slot.interrupt, place.gsi));
+    for (std::uint16_t queue = 0; queue < slot.transport->queue_count(); ++queue)
+        TRY(vm_.connect_io_event({.address = {place.base.value + virtio::mmio_register::queue_notify},
                                   .length = 4,
                                   .value = queue},
-                                 transport->kick(virtio::QueueIndex{queue})));
-    CHECK(mmio_.add(place.base, layout::virtio_mmio_stride.value, *transport));
-    slots.push_back({std::move(name), &loop, std::move(device), std::move(transport)});
+                                 slot.transport->kick(virtio::QueueIndex{queue})));
+    CHECK(mmio_.add(place.base, layout::virtio_mmio_stride.value, slot));
     return {};
 }
 

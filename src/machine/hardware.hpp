@@ -4,6 +4,7 @@
 // up nobody else.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,12 +34,16 @@
 
 namespace aerate {
 
-/// A device behind a virtio-mmio transport, with its line and its place.
+/// A device behind a virtio-mmio transport, with its interrupt line. On the bus it is its register file.
 struct VirtioSlot {
     std::string name; ///< for metrics: "balloon", "block:rootfs"
-    EventLoop* loop = nullptr;
+    EventLoop* loop;  ///< the device's and the transport's
+    EventFd interrupt;
     std::unique_ptr<virtio::Device> device;
     std::unique_ptr<virtio::MmioTransport> transport;
+
+    void read(std::uint64_t offset, std::span<std::byte> into) { transport->read(ByteCount{offset}, into); }
+    void write(std::uint64_t offset, std::span<const std::byte> from) { transport->write(ByteCount{offset}, from); }
 };
 
 class Hardware {
@@ -63,7 +68,7 @@ public:
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;
     std::unique_ptr<Power> power;
-    std::vector<VirtioSlot> slots;
+    std::deque<VirtioSlot> slots; ///< the buses point at them
     std::vector<std::unique_ptr<VcpuThread>> vcpus;
 
 private:

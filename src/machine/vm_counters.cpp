@@ -20,10 +20,15 @@ void add_transport(control::VmStatus& status, const VirtioSlot& slot) {
     const auto counters = slot.transport->counters();
     const Labels device{{"device", slot.name}};
     add(status, "virtio_kicks", "Queue notifications served", counters.kicks, device);
-    add(status, "virtio_interrupts", "Interrupts sent", counters.interrupts, device);
+    add(status, "virtio_interrupts", "Interrupts for used buffers", counters.queue_interrupts, device);
+    add(status, "virtio_config_interrupts", "Interrupts for changes of the configuration", counters.config_interrupts,
+        device);
     add(status, "virtio_resets", "Device resets by the guest", counters.resets, device);
     add(status, "guest_ignored_register_writes", "Register writes that broke the virtio rules and were ignored",
         counters.ignored_writes, device);
+    add(status, "guest_refused_queues", "Queues whose registers made no sense", counters.refused_queues, device);
+    add(status, "guest_refused_features", "Feature sets that were not offered like that", counters.refused_features,
+        device);
     for (std::size_t fault = 0; fault < counters.ring_faults.size(); ++fault)
         if (counters.ring_faults[fault] != 0)
             add(status, "guest_ring_faults", "Queues whose structure the guest broke: the device waits for its reset",

@@ -372,7 +372,7 @@ void MmioTransport::interrupt_queue(QueueIndex) {
 }
 
 void MmioTransport::config_changed() {
-    config_generation_.fetch_add(1);
+    ++config_generation_;
     // 2.3: a configuration change notification before DRIVER_OK would find no driver.
     if (!has_status(device_status::driver_ok))
         return;

@@ -110,9 +110,9 @@ private:
     const FeatureSet offered_;
 
     std::atomic<std::uint32_t> interrupt_status_{0};
-    std::atomic<std::uint32_t> config_generation_{0};
 
     std::uint8_t status_ = 0;
+    std::uint32_t config_generation_ = 0;
     std::uint32_t device_features_select_ = 0;
     std::uint32_t driver_features_select_ = 0;
     std::uint32_t queue_select_ = 0;

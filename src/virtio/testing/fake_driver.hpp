@@ -101,6 +101,11 @@ private:
 
 /// Both halves of one queue.
 class FakeQueue {
+    template <typename F>
+    auto visit(F f) {
+        return std::visit(f, driver_);
+    }
+
 public:
     FakeQueue(BumpAllocator& allocator, std::uint16_t size, FeatureSet features)
         : allocator_(&allocator)
@@ -175,10 +180,6 @@ private:
         if (features.has(feature::ring_packed))
             return PackedDriver(allocator.allocate_ring(PackedDriver::ring_bytes(size)), slots, options);
         return SplitDriver(allocator.allocate_ring(SplitDriver::ring_bytes(size)), slots, options);
-    }
-    template <typename F>
-    auto visit(F f) {
-        return std::visit(f, driver_);
     }
 
     BumpAllocator* allocator_;

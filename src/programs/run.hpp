@@ -1,0 +1,27 @@
+// `aerate run` after its command line: builds the VM, serves its control interface and runs it to its end.
+#pragma once
+
+#include "control/vm_config.hpp"
+
+#include <cstdint>
+#include <string>
+
+namespace aerate {
+
+enum class TestbedUse : std::uint8_t {
+    automatic, ///< when this machine's KVM cannot run stock kernels
+    always,
+    never,
+};
+
+struct RunOptions {
+    control::VmConfig config;
+    bool start = true;             ///< false: wait for PUT /actions InstanceStart
+    std::string console = "stdio"; ///< "stdio", "none", or the path of a file
+    TestbedUse testbed = TestbedUse::automatic;
+};
+
+/// Returns the process's exit code.
+int run_vm(RunOptions);
+
+} // namespace aerate

@@ -1,0 +1,96 @@
+#include "control/run_flags.hpp"
+#include "programs/commands.hpp"
+#include "programs/run.hpp"
+
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+
+namespace aerate {
+namespace {
+
+struct Flags {
+    control::RunFlags vm;
+    RunOptions options;
+};
+
+void add_vm_flags(CLI::App& run, Flags& flags) {
+    const std::map<std::string, KernelEntry> entries{
+        {"auto", KernelEntry::automatic}, {"bzimage", KernelEntry::bzimage}, {"pvh", KernelEntry::pvh}};
+    const std::map<std::string, Backing> backings{
+        {"anonymous", Backing::anonymous}, {"memfd", Backing::memfd}, {"hugetlb", Backing::hugetlb}};
+    auto& vm = flags.vm;
+    run.add_option("--config", vm.config_file, "JSON file, with Firecracker's keys; other flags win over it")
+        ->type_name("FILE");
+    run.add_option("--name", vm.name, "name of the VM (default: vm-PID)");
+    run.add_option("--kernel", vm.kernel, "bzImage, or ELF file with a PVH entry")->type_name("FILE");
+    run.add_option("--initrd", vm.initrd, "initial RAM disk")->type_name("FILE");
+    run.add_option("--append", vm.append, "kernel command line");
+    run.add_option("--kernel-entry", vm.kernel_entry, "how the kernel is entered: auto, bzimage, pvh")
+        ->transform(CLI::CheckedTransformer(entries))
+        ->type_name("ENTRY");
+    run.add_option("--drive", vm.drives, "disk image; may be repeated; the first is /dev/vda")
+        ->type_name("FILE[,ro]")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    run.add_option("--vcpus", vm.vcpus, "virtual processors, 1 to 32 (default: 1)");
+    run.add_option("--mem", vm.mem, "RAM (default: 128M)")->type_name("SIZE");
+    run.add_option("--backing", vm.backing, "what RAM is made of: anonymous, memfd, hugetlb (default: anonymous)")
+        ->transform(CLI::CheckedTransformer(backings))
+        ->type_name("KIND");
+}
+
+void add_balloon_flags(CLI::App& run, Flags& flags) {
+    auto& vm = flags.vm;
+    const auto toggle = [&run](const std::string& names, std::optional<bool>& into, const std::string& help) {
+        run.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
+    };
+    run.add_option("--balloon", vm.balloon, "what the balloon takes from the start (default: 0)")
+        ->type_name("SIZE")
+        ->group("Balloon");
+    toggle("--reporting,!--no-reporting", vm.reporting, "the guest reports free pages (default: on)");
+    toggle("--hinting,!--no-hinting", vm.hinting, "the guest can be asked for free pages (default: on)");
+    toggle("--deflate-on-oom,!--no-deflate-on-oom", vm.deflate_on_oom,
+           "the guest may take memory back rather than run out (default: on)");
+    run.add_option("--stats-interval", vm.stats_interval, "seconds between guest statistics; 0: none (default: 5)")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0U, 65535U))
+        ->group("Balloon");
+}
+
+} // namespace
+
+void add_run(CLI::App& app, Command& chosen) {
+    const std::map<std::string, TestbedUse> uses{
+        {"auto", TestbedUse::automatic}, {"always", TestbedUse::always}, {"never", TestbedUse::never}};
+    auto flags = std::make_shared<Flags>();
+    CLI::App& run = *app.add_subcommand("run", "Boot a VM, with its console on the terminal");
+    run.footer("SIZE is a whole number and K, M, G or T; without a letter it is MiB.");
+    add_vm_flags(run, *flags);
+    add_balloon_flags(run, *flags);
+    run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
+    run.add_option("--console", flags->options.console, "stdio, none, or a file for the console's output")
+        ->capture_default_str()
+        ->type_name("WHERE");
+    run.add_option("--testbed", flags->options.testbed,
+                   "run inside an emulated machine: auto (without usable KVM), always, never")
+        ->transform(CLI::CheckedTransformer(uses))
+        ->type_name("WHEN");
+    run.callback([flags, &chosen] {
+        chosen = [flags] {
+            auto config = control::config_from(flags->vm);
+            if (!config)
+                return report(config.error());
+            if (!config->boot && flags->options.start)
+                return report({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
+            if (config->name.empty())
+                config->name = fmt::format("vm-{}", ::getpid());
+            flags->options.config = *std::move(config);
+            return run_vm(std::move(flags->options));
+        };
+    });
+}
+
+} // namespace aerate

@@ -1,0 +1,47 @@
+#include "programs/running_vm.hpp"
+
+#include "control/runtime_directory.hpp"
+
+#include <cerrno>
+
+namespace aerate {
+namespace {
+
+bool nobody_there(const Error& error) {
+    return error.system_error == ENOENT || error.system_error == ECONNREFUSED;
+}
+
+} // namespace
+
+Result<RunningVm> RunningVm::named(const std::string& name, std::chrono::milliseconds deadline) {
+    TRY(control::validate_vm_name(name));
+    return RunningVm(name, control::Client(control::socket_path(control::runtime_directory(), name), deadline));
+}
+
+Result<std::string> RunningVm::call(std::string_view method, std::string_view target, std::string_view body) const {
+    auto answer = client_.call(method, target, body);
+    if (!answer && nobody_there(answer.error()))
+        return fail("no VM named {} is running ({} has no such socket in use); \"aerate ps\" lists those that are",
+                    name_, control::runtime_directory().string());
+    return answer;
+}
+
+Result<control::VmStatus> RunningVm::status() const {
+    const std::string body = TRY(call("GET", "/aerate/status"));
+    return control::parse_status(body);
+}
+
+RunningVms survey(std::chrono::milliseconds deadline) {
+    RunningVms vms;
+    const auto directory = control::runtime_directory();
+    for (const std::string& name : control::list_vms(directory)) {
+        auto status = control::Client(control::socket_path(directory, name), deadline).status();
+        if (status)
+            vms.answered.push_back(*std::move(status));
+        else if (!nobody_there(status.error()))
+            vms.silent.push_back(name);
+    }
+    return vms;
+}
+
+} // namespace aerate

@@ -1,0 +1,91 @@
+#include "control/top_view.hpp"
+#include "programs/commands.hpp"
+#include "programs/running_vm.hpp"
+#include "programs/terminal.hpp"
+
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+namespace aerate {
+namespace {
+
+struct Options {
+    double interval_seconds = 1;
+    std::uint64_t iterations = 0; ///< 0: without end
+};
+
+using Clock = std::chrono::steady_clock;
+
+/// A monitor that hangs must not freeze the display of the others.
+RunningVms look() {
+    return survey(std::chrono::milliseconds(300));
+}
+
+std::string frame(const control::TopView& view) {
+    const RunningVms vms = look();
+    std::string text = control::render_top(vms.answered, view);
+    for (const std::string& name : vms.silent)
+        text += name + " does not answer\n";
+    return text;
+}
+
+/// Draws over the last frame instead of clearing it first, so that nothing flickers.
+std::string on_screen(std::string_view text, std::size_t rows) {
+    std::string out = "\x1b[H";
+    std::size_t row = 1;
+    for (const char c : text) {
+        if (c == '\n' && ++row > rows)
+            break;
+        out += c == '\n' ? "\x1b[K\r\n" : std::string(1, c);
+    }
+    return out + "\x1b[J";
+}
+
+Result<void> live(const Options& options, Clock::duration interval) {
+    Terminal terminal = TRY(Terminal::take_over());
+    for (std::uint64_t drawn = 0; options.iterations == 0 || drawn < options.iterations; ++drawn) {
+        const auto next = Clock::now() + interval;
+        const auto [columns, rows] = terminal.size();
+        fmt::print("{}", on_screen(frame({columns, rows, true}), rows));
+        std::fflush(stdout);
+        if (terminal.wait(next) == Terminal::Event::quit)
+            break;
+    }
+    return {};
+}
+
+Result<void> stream(const Options& options, Clock::duration interval) {
+    for (std::uint64_t printed = 0; options.iterations == 0 || printed < options.iterations; ++printed) {
+        if (printed > 0)
+            std::this_thread::sleep_for(interval);
+        fmt::print("{}{}", printed > 0 ? "\n" : "", frame({.columns = 120, .rows = 0, .colour = false}));
+        if (std::fflush(stdout) != 0)
+            return fail_errno("cannot write");
+    }
+    return {};
+}
+
+Result<void> top(const Options& options) {
+    const auto interval =
+        std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.interval_seconds));
+    const bool interactive = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1;
+    return interactive ? live(options, interval) : stream(options, interval);
+}
+
+} // namespace
+
+void add_top(CLI::App& app, Command& chosen) {
+    CLI::App& command = *app.add_subcommand("top", "Watch the running VMs' memory, in MiB; q quits");
+    auto options = std::make_shared<Options>();
+    command.add_option("--interval", options->interval_seconds, "seconds between two frames")
+        ->capture_default_str()
+        ->check(CLI::Range(0.1, 3600.0));
+    command.add_option("--iterations", options->iterations, "frames to show; 0: without end")->capture_default_str();
+    command.callback([options, &chosen] { chosen = [options] { return exit_code(top(*options)); }; });
+}
+
+} // namespace aerate
