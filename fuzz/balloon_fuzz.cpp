@@ -1,5 +1,11 @@
-// A hostile guest for the balloon: the input is a program of ring contents, kicks and config writes, mixed with what the
-// host does meanwhile. Queues are small and memory has a hole, so that edges are near.
+// A hostile guest for the balloon: the input is a program of ring contents, kicks and config writes, mixed with what
+// the host does meanwhile. Queues are small and memory has a hole, so that edges are near.
+#include "balloon/balloon.hpp"
+#include "balloon/counting_sink.hpp"
+#include "base/check.hpp"
+#include "base/endian.hpp"
+#include "virtio/virtqueue.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -8,12 +14,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "balloon/balloon.hpp"
-#include "balloon/counting_sink.hpp"
-#include "base/check.hpp"
-#include "base/endian.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate::balloon {
 namespace {
@@ -128,7 +128,8 @@ private:
     }
 
     [[nodiscard]] std::size_t negotiated_queues() const {
-        return std::size_t{features_.has(feature::statistics)} + std::size_t{features_.has(feature::free_page_hinting)} +
+        return std::size_t{features_.has(feature::statistics)} +
+               std::size_t{features_.has(feature::free_page_hinting)} +
                std::size_t{features_.has(feature::free_page_reporting)};
     }
 
@@ -201,7 +202,7 @@ private:
         std::array<std::byte, 16> descriptor{};
         const std::span<std::byte> bytes(descriptor);
         store_little_endian(bytes, std::uint64_t{where % (12U << 20)});
-        store_little_endian(bytes.subspan(8), length % (5U << 20));
+        store_little_endian(bytes.subspan(8), length % ((flags & 0x200U) != 0 ? 5U << 20 : 0x2000U));
         if (features_.has(virtio::feature::ring_packed)) {
             const bool wrap = (count / ring_size) % 2 == 0;
             const unsigned available = wrap ? 0x80U : 0x8000U;
@@ -273,7 +274,8 @@ private:
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace aerate;
     static auto memory = GuestMemory::create({.regions = {balloon::low, balloon::high}, .backing = Backing::anonymous});
-    static EventLoop loop;
+    // Never run, so it would keep every cancelled timer if it lived longer.
+    EventLoop loop;
     CHECK(memory.has_value());
     balloon::Input input({data, size});
     const auto config = input.take<std::uint8_t>();

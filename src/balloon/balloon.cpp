@@ -1,11 +1,11 @@
 #include "balloon/balloon.hpp"
 
+#include "base/endian.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
-
-#include "base/endian.hpp"
 
 namespace aerate::balloon {
 
@@ -40,21 +40,21 @@ constexpr std::uint32_t config_bytes = 16;
         // Linux has one buffer at a time in each of these.
         return 128;
     case Queue::hinting: {
-        // Linux drops a block unhinted when the ring is full but for the slot that it keeps for a command; so there is a
-        // slot for every block of the guest, as far as the limit of a ring (virtio 1.2, 2.7) goes.
+        // Linux drops a block unhinted when the ring is full but for the slot that it keeps for a command; so there is
+        // a slot for every block of the guest, as far as the limit of a ring (virtio 1.2, 2.7) goes.
         const std::uint64_t blocks = memory.size().value / hint_block.value + 2;
         return static_cast<std::uint16_t>(std::bit_ceil(std::clamp<std::uint64_t>(blocks, 1024, 32768)));
     }
     case Queue::reporting:
-        // Linux reports chains of up to 32 blocks, one at a time, and does without reporting if the ring is smaller. The
-        // rest is for drivers that queue several.
+        // Linux reports chains of up to 32 blocks, one at a time, and does without reporting if the ring is smaller.
+        // The rest is for drivers that queue several.
         return 256;
     }
     return 0;
 }
 
-/// An index can be one queue for one driver and another for the next, so it is as large as the largest of them needs. An
-/// index that no driver uses has size 0: no such queue.
+/// An index can be one queue for one driver and another for the next, so it is as large as the largest of them needs.
+/// An index that no driver uses has size 0: no such queue.
 [[nodiscard]] std::vector<std::uint16_t> sizes_of_queues(virtio::FeatureSet offered, const GuestMemory& memory) {
     std::vector<std::uint16_t> sizes;
     for (std::size_t i = 0; i < queue_kinds; ++i) {

@@ -9,10 +9,6 @@
 // All calls on the thread of `loop`; discards happen there too, so give the balloon a loop of its own.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <vector>
-
 #include "balloon/counters.hpp"
 #include "balloon/free_page_hinting.hpp"
 #include "balloon/free_page_reporting.hpp"
@@ -21,6 +17,10 @@
 #include "balloon/queue_layout.hpp"
 #include "balloon/statistics.hpp"
 #include "virtio/device.hpp"
+
+#include <array>
+#include <cstdint>
+#include <vector>
 
 namespace aerate::balloon {
 

@@ -1,10 +1,9 @@
 #include "balloon/balloon.hpp"
+#include "balloon/counting_sink.hpp"
+#include "balloon/testing/balloon_guest.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "balloon/counting_sink.hpp"
-#include "balloon/testing/balloon_guest.hpp"
 
 namespace aerate::balloon {
 namespace {

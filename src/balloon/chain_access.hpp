@@ -1,15 +1,15 @@
 // Ways into a descriptor chain and the memory that it names, shared by the queues.
 #pragma once
 
+#include "memory/guest_memory.hpp"
+#include "virtio/virtqueue.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <optional>
 #include <span>
-
-#include "memory/guest_memory.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate::balloon {
 

@@ -1,18 +1,18 @@
 // What the balloon counts. Totals since the device was made; they only grow. Loop thread.
 #pragma once
 
+#include "base/units.hpp"
+#include "memory/guest_memory.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
-#include "base/units.hpp"
-#include "memory/guest_memory.hpp"
-
 namespace aerate::balloon {
 
-/// Why a part of a guest's request was not acted upon. The chain is completed all the same (virtio 1.2, 2.7.13): a driver
-/// that waits for a buffer which never comes back hangs its guest.
+/// Why a part of a guest's request was not acted upon. The chain is completed all the same (virtio 1.2, 2.7.13): a
+/// driver that waits for a buffer which never comes back hangs its guest.
 enum class SkipReason : std::uint8_t {
     frame_outside_ram,        ///< B1, B2, B9: pages
     buffer_outside_ram,       ///< the buffer that holds PFNs, statistics or a command
@@ -32,27 +32,27 @@ inline constexpr std::size_t skip_reasons = static_cast<std::size_t>(SkipReason:
 
 [[nodiscard]] constexpr std::string_view describe(SkipReason reason) {
     constexpr std::array<std::string_view, skip_reasons> names{
-        "frame_outside_ram",    "buffer_outside_ram", "bad_length",       "oversized",
-        "wrong_direction",      "no_whole_page",      "page_poison",      "hint_without_command",
-        "unknown_command",      "repeated_command",   "over_budget",      "second_statistics_buffer",
+        "frame_outside_ram", "buffer_outside_ram", "bad_length",  "oversized",
+        "wrong_direction",   "no_whole_page",      "page_poison", "hint_without_command",
+        "unknown_command",   "repeated_command",   "over_budget", "second_statistics_buffer",
     };
     return names[static_cast<std::size_t>(reason)];
 }
 
 struct Counters {
-    PageCount inflated;  ///< pages that entered the balloon
-    PageCount deflated;  ///< pages that left it
-    PageCount reported;  ///< pages reported and given back to the host
-    PageCount hinted;    ///< pages hinted under a current command ID
-    PageCount discarded; ///< pages given back to the host, by inflation and reporting
+    PageCount inflated;      ///< pages that entered the balloon
+    PageCount deflated;      ///< pages that left it
+    PageCount reported;      ///< pages reported and given back to the host
+    PageCount hinted;        ///< pages hinted under a current command ID
+    PageCount discarded;     ///< pages given back to the host, by inflation and reporting
     PageCount not_discarded; ///< of those asked for: not a whole host page, or the host refused
     std::uint64_t discard_calls{};
     std::uint64_t discard_errors{};
     std::uint64_t hint_rounds{};
-    std::uint64_t hint_rounds_cut{};  ///< ended by the host: budget, time, or a malformed command
+    std::uint64_t hint_rounds_cut{};   ///< ended by the host: budget, time, or a malformed command
     std::uint64_t stale_hint_chains{}; ///< in the queue before the command ID was published
-    /// `actual` fell while the target was above it: the guest takes pages back for itself (out of memory). Whoever keeps
-    /// the target up regardless starts a fight that costs the guest a whole CPU.
+    /// `actual` fell while the target was above it: the guest takes pages back for itself (out of memory). Whoever
+    /// keeps the target up regardless starts a fight that costs the guest a whole CPU.
     std::uint64_t unasked_deflations{};
     std::uint64_t ring_faults{};
     std::array<std::uint64_t, skip_reasons> skipped{}; ///< by SkipReason: pages for frames, else buffers or chains

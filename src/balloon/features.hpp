@@ -1,5 +1,5 @@
-// Feature bits of the balloon (virtio 1.2, 5.5.3). Bits from 6 up mean different things to different drivers and devices
-// in the field, so none of them is named here.
+// Feature bits of the balloon (virtio 1.2, 5.5.3). Bits from 6 up mean different things to different drivers and
+// devices in the field, so none of them is named here.
 #pragma once
 
 namespace aerate::balloon::feature {

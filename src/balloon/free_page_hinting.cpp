@@ -1,10 +1,10 @@
 #include "balloon/free_page_hinting.hpp"
 
-#include <array>
-#include <utility>
-
 #include "balloon/chain_access.hpp"
 #include "base/endian.hpp"
+
+#include <array>
+#include <utility>
 
 namespace aerate::balloon {
 
@@ -71,8 +71,8 @@ std::expected<bool, virtio::RingFault> FreePageHinting::serve(virtio::Virtqueue&
     });
 }
 
-/// A command is device-readable and a range device-writable (virtio 1.2, 5.5.6.5). The length tells nothing: a range may be
-/// four bytes long as well.
+/// A command is device-readable and a range device-writable (virtio 1.2, 5.5.6.5). The length tells nothing: a range
+/// may be four bytes long as well.
 void FreePageHinting::take(const virtio::DescriptorChain& chain) {
     if (!chain.readable.empty())
         take_command(chain.readable);

@@ -1,13 +1,8 @@
-// The free page hinting queue (virtio 1.2, 5.5.6.5): feeds what the guest sends to the HintTracker, and what may be believed
-// to the HintSink of the round. It never touches the hinted memory.
+// The free page hinting queue (virtio 1.2, 5.5.6.5): feeds what the guest sends to the HintTracker, and what may be
+// believed to the HintSink of the round. It never touches the hinted memory.
 //
 // Loop thread. The sink may call start(), stop() and done() from inside its own calls.
 #pragma once
-
-#include <chrono>
-#include <cstdint>
-#include <expected>
-#include <optional>
 
 #include "balloon/counters.hpp"
 #include "balloon/hint_tracker.hpp"
@@ -15,6 +10,11 @@
 #include "memory/guest_memory.hpp"
 #include "memory/hints.hpp"
 #include "virtio/device.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <optional>
 
 namespace aerate::balloon {
 
@@ -31,8 +31,8 @@ struct HintStatus {
 
 class FreePageHinting final : public HintSource {
 public:
-    /// A round that takes longer is ended by the host: a guest may lose its STOP when its ring is full, and a hostile one
-    /// never sends it.
+    /// A round that takes longer is ended by the host: a guest may lose its STOP when its ring is full, and a hostile
+    /// one never sends it.
     static constexpr std::chrono::milliseconds default_round_limit = std::chrono::seconds(30);
 
     FreePageHinting(GuestMemory& memory, EventLoop& loop, Counters& counters,
@@ -43,8 +43,8 @@ public:
     void reset();
     std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&);
 
-    /// CommandId{0}: no round, because the guest has not negotiated hinting or every ID is used up. Round_ended() comes when
-    /// the guest says so, and when the host cuts the round; not after stop() or done().
+    /// CommandId{0}: no round, because the guest has not negotiated hinting or every ID is used up. Round_ended() comes
+    /// when the guest says so, and when the host cuts the round; not after stop() or done().
     CommandId start(HintSink& sink) override { return start(sink, OnGuestStop::hold); }
     CommandId start(HintSink& sink, OnGuestStop on_guest_stop);
     void stop() override;

@@ -1,9 +1,8 @@
+#include "balloon/counting_sink.hpp"
 #include "balloon/free_page_hinting.hpp"
+#include "balloon/testing/balloon_guest.hpp"
 
 #include <gtest/gtest.h>
-
-#include "balloon/counting_sink.hpp"
-#include "balloon/testing/balloon_guest.hpp"
 
 namespace aerate::balloon {
 namespace {
@@ -15,8 +14,12 @@ constexpr GuestAddress base{4ULL << 30};
 constexpr FrameNumber first = frame_of(base);
 constexpr std::uint32_t block = 4U << 20;
 
-FakeBuffer command(std::uint32_t value) { return readable(value); }
-FakeBuffer hint(std::uint32_t nth) { return writable_at({base.value + std::uint64_t{nth} * block}, block); }
+FakeBuffer command(std::uint32_t value) {
+    return readable(value);
+}
+FakeBuffer hint(std::uint32_t nth) {
+    return writable_at({base.value + std::uint64_t{nth} * block}, block);
+}
 
 struct HintingTest : ::testing::Test, BalloonGuest {
     CommandId begin(OnGuestStop on_stop = OnGuestStop::hold) { return balloon.hinting().start(sink, on_stop); }

@@ -1,15 +1,15 @@
-// The free page reporting queue (virtio 1.2, 5.5.6.7): blocks that the guest holds isolated until their chain is used, so
-// they are discarded first and the chains completed afterwards. Loop thread.
+// The free page reporting queue (virtio 1.2, 5.5.6.7): blocks that the guest holds isolated until their chain is used,
+// so they are discarded first and the chains completed afterwards. Loop thread.
 #pragma once
-
-#include <cstdint>
-#include <expected>
-#include <vector>
 
 #include "balloon/counters.hpp"
 #include "balloon/page_states.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <cstdint>
+#include <expected>
+#include <vector>
 
 namespace aerate::balloon {
 

@@ -1,8 +1,7 @@
 #include "balloon/free_page_reporting.hpp"
+#include "balloon/testing/balloon_guest.hpp"
 
 #include <gtest/gtest.h>
-
-#include "balloon/testing/balloon_guest.hpp"
 
 namespace aerate::balloon {
 namespace {
@@ -17,7 +16,8 @@ struct ReportingTest : ::testing::Test, BalloonGuest {};
 TEST_F(ReportingTest, DiscardsAChainOfBlocks) {
     start();
     fill({first, {2048}});
-    EXPECT_EQ(send(Queue::reporting, {writable_at(base, 2U << 20), writable_at({base.value + (4U << 20)}, 2U << 20)}), 0U);
+    EXPECT_EQ(send(Queue::reporting, {writable_at(base, 2U << 20), writable_at({base.value + (4U << 20)}, 2U << 20)}),
+              0U);
     EXPECT_EQ(first_byte(first), 0U);
     EXPECT_EQ(first_byte({first.value + 512}), 0xaaU);
     EXPECT_EQ(first_byte({first.value + 1024}), 0U);
@@ -76,8 +76,8 @@ TEST_F(ReportingTest, B16_PoisonValue) {
         std::uint32_t value;
         bool discarded;
     };
-    for (const Case& c : {Case{true, 0, true}, Case{true, 0xaaaa'aaaa, false}, Case{false, 0, true},
-                          Case{false, 0xaaaa'aaaa, true}}) {
+    for (const Case& c :
+         {Case{true, 0, true}, Case{true, 0xaaaa'aaaa, false}, Case{false, 0, true}, Case{false, 0xaaaa'aaaa, true}}) {
         BalloonGuest guest;
         const auto features = guest.balloon.offered_features().with(feature::page_poison, c.negotiated);
         guest.negotiated = features;

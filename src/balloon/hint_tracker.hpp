@@ -1,5 +1,5 @@
-// Free page hinting as a pure state machine: no queue, no clock, no memory. What the device, its users and the guest did
-// goes in as calls; what may be believed comes out.
+// Free page hinting as a pure state machine: no queue, no clock, no memory. What the device, its users and the guest
+// did goes in as calls; what may be believed comes out.
 //
 //             publish()              current ID            STOP, DONE, cut()
 //     stopped ────────▶ requested ◀──────────▶ started ──────────────────────▶ stopped
@@ -9,18 +9,19 @@
 //
 // Two guards keep a hint from an older round out of a newer one, each enough against an honest guest:
 //   - hints belong to the last command on the queue, and count only when that was the current ID (virtio 1.2, 5.5.6.5);
-//   - the chains which were available when the ID was published are stale, whatever their command buffer says: Linux lets
+//   - the chains which were available when the ID was published are stale, whatever their command buffer says: Linux
+//   lets
 //     every command buffer point at one word, so an old buffer read late shows the new ID.
-// The second record is taken before the guest can see the ID. A chain which comes after it was queued by a driver that still
-// held the block, so that block was free at some moment after everything the host did before publish().
+// The second record is taken before the guest can see the ID. A chain which comes after it was queued by a driver that
+// still held the block, so that block was free at some moment after everything the host did before publish().
 #pragma once
+
+#include "base/units.hpp"
+#include "memory/hints.hpp"
 
 #include <cstdint>
 #include <limits>
 #include <optional>
-
-#include "base/units.hpp"
-#include "memory/hints.hpp"
 
 namespace aerate::balloon {
 

@@ -97,8 +97,8 @@ TEST(HintTracker, AnIdIsNeverReused) {
     EXPECT_EQ(tracker.config_value(), 0U);
 }
 
-// A scripted history with unequal IDs: no hint is accepted unless the last current command was the newest ID, whatever is
-// interleaved. All sequences of seven steps over the alphabet below.
+// A scripted history with unequal IDs: no hint is accepted unless the last current command was the newest ID, whatever
+// is interleaved. All sequences of seven steps over the alphabet below.
 TEST(HintTracker, EveryShortHistory) {
     constexpr unsigned steps = 7;
     constexpr unsigned alphabet = 7;

@@ -1,16 +1,16 @@
 // Balloon PFNs are 4 KiB; the host may back the guest with larger pages, which go back to it whole or not at all.
 #pragma once
 
+#include "memory/page_bitmap.hpp"
+
 #include <algorithm>
 #include <span>
 #include <vector>
 
-#include "memory/page_bitmap.hpp"
-
 namespace aerate::balloon {
 
-/// The host pages that `changed` touches and that are wholly in the balloon. The bitmap is all that is remembered between
-/// batches, so no guest can make the host remember more. REQUIRES: `changed` ascends without overlap.
+/// The host pages that `changed` touches and that are wholly in the balloon. The bitmap is all that is remembered
+/// between batches, so no guest can make the host remember more. REQUIRES: `changed` ascends without overlap.
 [[nodiscard]] inline std::vector<PageRange> complete_host_pages(std::span<const PageRange> changed,
                                                                 const PageBitmap& ballooned, PageCount host_page) {
     std::vector<PageRange> complete;

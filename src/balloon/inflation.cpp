@@ -1,10 +1,10 @@
 #include "balloon/inflation.hpp"
 
-#include <algorithm>
-
 #include "balloon/chain_access.hpp"
 #include "balloon/host_pages.hpp"
 #include "base/endian.hpp"
+
+#include <algorithm>
 
 namespace aerate::balloon {
 
@@ -91,6 +91,8 @@ void Inflation::read_frames(const virtio::DescriptorChain& chain, Apply& apply) 
 void Inflation::add_frame(FrameNumber frame) {
     if (!runs_.empty()) {
         PageRange& run = runs_.back();
+        if (frame >= run.first && frame < run.end())
+            return;
         if (frame == run.end()) {
             ++run.count.value;
             return;

@@ -1,24 +1,24 @@
 // The inflate and deflate queues (virtio 1.2, 5.5.6): arrays of PFNs that the guest gives up or takes back.
 //
-// PFNs become runs as they are read, the runs of a whole batch of chains are sorted and joined, and the batch is discarded
-// with one call before any of its chains is completed.
+// PFNs become runs as they are read, the runs of a whole batch of chains are sorted and joined, and the batch is
+// discarded with one call before any of its chains is completed.
 //
 // When a host page is larger than a PFN's 4 KiB, a host page is discarded once all of it is in the balloon. That may be
-// long after most of its PFNs were acknowledged, which is legal only with MUST_TELL_HOST (5.5.6.1: otherwise a driver may
-// use a page again before it tells). Without it, only what one batch covers wholly is discarded.
+// long after most of its PFNs were acknowledged, which is legal only with MUST_TELL_HOST (5.5.6.1: otherwise a driver
+// may use a page again before it tells). Without it, only what one batch covers wholly is discarded.
 //
 // Loop thread.
 #pragma once
-
-#include <cstddef>
-#include <expected>
-#include <span>
-#include <vector>
 
 #include "balloon/counters.hpp"
 #include "balloon/page_states.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <cstddef>
+#include <expected>
+#include <span>
+#include <vector>
 
 namespace aerate::balloon {
 

@@ -1,9 +1,8 @@
+#include "balloon/host_pages.hpp"
 #include "balloon/inflation.hpp"
+#include "balloon/testing/balloon_guest.hpp"
 
 #include <gtest/gtest.h>
-
-#include "balloon/host_pages.hpp"
-#include "balloon/testing/balloon_guest.hpp"
 
 namespace aerate::balloon {
 namespace {
@@ -16,9 +15,7 @@ constexpr std::uint32_t high_end = high + 4096;
 constexpr std::uint32_t hole = 0x8'0000;
 
 struct InflationTest : ::testing::Test, BalloonGuest {
-    void check_counter() const {
-        EXPECT_EQ(balloon.memory_state().ballooned, balloon.page_states().ballooned.count());
-    }
+    void check_counter() const { EXPECT_EQ(balloon.memory_state().ballooned, balloon.page_states().ballooned.count()); }
 };
 
 TEST_F(InflationTest, GivesPagesUpBeforeTheBufferIsUsed) {
@@ -57,8 +54,9 @@ TEST_F(InflationTest, FrameSplitAcrossBuffers) {
     start();
     const std::array<std::uint32_t, 3> list{high, high + 7, high + 9};
     const auto bytes = std::as_bytes(std::span(list));
-    EXPECT_EQ(send(Queue::inflate, {readable(bytes.first(5)), readable(bytes.subspan(5, 1)), readable(bytes.subspan(6))}),
-              0U);
+    EXPECT_EQ(
+        send(Queue::inflate, {readable(bytes.first(5)), readable(bytes.subspan(5, 1)), readable(bytes.subspan(6))}),
+        0U);
     EXPECT_EQ(balloon.memory_state().ballooned, PageCount{3});
     EXPECT_TRUE(balloon.page_states().ballooned.test({high + 7}));
 }

@@ -4,18 +4,18 @@
 //     by offer    its position among the *offered* ones: QEMU, Firecracker, crosvm and the drivers that follow them
 //     fixed       statistics 2, hinting 3, reporting 4, with holes
 //
-// They agree when the driver accepts all that was offered. Otherwise the indices that the driver enabled tell which way it
-// reads the table.
+// They agree when the driver accepts all that was offered. Otherwise the indices that the driver enabled tell which way
+// it reads the table.
 #pragma once
+
+#include "balloon/features.hpp"
+#include "virtio/device.hpp"
 
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-
-#include "balloon/features.hpp"
-#include "virtio/device.hpp"
 
 namespace aerate::balloon {
 
@@ -117,9 +117,9 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
             const unsigned bit = detail::optional_queues[i].feature;
             negotiated = negotiated.with(bit, ((accepted >> i) & 1U) != 0 && offered.has(bit));
         }
-        for (const QueueLayout& layout : {detail::positions_among(negotiated, negotiated),
-                                          detail::positions_among(offered, negotiated),
-                                          detail::fixed_positions(negotiated)})
+        for (const QueueLayout& layout :
+             {detail::positions_among(negotiated, negotiated), detail::positions_among(offered, negotiated),
+              detail::fixed_positions(negotiated)})
             if (const auto& index = layout[static_cast<std::size_t>(queue)])
                 set |= 1U << index->value;
     }

@@ -1,10 +1,10 @@
 #include "balloon/statistics.hpp"
 
-#include <algorithm>
-#include <utility>
-
 #include "balloon/chain_access.hpp"
 #include "base/endian.hpp"
+
+#include <algorithm>
+#include <utility>
 
 namespace aerate::balloon {
 
@@ -76,7 +76,8 @@ void Statistics::take(const virtio::DescriptorChain& chain) {
 
 void Statistics::request(Callback callback) {
     if (queue_ == nullptr)
-        return callback(fail("balloon statistics: the guest has not negotiated them (its driver may not be loaded yet)"));
+        return callback(
+            fail("balloon statistics: the guest has not negotiated them (its driver may not be loaded yet)"));
     waiting_.push_back(std::move(callback));
     if (!answer_timer_.active())
         answer_timer_ = loop_.after(answer_limit_, [this] {

@@ -1,8 +1,14 @@
-// The statistics queue (virtio 1.2, 5.5.6.3). The device drives it: the driver leaves one buffer with the device, and to
-// return that buffer is to ask for fresh numbers.
+// The statistics queue (virtio 1.2, 5.5.6.3). The device drives it: the driver leaves one buffer with the device, and
+// to return that buffer is to ask for fresh numbers.
 //
 // Loop thread.
 #pragma once
+
+#include "balloon/counters.hpp"
+#include "base/error.hpp"
+#include "event/event_loop.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/device.hpp"
 
 #include <array>
 #include <chrono>
@@ -13,12 +19,6 @@
 #include <optional>
 #include <string_view>
 #include <vector>
-
-#include "balloon/counters.hpp"
-#include "base/error.hpp"
-#include "event/event_loop.hpp"
-#include "memory/guest_memory.hpp"
-#include "virtio/device.hpp"
 
 namespace aerate::balloon {
 

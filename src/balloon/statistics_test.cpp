@@ -1,8 +1,7 @@
 #include "balloon/statistics.hpp"
+#include "balloon/testing/balloon_guest.hpp"
 
 #include <gtest/gtest.h>
-
-#include "balloon/testing/balloon_guest.hpp"
 
 namespace aerate::balloon {
 namespace {

@@ -46,11 +46,15 @@ T take(std::expected<T, E>&& result) {
 
 } // namespace aerate
 
-/// Evaluates to the value of a Result or any std::expected, or returns its error from the enclosing function.
-#define TRY(expression)                                                                                                \
+/// Evaluates to the value of a Result or any std::expected, or returns its error from the enclosing function. The counter
+/// lets one TRY stand inside another.
+#define TRY(expression) AERATE_TRY_COUNTED(expression, __COUNTER__)
+#define AERATE_TRY_COUNTED(expression, number) AERATE_TRY_NAMED(expression, number)
+#define AERATE_TRY_NAMED(expression, number) AERATE_TRY_AS(expression, aerate_try_result_##number)
+#define AERATE_TRY_AS(expression, result)                                                                              \
     __extension__({                                                                                                    \
-        auto aerate_try_result = (expression);                                                                         \
-        if (!aerate_try_result) [[unlikely]]                                                                           \
-            return std::unexpected(std::move(aerate_try_result).error());                                              \
-        aerate::detail::take(std::move(aerate_try_result));                                                                  \
+        auto result = (expression);                                                                                    \
+        if (!result) [[unlikely]]                                                                                      \
+            return std::unexpected(std::move(result).error());                                                         \
+        aerate::detail::take(std::move(result));                                                                       \
     })

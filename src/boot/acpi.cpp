@@ -1,12 +1,13 @@
 #include "boot/acpi.hpp"
 
+#include "base/check.hpp"
+#include "boot/aml.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
 #include <string_view>
-
-#include "boot/aml.hpp"
 
 namespace aerate {
 namespace {
@@ -35,7 +36,7 @@ std::byte checksum(std::span<const std::byte> bytes) {
     return static_cast<std::byte>(0U - sum);
 }
 
-constexpr std::string_view oem_id = "AERATE";       // six characters
+constexpr std::string_view oem_id = "AERATE";         // six characters
 constexpr std::string_view oem_table_id = "AERATEVM"; // eight
 constexpr std::size_t header_size = 36;
 constexpr std::size_t checksum_offset = 9;
@@ -222,9 +223,11 @@ Bytes build_acpi_tables(const AcpiConfig& config) {
 }
 
 Result<void> write_acpi_tables(GuestMemory& memory, const AcpiConfig& config) {
+    if (config.virtio.size() > layout::max_virtio_devices)
+        return fail("{} virtio devices asked for, there are interrupt lines for {}", config.virtio.size(),
+                    layout::max_virtio_devices);
     const auto bytes = build_acpi_tables(config);
-    if (bytes.size() > layout::acpi_end.value - layout::acpi_tables.value)
-        return fail("the ACPI tables take {} bytes, more than there is room for: use fewer devices", bytes.size());
+    CHECK(bytes.size() <= layout::acpi_end.value - layout::acpi_tables.value);
     if (!memory.write(layout::acpi_tables, bytes))
         return fail("there is no guest memory for the ACPI tables at {:#x}", layout::acpi_tables.value);
     return {};

@@ -5,12 +5,12 @@
 // distribution kernels support it without configuration, and skip the PIC and the PIT because of it.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "base/error.hpp"
 #include "boot/memory_layout.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <cstdint>
+#include <vector>
 
 namespace aerate {
 
@@ -20,9 +20,10 @@ struct AcpiConfig {
     bool serial = true;
 };
 
-/// The tables as they stand in memory from layout::acpi_tables on, the RSDP first.
+/// REQUIRES: at most 255 vCPUs and layout::max_virtio_devices devices. The tables as they stand in memory from
+/// layout::acpi_tables on, the RSDP first.
 [[nodiscard]] std::vector<std::byte> build_acpi_tables(const AcpiConfig&);
-/// Builds them and puts them there. An error when they do not fit.
+/// Builds them and puts them there. An error when there are more devices than interrupt lines.
 [[nodiscard]] Result<void> write_acpi_tables(GuestMemory&, const AcpiConfig&);
 
 } // namespace aerate

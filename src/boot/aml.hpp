@@ -8,14 +8,14 @@
 //     });
 #pragma once
 
+#include "memory/guest_address.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "memory/guest_address.hpp"
 
 namespace aerate::aml {
 

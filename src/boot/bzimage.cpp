@@ -1,13 +1,13 @@
 #include "boot/bzimage.hpp"
 
+#include "base/endian.hpp"
+#include "boot/memory_layout.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <vector>
-
-#include "base/endian.hpp"
-#include "boot/memory_layout.hpp"
 
 namespace aerate {
 namespace {
@@ -64,8 +64,8 @@ Result<BzImage> parse_bzimage(Bytes image) {
     const std::size_t offset = header->payload_offset;
     const std::size_t length = header->payload_length;
     if (offset > bzimage.kernel.size() || length > bzimage.kernel.size() - offset)
-        return fail("it is cut off or malformed: its payload of {} bytes at {:#x} is not in its {} bytes", length, offset,
-                    bzimage.kernel.size());
+        return fail("it is cut off or malformed: its payload of {} bytes at {:#x} is not in its {} bytes", length,
+                    offset, bzimage.kernel.size());
     bzimage.payload = bzimage.kernel.subspan(offset, length);
     return bzimage;
 }

@@ -1,23 +1,23 @@
 // bzImage, by the 64-bit Linux boot protocol (Documentation/arch/x86/boot.rst).
 #pragma once
 
-#include <cstddef>
-#include <optional>
-#include <span>
-
 #include "base/error.hpp"
 #include "boot/initrd.hpp"
 #include "memory/guest_memory.hpp"
 
 #include <asm/bootparam.h>
 
+#include <cstddef>
+#include <optional>
+#include <span>
+
 namespace aerate {
 
 /// What parse_bzimage() found, as spans of the image: checked, nothing copied.
 struct BzImage {
-    setup_header header;                   ///< as in the image; bytes that an older protocol lacks are zero
-    std::span<const std::byte> kernel;     ///< the protected-mode part
-    std::span<const std::byte> payload;    ///< the packed kernel inside it; empty when the header names none
+    setup_header header;                ///< as in the image; bytes that an older protocol lacks are zero
+    std::span<const std::byte> kernel;  ///< the protected-mode part
+    std::span<const std::byte> payload; ///< the packed kernel inside it; empty when the header names none
 };
 
 /// Is it a Linux boot image of any age?
@@ -27,7 +27,7 @@ struct BzImage {
 
 struct PlacedBzImage {
     GuestAddress entry;
-    GuestAddress end;        ///< of the memory that it needs until it has read the memory map
+    GuestAddress end; ///< of the memory that it needs until it has read the memory map
 };
 [[nodiscard]] Result<PlacedBzImage> place_bzimage(GuestMemory&, const BzImage&);
 

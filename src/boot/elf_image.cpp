@@ -1,15 +1,15 @@
 #include "boot/elf_image.hpp"
 
+#include "base/endian.hpp"
+#include "boot/memory_layout.hpp"
+
+#include <elf.h>
+
 #include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string_view>
 #include <vector>
-
-#include "base/endian.hpp"
-#include "boot/memory_layout.hpp"
-
-#include <elf.h>
 
 namespace aerate {
 namespace {
@@ -35,7 +35,9 @@ std::optional<T> copy_at(Bytes bytes, std::uint64_t offset) {
     return value;
 }
 
-constexpr std::uint64_t round_up4(std::uint64_t value) { return (value + 3) & ~std::uint64_t{3}; }
+constexpr std::uint64_t round_up4(std::uint64_t value) {
+    return (value + 3) & ~std::uint64_t{3};
+}
 
 std::optional<std::uint32_t> find_pvh_note(Bytes notes) {
     constexpr std::string_view owner("Xen", 4); // with its zero
@@ -126,7 +128,9 @@ std::optional<std::uint32_t> find_pvh_entry(Bytes image, std::span<const Elf64_P
 
 } // namespace
 
-bool is_elf(Bytes image) { return image.size() >= SELFMAG && std::memcmp(image.data(), ELFMAG, SELFMAG) == 0; }
+bool is_elf(Bytes image) {
+    return image.size() >= SELFMAG && std::memcmp(image.data(), ELFMAG, SELFMAG) == 0;
+}
 
 bool has_pvh_entry(Bytes image) {
     const auto segments = read_segments(image);

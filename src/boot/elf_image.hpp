@@ -1,11 +1,11 @@
 // ELF kernels that have a PVH entry point (Xen's docs/misc/pvh.pandoc): Linux's vmlinux since 4.21, most unikernels.
 #pragma once
 
-#include <cstddef>
-#include <span>
-
 #include "base/error.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <cstddef>
+#include <span>
 
 namespace aerate {
 

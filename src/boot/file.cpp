@@ -1,10 +1,11 @@
 #include "boot/file.hpp"
 
-#include <cerrno>
-
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include <sys/stat.h>
+
+#include <cerrno>
 
 namespace aerate {
 
@@ -13,7 +14,7 @@ Result<OpenFile> open_file(const std::string& path, const char* what) {
     FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (!fd.valid())
         return fail_errno("cannot open the {} {}", what, path);
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd.get(), &status) != 0)
         return fail_errno("cannot look at the {} {}", what, path);
     if (!S_ISREG(status.st_mode))
@@ -24,8 +25,7 @@ Result<OpenFile> open_file(const std::string& path, const char* what) {
 Result<void> read_file(const OpenFile& file, std::span<std::byte> into, const std::string& path, const char* what) {
     std::size_t done = 0;
     while (done < into.size()) {
-        const ssize_t got =
-            ::pread(file.fd.get(), into.data() + done, into.size() - done, static_cast<off_t>(done));
+        const ssize_t got = ::pread(file.fd.get(), into.data() + done, into.size() - done, static_cast<off_t>(done));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)

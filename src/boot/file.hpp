@@ -1,13 +1,13 @@
 // Reading the files that a VM boots from.
 #pragma once
 
-#include <cstddef>
-#include <span>
-#include <string>
-
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+
+#include <cstddef>
+#include <span>
+#include <string>
 
 namespace aerate {
 
@@ -19,6 +19,7 @@ struct OpenFile {
 /// Regular files only. `what` is for messages: "kernel image".
 [[nodiscard]] Result<OpenFile> open_file(const std::string& path, const char* what);
 /// Fills `into` from the start of the file; an error when it has become shorter.
-[[nodiscard]] Result<void> read_file(const OpenFile&, std::span<std::byte> into, const std::string& path, const char* what);
+[[nodiscard]] Result<void> read_file(const OpenFile&, std::span<std::byte> into, const std::string& path,
+                                     const char* what);
 
 } // namespace aerate

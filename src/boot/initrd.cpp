@@ -1,8 +1,8 @@
 #include "boot/initrd.hpp"
 
-#include <algorithm>
-
 #include "boot/file.hpp"
+
+#include <algorithm>
 
 namespace aerate {
 
@@ -14,9 +14,10 @@ Result<LoadedInitrd> load_initrd(GuestMemory& memory, const std::string& path, G
         return fail("the initrd {} is empty", path);
     const std::uint64_t end = std::min(limit.value, memory.regions().front().guest.length.value);
     if (end <= kernel_end.value || file.size.value > end - kernel_end.value)
-        return fail("the initrd {} of {} MiB does not fit into guest memory above the kernel, which ends at {} MiB: give "
-                    "the guest more memory",
-                    path, (file.size.value >> 20) + 1, kernel_end.value >> 20);
+        return fail(
+            "the initrd {} of {} MiB does not fit into guest memory above the kernel, which ends at {} MiB: give "
+            "the guest more memory",
+            path, (file.size.value >> 20) + 1, kernel_end.value >> 20);
     const GuestAddress start = address_of(frame_of({end - file.size.value}));
     const auto place = memory.span(start, file.size);
     if (start < kernel_end || !place)

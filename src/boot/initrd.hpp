@@ -1,10 +1,10 @@
 // The initial RAM disk.
 #pragma once
 
-#include <string>
-
 #include "base/error.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <string>
 
 namespace aerate {
 

@@ -1,9 +1,5 @@
 #include "boot/kernel_image.hpp"
 
-#include <algorithm>
-#include <memory>
-#include <optional>
-
 #include "boot/bzimage.hpp"
 #include "boot/elf_image.hpp"
 #include "boot/file.hpp"
@@ -11,6 +7,10 @@
 #include "boot/memory_layout.hpp"
 #include "boot/payload.hpp"
 #include "boot/pvh.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
 
 namespace aerate {
 namespace {

@@ -6,24 +6,27 @@
 // Image files belong to the VM's owner, yet they come from anywhere: every length and offset in them is checked.
 #pragma once
 
+#include "base/error.hpp"
+#include "memory/guest_address.hpp"
+#include "memory/guest_memory.hpp"
+
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 
-#include "base/error.hpp"
-#include "memory/guest_address.hpp"
-#include "memory/guest_memory.hpp"
-
 namespace aerate {
 
 enum class KernelEntry : std::uint8_t {
-    /// An ELF file by PVH; a bzImage by PVH when its payload can be unpacked here and has a PVH entry, else as a bzImage.
+    /// An ELF file by PVH; a bzImage by PVH when its payload can be unpacked here and has a PVH entry, else as a
+    /// bzImage.
     automatic,
     /// The guest unpacks the kernel by itself, and may choose where it runs (KASLR).
     bzimage,
-    /// The monitor unpacks the kernel, which saves the guest that work. It runs where it was linked: the randomisation of
-    /// its physical and virtual base (KASLR) is part of the unpacker that is skipped. Memory and stack randomisation stay.
+    /// The monitor unpacks the kernel, which saves the guest that work. It runs where it was linked: the randomisation
+    /// of
+    /// its physical and virtual base (KASLR) is part of the unpacker that is skipped. Memory and stack randomisation
+    /// stay.
     pvh,
 };
 
@@ -45,8 +48,8 @@ struct LoadedKernel {
     GuestAddress boot_data;
 };
 
-/// REQUIRES: the memory has the regions of ram_regions() and reads as zero (fresh, or all discarded): what is zero in an
-/// image is not written, so that it costs the host nothing.
+/// REQUIRES: the memory has the regions of ram_regions() and reads as zero (fresh, or all discarded): what is zero in
+/// an image is not written, so that it costs the host nothing.
 [[nodiscard]] Result<LoadedKernel> load_kernel(GuestMemory&, const KernelConfig&);
 
 /// The same for an image in memory; `name` is for messages. config.kernel is not read.

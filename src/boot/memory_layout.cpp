@@ -1,8 +1,8 @@
 #include "boot/memory_layout.hpp"
 
-#include <algorithm>
-
 #include "base/check.hpp"
+
+#include <algorithm>
 
 namespace aerate {
 

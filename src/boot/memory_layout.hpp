@@ -5,14 +5,14 @@
 //     0x1'0000'0000  the rest of RAM
 #pragma once
 
-#include <cstdint>
-#include <span>
-#include <vector>
-
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "memory/guest_address.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <cstdint>
+#include <span>
+#include <vector>
 
 namespace aerate::layout {
 

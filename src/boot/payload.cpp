@@ -1,11 +1,5 @@
 #include "boot/payload.hpp"
 
-#include <algorithm>
-#include <array>
-#include <bit>
-#include <cstdint>
-#include <limits>
-
 #include "base/endian.hpp"
 #include "base/units.hpp"
 
@@ -13,6 +7,12 @@
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
 
 namespace aerate {
 namespace {
@@ -22,8 +22,12 @@ using Output = std::span<std::byte>;
 
 constexpr std::size_t largest_kernel = 1U << 29;
 
-const unsigned char* raw(Input bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-unsigned char* raw(Output bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+const unsigned char* raw(Input bytes) {
+    return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+unsigned char* raw(Output bytes) {
+    return reinterpret_cast<unsigned char*>(bytes.data());
+}
 
 std::unexpected<Error> corrupt(const char* format) {
     return fail("its {} payload is corrupt or cut off: fetch the kernel image again", format);
@@ -103,14 +107,10 @@ struct Format {
 };
 
 constexpr std::array formats{
-    Format{{0x02, 0x21, 0x4c, 0x18}, unpack_lz4, "lz4"},
-    Format{{0x28, 0xb5, 0x2f, 0xfd}, unpack_zstd, "zstd"},
-    Format{{0xfd, '7', 'z', 'X'}, unpack_xz, "xz"},
-    Format{{0x1f, 0x8b, 0x08, 0x00}, unpack_gzip, "gzip", false},
-    Format{{0x7f, 'E', 'L', 'F'}, copy_plain, "plain"},
-    Format{{'B', 'Z', 'h', '9'}, nullptr, "bzip2"},
-    Format{{0x5d, 0x00, 0x00, 0x00}, nullptr, "lzma"},
-    Format{{0x89, 'L', 'Z', 'O'}, nullptr, "lzo"},
+    Format{{0x02, 0x21, 0x4c, 0x18}, unpack_lz4, "lz4"}, Format{{0x28, 0xb5, 0x2f, 0xfd}, unpack_zstd, "zstd"},
+    Format{{0xfd, '7', 'z', 'X'}, unpack_xz, "xz"},      Format{{0x1f, 0x8b, 0x08, 0x00}, unpack_gzip, "gzip", false},
+    Format{{0x7f, 'E', 'L', 'F'}, copy_plain, "plain"},  Format{{'B', 'Z', 'h', '9'}, nullptr, "bzip2"},
+    Format{{0x5d, 0x00, 0x00, 0x00}, nullptr, "lzma"},   Format{{0x89, 'L', 'Z', 'O'}, nullptr, "lzo"},
 };
 
 } // namespace
@@ -126,9 +126,10 @@ Result<UnpackedPayload> unpack_payload(Input payload) {
         return fail("its payload is packed in an unknown format (it starts with {:#010x})",
                     std::byteswap(load_little_endian<std::uint32_t>(payload)));
     if (format->unpack == nullptr)
-        return fail("its payload is packed with {}, which this monitor cannot unpack: let the guest do it (kernel entry "
-                    "'bzimage'), or use a kernel packed with gzip, xz, lz4 or zstd",
-                    format->name);
+        return fail(
+            "its payload is packed with {}, which this monitor cannot unpack: let the guest do it (kernel entry "
+            "'bzimage'), or use a kernel packed with gzip, xz, lz4 or zstd",
+            format->name);
 
     const std::size_t size = load_little_endian<std::uint32_t>(payload.last(trailer));
     if (size > largest_kernel)

@@ -1,11 +1,11 @@
 // Unpacks the kernel inside a bzImage.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <cstddef>
 #include <memory>
 #include <span>
-
-#include "base/error.hpp"
 
 namespace aerate {
 

@@ -1,13 +1,13 @@
 // The boot data of the PVH ABI: struct hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h).
 #pragma once
 
-#include <optional>
-#include <span>
-
 #include "base/error.hpp"
 #include "boot/initrd.hpp"
 #include "boot/memory_layout.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <optional>
+#include <span>
 
 namespace aerate {
 

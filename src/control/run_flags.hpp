@@ -10,21 +10,21 @@
 namespace aerate::control {
 
 struct RunFlags {
-    std::optional<std::string> config_file;
-    std::optional<std::string> name;
-    std::optional<std::string> kernel;
-    std::optional<std::string> initrd;
-    std::optional<std::string> append;
-    std::optional<KernelEntry> kernel_entry;
-    std::vector<std::string> drives; ///< PATH[,ro]
-    std::optional<unsigned> vcpus;
-    std::optional<std::string> mem;
-    std::optional<Backing> backing;
-    std::optional<std::string> balloon;
-    std::optional<bool> reporting;
-    std::optional<bool> hinting;
-    std::optional<bool> deflate_on_oom;
-    std::optional<unsigned> stats_interval;
+    std::optional<std::string> config_file{};
+    std::optional<std::string> name{};
+    std::optional<std::string> kernel{};
+    std::optional<std::string> initrd{};
+    std::optional<std::string> append{};
+    std::optional<KernelEntry> kernel_entry{};
+    std::vector<std::string> drives{}; ///< PATH[,ro]
+    std::optional<unsigned> vcpus{};
+    std::optional<std::string> mem{};
+    std::optional<Backing> backing{};
+    std::optional<std::string> balloon{};
+    std::optional<bool> reporting{};
+    std::optional<bool> hinting{};
+    std::optional<bool> deflate_on_oom{};
+    std::optional<unsigned> stats_interval{};
 };
 
 /// Without a --config file the VM has a balloon with everything that gives memory back switched on, and an entropy

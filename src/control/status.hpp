@@ -20,46 +20,46 @@ enum class VmState : std::uint8_t { not_started, running, paused, crashed };
 [[nodiscard]] std::string_view name_of(VmState);
 
 struct MemoryByState {
-    ByteCount guest_size;       ///< RAM that the guest was given
-    ByteCount resident;         ///< what the host spends on it now
-    ByteCount ballooned;        ///< in the balloon
-    ByteCount reported;         ///< free pages reported, and not known to be in use again
-    ByteCount hinted;           ///< free pages of the current or last hinting run
-    ByteCount monitor_overhead; ///< resident memory of the monitor itself
+    ByteCount guest_size{};       ///< RAM that the guest was given
+    ByteCount resident{};         ///< what the host spends on it now
+    ByteCount ballooned{};        ///< in the balloon
+    ByteCount reported{};         ///< free pages reported, and not known to be in use again
+    ByteCount hinted{};           ///< free pages of the current or last hinting run
+    ByteCount monitor_overhead{}; ///< resident memory of the monitor itself
     bool operator==(const MemoryByState&) const = default;
 };
 
 struct BalloonStatus {
-    ByteCount target;
-    ByteCount actual;
+    ByteCount target{};
+    ByteCount actual{};
     /// The guest's own words, by Firecracker's names ("free_memory", "major_faults", …); never used for policy.
-    std::map<std::string, std::uint64_t> statistics;
+    std::map<std::string, std::uint64_t> statistics{};
     bool operator==(const BalloonStatus&) const = default;
 };
 
 struct HintingStatus {
     std::uint32_t host_cmd = 0;
-    std::optional<std::uint32_t> guest_cmd;
+    std::optional<std::uint32_t> guest_cmd{};
 };
 
 /// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".
 struct Counter {
-    std::string name;
-    std::string help;
+    std::string name{};
+    std::string help{};
     std::uint64_t value = 0;
-    std::vector<std::pair<std::string, std::string>> labels;
+    std::vector<std::pair<std::string, std::string>> labels{};
     bool operator==(const Counter&) const = default;
 };
 
 struct VmStatus {
-    std::string name;
+    std::string name{};
     int pid = 0;
     VmState state = VmState::not_started;
     std::chrono::milliseconds uptime{};
     unsigned vcpu_count = 0;
-    MemoryByState memory;
-    std::optional<BalloonStatus> balloon;
-    std::vector<Counter> counters;
+    MemoryByState memory{};
+    std::optional<BalloonStatus> balloon{};
+    std::vector<Counter> counters{};
     bool operator==(const VmStatus&) const = default;
 };
 

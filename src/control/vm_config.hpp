@@ -33,17 +33,17 @@ struct MachineConfig {
 
 /// What a PATCH changes; what is absent stays.
 struct MachineConfigUpdate {
-    std::optional<unsigned> vcpu_count;
-    std::optional<ByteCount> mem_size;
-    std::optional<Backing> backing;
-    std::optional<bool> track_dirty_pages;
+    std::optional<unsigned> vcpu_count{};
+    std::optional<ByteCount> mem_size{};
+    std::optional<Backing> backing{};
+    std::optional<bool> track_dirty_pages{};
 };
 [[nodiscard]] MachineConfig updated(MachineConfig, const MachineConfigUpdate&);
 
 struct BootSource {
-    std::string kernel_image_path;
-    std::string initrd_path; ///< empty: none
-    std::string boot_args;
+    std::string kernel_image_path{};
+    std::string initrd_path{}; ///< empty: none
+    std::string boot_args{};
     KernelEntry entry = KernelEntry::automatic;
     bool operator==(const BootSource&) const = default;
 };
@@ -52,8 +52,8 @@ enum class CacheType : std::uint8_t { unsafe, writeback };
 enum class IoEngine : std::uint8_t { sync, async };
 
 struct Drive {
-    std::string drive_id;
-    std::string path_on_host;
+    std::string drive_id{};
+    std::string path_on_host{};
     bool is_root_device = false;
     bool is_read_only = false;
     CacheType cache_type = CacheType::unsafe;
@@ -71,11 +71,11 @@ struct BalloonConfig {
 };
 
 struct VmConfig {
-    std::string name;
-    MachineConfig machine;
-    std::optional<BootSource> boot;
-    std::vector<Drive> drives;
-    std::optional<BalloonConfig> balloon;
+    std::string name{};
+    MachineConfig machine{};
+    std::optional<BootSource> boot{};
+    std::vector<Drive> drives{};
+    std::optional<BalloonConfig> balloon{};
     bool entropy = false;
     bool operator==(const VmConfig&) const = default;
 };

@@ -1,16 +1,16 @@
 #include "devices/block.hpp"
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-
-#include <fcntl.h>
-#include <linux/falloc.h>
-
 #include "base/check.hpp"
 #include "base/endian.hpp"
 #include "base/log.hpp"
 #include "devices/serve_queue.hpp"
+
+#include <fcntl.h>
+
+#include <linux/falloc.h>
+
+#include <algorithm>
+#include <cerrno>
 
 namespace aerate {
 namespace {
@@ -42,13 +42,11 @@ constexpr std::size_t id_size = 20;
 // A smaller hole than a page of the host's file system frees nothing.
 constexpr std::uint32_t discard_alignment = 4096 / sector_size;
 
-bool fills_guest_memory(const BlockRequest& request) { return request.kind == BlockRequest::Kind::read; }
-
 } // namespace
 
 Result<std::unique_ptr<Block>> Block::create(EventLoop& loop, GuestMemory& memory, DiskImage image, std::string id) {
     auto engine = TRY(make_io_engine(image.fd(), queue_size));
-    return std::unique_ptr<Block>(new Block(loop, memory, std::move(image), std::move(engine), std::move(id)));
+    return std::make_unique<Block>(loop, memory, std::move(image), std::move(engine), std::move(id));
 }
 
 Block::Block(EventLoop& loop, GuestMemory& memory, DiskImage image, std::unique_ptr<IoEngine> engine, std::string id)
@@ -64,7 +62,9 @@ Block::Block(EventLoop& loop, GuestMemory& memory, DiskImage image, std::unique_
         free_slots_.push_back(index - 1);
 }
 
-Block::~Block() { engine_->abandon(); }
+Block::~Block() {
+    engine_->abandon();
+}
 
 virtio::FeatureSet Block::offered_features() const {
     const bool writable = !image_.read_only();
@@ -79,7 +79,9 @@ virtio::FeatureSet Block::offered_features() const {
 
 void Block::read_config(std::uint32_t offset, std::span<std::byte> into) {
     std::array<std::byte, config::size> bytes{};
-    const auto put = [&]<typename T>(std::size_t at, T value) { store_little_endian(std::span(bytes).subspan(at), value); };
+    const auto put = [&]<typename T>(std::size_t at, T value) {
+        store_little_endian(std::span(bytes).subspan(at), value);
+    };
     put(config::capacity, image_.size().value / sector_size);
     put(config::seg_max, max_segments);
     put(config::blk_size, image_.block_size());
@@ -133,6 +135,7 @@ void Block::start(const virtio::DescriptorChain& chain) {
         return;
     }
     free_slots_.pop_back();
+    slot.in_flight = true;
     slot.chain = chain.id;
     slot.buffers.clear();
     slot.next_buffer = 0;
@@ -159,7 +162,7 @@ void Block::start(const virtio::DescriptorChain& chain) {
     advance(index);
 }
 
-/// The guest's buffers in our address space, cut where a region of memory ends (R8). False when one is not RAM.
+// The guest's buffers in our address space, cut where a region of memory ends (R8). False when one is not RAM.
 bool Block::map_buffers(Slot& slot) {
     for (const virtio::Buffer& buffer : slot.request.data) {
         GuestAddress address = buffer.address;
@@ -192,7 +195,7 @@ void Block::identify(Slot& slot) {
     }
 }
 
-/// Submits what is left of the request, or finishes it.
+// Submits what is left of the request, or finishes it.
 void Block::advance(std::uint64_t index) {
     using Kind = IoOperation::Kind;
     Slot& slot = slots_[index];
@@ -335,12 +338,13 @@ void Block::finish(std::uint64_t index, BlockStatus status) {
 
     const std::byte code{static_cast<std::uint8_t>(status)};
     const bool answered = memory_.write(request.status, {&code, 1});
-    // virtio 1.2, 2.7.8.2: the used length counts bytes written without a gap, so the status byte counts only when the data
-    // before it is complete.
+    // virtio 1.2, 2.7.8.2: the used length counts bytes written without a gap, so the status byte counts only when the
+    // data before it is complete.
     const bool contiguous = answered && to_guest == writable;
     queue_->complete(slot.chain, static_cast<std::uint32_t>(to_guest + (contiguous ? 1 : 0)));
+    slot.in_flight = false;
     free_slots_.push_back(index);
-    if (quiesced_ && free_slots_.size() == slots_.size()) {
+    if (quiesced_ && idle()) {
         publish();
         std::exchange(quiesced_, nullptr)();
     }
@@ -357,7 +361,7 @@ void Block::refuse(virtio::ChainId chain, const BlockRefusal& refusal) {
 }
 
 void Block::mark_written(const Slot& slot) {
-    if (!fills_guest_memory(slot.request))
+    if (slot.request.kind != BlockRequest::Kind::read)
         return;
     for (const virtio::Buffer& buffer : slot.request.data)
         memory_.wrote(buffer.address, ByteCount{buffer.length});
@@ -376,9 +380,12 @@ void Block::publish() {
 void Block::reset() {
     engine_->abandon();
     retry_.cancel();
-    free_slots_.clear();
-    for (std::uint64_t index = slots_.size(); index > 0; --index)
-        free_slots_.push_back(index - 1);
+    for (std::uint64_t index = 0; index < slots_.size(); ++index) {
+        if (!std::exchange(slots_[index].in_flight, false))
+            continue;
+        mark_written(slots_[index]);
+        free_slots_.push_back(index);
+    }
     queue_ = nullptr;
     if (quiesced_)
         std::exchange(quiesced_, nullptr)();
@@ -386,7 +393,7 @@ void Block::reset() {
 
 void Block::pause(EventLoop::Callback quiesced) {
     paused_ = true;
-    if (free_slots_.size() == slots_.size())
+    if (idle())
         quiesced();
     else
         quiesced_ = std::move(quiesced);

@@ -1,17 +1,12 @@
 // virtio-block (virtio 1.2, 5.2) over a raw image, one queue.
 //
-// A request's life: pop and parse; the engine reads or writes guest memory directly; what is left after a short transfer
-// is submitted again; status byte, used ring, interrupt. A disk that fails answers IOERR and the guest decides.
+// A request's life: pop and parse; the engine reads or writes guest memory directly; what is left after a short
+// transfer is submitted again; status byte, used ring, interrupt. A disk that fails answers IOERR and the guest
+// decides.
 //
-// A buffer that the disk may fill counts as written from pop to completion: it is recorded in the write log at both ends,
-// so whoever harvests the log in between still finds the page at the next harvest.
+// A buffer that the disk may fill counts as written from pop to completion: it is recorded in the write log at both
+// ends, so whoever harvests the log in between still finds the page at the next harvest.
 #pragma once
-
-#include <array>
-#include <cstdint>
-#include <memory>
-#include <string>
-#include <vector>
 
 #include "base/error.hpp"
 #include "devices/block_request.hpp"
@@ -20,6 +15,12 @@
 #include "event/event_loop.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/device.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace aerate {
 
@@ -44,6 +45,8 @@ public:
 
     /// `id` is what the guest sees as the serial number; cut to 20 bytes.
     [[nodiscard]] static Result<std::unique_ptr<Block>> create(EventLoop&, GuestMemory&, DiskImage, std::string id);
+    /// With an engine of the caller's, made for the image and for `queue_size` operations.
+    Block(EventLoop&, GuestMemory&, DiskImage, std::unique_ptr<IoEngine>, std::string id);
     ~Block() override;
 
     [[nodiscard]] virtio::DeviceType type() const override { return virtio::DeviceType::block; }
@@ -62,6 +65,7 @@ public:
 private:
     /// One request in flight. Slots are used again, so that their vectors rarely allocate.
     struct Slot {
+        bool in_flight = false;
         virtio::ChainId chain;
         BlockRequest request;
         std::vector<iovec> buffers;
@@ -70,7 +74,6 @@ private:
         std::size_t next_range = 0;
     };
 
-    Block(EventLoop&, GuestMemory&, DiskImage, std::unique_ptr<IoEngine>, std::string id);
     void start(const virtio::DescriptorChain&);
     [[nodiscard]] bool map_buffers(Slot&);
     void identify(Slot&);
@@ -81,6 +84,7 @@ private:
     void finish(std::uint64_t index, BlockStatus);
     void refuse(virtio::ChainId, const BlockRefusal&);
     void mark_written(const Slot&);
+    [[nodiscard]] bool idle() const { return free_slots_.size() == slots_.size(); }
     void flush_engine();
     void publish();
 

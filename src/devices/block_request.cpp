@@ -1,10 +1,10 @@
 #include "devices/block_request.hpp"
 
+#include "base/endian.hpp"
+
 #include <algorithm>
 #include <array>
 #include <span>
-
-#include "base/endian.hpp"
 
 namespace aerate {
 namespace {
@@ -66,7 +66,8 @@ std::optional<GuestAddress> find_status(std::span<const Buffer> writable, const 
     return last && memory.contains(*last, ByteCount{1}) ? last : std::nullopt;
 }
 
-std::expected<void, BlockStatus> parse_transfer(std::uint64_t sector, const BlockLimits& limits, BlockRequest& request) {
+std::expected<void, BlockStatus> parse_transfer(std::uint64_t sector, const BlockLimits& limits,
+                                                BlockRequest& request) {
     const std::uint64_t sectors = request.data_length / sector_size;
     if (request.data_length % sector_size != 0 || sector > limits.capacity || sectors > limits.capacity - sector)
         return std::unexpected(BlockStatus::io_error);
@@ -74,8 +75,8 @@ std::expected<void, BlockStatus> parse_transfer(std::uint64_t sector, const Bloc
     return {};
 }
 
-// virtio 1.2, 5.2.6.2: what the device may not do is refused before anything is done, and an unknown flag, or unmap in a
-// discard, is unsupported.
+// virtio 1.2, 5.2.6.2: what the device may not do is refused before anything is done, and an unknown flag, or unmap in
+// a discard, is unsupported.
 std::expected<void, BlockStatus> parse_ranges(const GuestMemory& memory, const BlockLimits& limits,
                                               BlockRequest& request) {
     const bool discard = request.kind == BlockRequest::Kind::discard;
@@ -99,8 +100,8 @@ std::expected<void, BlockStatus> parse_ranges(const GuestMemory& memory, const B
         if (sectors > limits.max_range_sectors || sector > limits.capacity || sectors > limits.capacity - sector)
             return std::unexpected(BlockStatus::io_error);
         if (sectors > 0)
-            request.ranges.push_back({sector * sector_size, std::uint64_t{sectors} * sector_size,
-                                      discard || (flags & unmap_flag) != 0});
+            request.ranges.push_back(
+                {sector * sector_size, std::uint64_t{sectors} * sector_size, discard || (flags & unmap_flag) != 0});
     }
     return {};
 }

@@ -7,13 +7,13 @@
 // last writable byte wherever that lies.
 #pragma once
 
+#include "memory/guest_memory.hpp"
+#include "virtio/virtqueue.hpp"
+
 #include <cstdint>
 #include <expected>
 #include <optional>
 #include <vector>
-
-#include "memory/guest_memory.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate {
 
@@ -41,11 +41,11 @@ struct BlockRange {
 struct BlockRequest {
     enum class Kind : std::uint8_t { read, write, flush, identify, discard, write_zeroes };
     Kind kind{};
-    std::uint64_t offset{};            ///< bytes into the disk: read and write
-    std::vector<virtio::Buffer> data;  ///< to fill (read, identify) or to write
-    std::uint64_t data_length{};       ///< of all of `data`
-    std::vector<BlockRange> ranges;    ///< discard and write-zeroes
-    GuestAddress status;               ///< where the BlockStatus goes; in RAM when it was parsed
+    std::uint64_t offset{};           ///< bytes into the disk: read and write
+    std::vector<virtio::Buffer> data; ///< to fill (read, identify) or to write
+    std::uint64_t data_length{};      ///< of all of `data`
+    std::vector<BlockRange> ranges;   ///< discard and write-zeroes
+    GuestAddress status;              ///< where the BlockStatus goes; in RAM when it was parsed
 };
 
 /// A request that is answered at once, if there is a byte for the answer.

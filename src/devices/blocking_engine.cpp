@@ -1,13 +1,13 @@
 // Disk I/O by plain system calls, for hosts that forbid io_uring (containers often do).
-#include <cerrno>
-#include <deque>
+#include "base/log.hpp"
+#include "devices/io_engine.hpp"
+#include "event/event_fd.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "base/log.hpp"
-#include "devices/io_engine.hpp"
-#include "event/event_fd.hpp"
+#include <cerrno>
+#include <deque>
 
 namespace aerate {
 namespace {

@@ -43,8 +43,8 @@ public:
                       length);
     }
 
-    /// Where no device is, as on a PC's bus, reads give all ones and writes are lost. So does an access that only partly
-    /// lies in a device. False tells the caller, who may count it.
+    /// Where no device is, as on a PC's bus, reads give all ones and writes are lost. So does an access that only
+    /// partly lies in a device. False tells the caller, who may count it.
     bool read(Address address, std::span<std::byte> into) const {
         const Entry* entry = find(address.value, into.size());
         if (entry == nullptr) {

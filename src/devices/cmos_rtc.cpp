@@ -5,7 +5,9 @@
 namespace aerate {
 namespace {
 
-constexpr std::uint8_t bcd(int value) { return static_cast<std::uint8_t>((value / 10 % 10) << 4 | (value % 10)); }
+constexpr std::uint8_t bcd(int value) {
+    return static_cast<std::uint8_t>((value / 10 % 10) << 4 | (value % 10));
+}
 
 std::tm utc(std::time_t now) {
     std::tm fields{};

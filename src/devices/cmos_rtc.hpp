@@ -1,14 +1,14 @@
-// The MC146818 real-time clock, as far as a guest reads the time from it: UTC, 24 hours, BCD. Writes are ignored, and there
-// is no alarm or periodic interrupt; kvm-clock does better in all of that.
+// The MC146818 real-time clock, as far as a guest reads the time from it: UTC, 24 hours, BCD. Writes are ignored, and
+// there is no alarm or periodic interrupt; kvm-clock does better in all of that.
 #pragma once
+
+#include "devices/pio_bus.hpp"
 
 #include <cstdint>
 #include <ctime>
 #include <functional>
 #include <mutex>
 #include <span>
-
-#include "devices/pio_bus.hpp"
 
 namespace aerate {
 

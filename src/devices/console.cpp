@@ -1,12 +1,13 @@
 #include "devices/console.hpp"
 
-#include <array>
-#include <cerrno>
+#include "base/fd.hpp"
 
-#include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/fd.hpp"
+#include <sys/epoll.h>
+
+#include <array>
+#include <cerrno>
 
 namespace aerate {
 namespace {
@@ -47,7 +48,9 @@ Console::Console(EventLoop& loop, Serial& serial, int input, EventLoop::Callback
     , input_(input)
     , quit_(std::move(quit)) {}
 
-Console::~Console() { serial_.when_receive_space(nullptr); }
+Console::~Console() {
+    serial_.when_receive_space(nullptr);
+}
 
 void Console::read_input() {
     std::array<std::byte, 256> bytes;

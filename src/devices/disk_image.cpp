@@ -1,13 +1,14 @@
 #include "devices/disk_image.hpp"
 
-#include <cerrno>
+#include "devices/block_request.hpp"
 
 #include <fcntl.h>
+
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "devices/block_request.hpp"
+#include <cerrno>
 
 namespace aerate {
 namespace {
@@ -37,7 +38,7 @@ Result<Geometry> measure(int fd, const struct stat& status, const DiskOptions& o
 }
 
 Result<> lock(int fd, const DiskOptions& options) {
-    struct flock request {};
+    struct flock request{};
     request.l_type = options.read_only ? F_RDLCK : F_WRLCK;
     request.l_whence = SEEK_SET;
     if (::fcntl(fd, F_OFD_SETLK, &request) == 0)
@@ -53,7 +54,7 @@ Result<> lock(int fd, const DiskOptions& options) {
 
 Result<DiskImage> DiskImage::open(const DiskOptions& options) {
     const int access = options.read_only ? O_RDONLY : O_RDWR;
-    struct stat status {};
+    struct stat status{};
     // Before opening, because opening a FIFO waits for its other end.
     if (::stat(options.path.c_str(), &status) != 0)
         return fail_errno("cannot open disk {}", options.path);

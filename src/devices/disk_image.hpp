@@ -1,12 +1,12 @@
 // A disk's bytes on the host: a raw image file or a block device, locked against other users of the same image.
 #pragma once
 
-#include <cstdint>
-#include <string>
-
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+
+#include <cstdint>
+#include <string>
 
 namespace aerate {
 

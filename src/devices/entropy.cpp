@@ -1,12 +1,12 @@
 #include "devices/entropy.hpp"
 
-#include <algorithm>
-#include <cerrno>
+#include "base/check.hpp"
+#include "devices/serve_queue.hpp"
 
 #include <sys/random.h>
 
-#include "base/check.hpp"
-#include "devices/serve_queue.hpp"
+#include <algorithm>
+#include <cerrno>
 
 namespace aerate {
 namespace {
@@ -22,7 +22,9 @@ void get_random(std::span<std::byte> bytes) {
 
 } // namespace
 
-void Entropy::read_config(std::uint32_t, std::span<std::byte> into) { std::ranges::fill(into, std::byte{0}); }
+void Entropy::read_config(std::uint32_t, std::span<std::byte> into) {
+    std::ranges::fill(into, std::byte{0});
+}
 
 void Entropy::activate(const virtio::Activation& activation) {
     host_ = activation.host;
@@ -64,7 +66,9 @@ std::uint32_t Entropy::fill(std::span<const virtio::Buffer> buffers) {
     return written;
 }
 
-void Entropy::reset() { queue_ = nullptr; }
+void Entropy::reset() {
+    queue_ = nullptr;
+}
 
 void Entropy::pause(EventLoop::Callback quiesced) {
     paused_ = true;

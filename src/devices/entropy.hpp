@@ -1,12 +1,12 @@
 // virtio-rng (virtio 1.2, 5.4): fills the guest's buffers from the host's random generator.
 #pragma once
 
-#include <array>
-#include <cstdint>
-
 #include "base/units.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/device.hpp"
+
+#include <array>
+#include <cstdint>
 
 namespace aerate {
 

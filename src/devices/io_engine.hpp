@@ -4,14 +4,14 @@
 //     loop.watch(engine.completion_fd(), ...)  ->  while (auto done = engine.take_completion()) ...
 #pragma once
 
+#include "base/error.hpp"
+
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
-
-#include <sys/uio.h>
-
-#include "base/error.hpp"
 
 namespace aerate {
 
@@ -41,12 +41,13 @@ public:
     /// Readable when there are completions to take; acknowledge() before taking them.
     [[nodiscard]] virtual int completion_fd() const = 0;
     virtual void acknowledge() = 0;
-    /// Cancels what can be cancelled and waits for the rest; no buffer is touched once this returns. Completions are lost.
+    /// Cancels what can be cancelled and waits for the rest; no buffer is touched once this returns. Completions are
+    /// lost.
     virtual void abandon() = 0;
 };
 
-/// io_uring if the host lets us, else plain system calls on the calling thread, with a warning: they make the loop wait for
-/// the disk. `fd` is borrowed.
+/// io_uring if the host lets us, else plain system calls on the calling thread, with a warning: they make the loop wait
+/// for the disk. `fd` is borrowed.
 [[nodiscard]] Result<std::unique_ptr<IoEngine>> make_io_engine(int fd, unsigned depth);
 
 [[nodiscard]] Result<std::unique_ptr<IoEngine>> make_io_uring_engine(int fd, unsigned depth);

@@ -1,13 +1,12 @@
-#include <cerrno>
-#include <cstring>
+#include "base/check.hpp"
+#include "devices/io_engine.hpp"
+#include "event/event_fd.hpp"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <unistd.h>
 
-#include "base/check.hpp"
-#include "devices/io_engine.hpp"
-#include "event/event_fd.hpp"
+#include <cerrno>
 
 namespace aerate {
 namespace {

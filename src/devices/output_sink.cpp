@@ -1,20 +1,21 @@
 #include "devices/output_sink.hpp"
 
-#include <cerrno>
-#include <string>
+#include "base/log.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
+
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/log.hpp"
+#include <cerrno>
+#include <string>
 
 namespace aerate {
 
 Result<OutputSink> OutputSink::duplicate(int fd) {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd, &status) != 0)
         return fail_errno("cannot use file descriptor {} for console output", fd);
 
@@ -31,8 +32,8 @@ Result<OutputSink> OutputSink::duplicate(int fd) {
     if (!sink.fd_.valid())
         return fail_errno("cannot duplicate file descriptor {} for console output", fd);
 
-    // An epoll descriptor is readable when what it watches is ready, here to be written. Regular files cannot be watched
-    // and need not be: they are never full for now.
+    // An epoll descriptor is readable when what it watches is ready, here to be written. Regular files cannot be
+    // watched and need not be: they are never full for now.
     FileDescriptor poll(::epoll_create1(EPOLL_CLOEXEC));
     if (!poll.valid())
         return fail_errno("cannot create an epoll descriptor");

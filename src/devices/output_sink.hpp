@@ -1,11 +1,11 @@
 // Where a console's output goes: a descriptor that is written without ever blocking the event loop.
 #pragma once
 
-#include <cstddef>
-#include <span>
-
 #include "base/error.hpp"
 #include "base/fd.hpp"
+
+#include <cstddef>
+#include <span>
 
 namespace aerate {
 
@@ -13,8 +13,8 @@ class OutputSink {
 public:
     /// Discards what it is given.
     OutputSink() = default;
-    /// Writes where `fd` does, which stays its owner's. A terminal or a pipe is opened anew, because O_NONBLOCK belongs to
-    /// the open file, and the one behind `fd` is shared with the shell and with our own stderr.
+    /// Writes where `fd` does, which stays its owner's. A terminal or a pipe is opened anew, because O_NONBLOCK belongs
+    /// to the open file, and the one behind `fd` is shared with the shell and with our own stderr.
     [[nodiscard]] static Result<OutputSink> duplicate(int fd);
     /// Truncates or creates a regular file.
     [[nodiscard]] static Result<OutputSink> open_file(const char* path);

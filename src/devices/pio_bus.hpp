@@ -1,10 +1,10 @@
 // The x86 I/O port space.
 #pragma once
 
+#include "devices/bus.hpp"
+
 #include <compare>
 #include <cstdint>
-
-#include "devices/bus.hpp"
 
 namespace aerate {
 

@@ -9,8 +9,8 @@ namespace {
 constexpr Port keyboard_data{0x60};
 constexpr Port keyboard_command{0x64};
 constexpr std::uint8_t pulse_reset_line = 0xfe;
-// "A byte waits to be read" for ever: Linux gives up on such a controller after a few reads, where an empty one costs it
-// half a second of waiting for an answer. The bit that makes a reboot wait ("busy") is clear.
+// "A byte waits to be read" for ever: Linux gives up on such a controller after a few reads, where an empty one costs
+// it half a second of waiting for an answer. The bit that makes a reboot wait ("busy") is clear.
 constexpr std::uint8_t output_buffer_full = 0x01;
 
 } // namespace
@@ -34,7 +34,9 @@ bool Power::add_to(PioBus& bus) {
            bus.add(ports_.sleep_status, 1, sleep_status_);
 }
 
-void Power::Register::read(std::uint64_t, std::span<std::byte> into) { std::ranges::fill(into, std::byte{value}); }
+void Power::Register::read(std::uint64_t, std::span<std::byte> into) {
+    std::ranges::fill(into, std::byte{value});
+}
 
 void Power::Register::write(std::uint64_t, std::span<const std::byte> from) {
     if (action != nullptr && *action && from.front() == std::byte{trigger})

@@ -5,14 +5,14 @@
 // interrupt of its own, which a Generic Event Device of the ACPI tables turns into a notification.
 #pragma once
 
+#include "base/error.hpp"
+#include "devices/pio_bus.hpp"
+#include "event/event_fd.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
-
-#include "base/error.hpp"
-#include "devices/pio_bus.hpp"
-#include "event/event_fd.hpp"
 
 namespace aerate {
 
@@ -42,8 +42,8 @@ public:
     [[nodiscard]] const EventFd& interrupt() const { return interrupt_; }
 
 private:
-    /// One 8-bit register on the bus: reads give `value`, the `trigger` written calls `action`. Wider accesses are ignored
-    /// but for their first byte.
+    /// One 8-bit register on the bus: reads give `value`, the `trigger` written calls `action`. Wider accesses are
+    /// ignored but for their first byte.
     struct Register {
         std::uint8_t value = 0;
         std::uint8_t trigger = 0;

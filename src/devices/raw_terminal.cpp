@@ -1,16 +1,16 @@
 #include "devices/raw_terminal.hpp"
 
-#include <array>
-#include <atomic>
-#include <cerrno>
-#include <cstdlib>
-#include <utility>
+#include "base/check.hpp"
 
 #include <signal.h>
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/check.hpp"
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
 
 namespace aerate {
 namespace {
@@ -22,12 +22,14 @@ termios original_mode{};
 termios raw_mode{};
 
 // The ways to die of a signal. Whatever was installed before us still gets its turn.
-constexpr std::array deadly_signals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGABRT,
-                                       SIGSEGV, SIGBUS, SIGILL, SIGFPE,  SIGSYS};
+constexpr std::array deadly_signals = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGABRT,
+                                       SIGSEGV, SIGBUS,  SIGILL, SIGFPE,  SIGSYS};
 std::array<struct sigaction, deadly_signals.size()> earlier_actions{};
-struct sigaction earlier_continue {};
+struct sigaction earlier_continue{};
 
-bool in_foreground(int fd) { return ::tcgetpgrp(fd) == ::getpgrp(); }
+bool in_foreground(int fd) {
+    return ::tcgetpgrp(fd) == ::getpgrp();
+}
 
 // tcsetattr() stops a background process with SIGTTOU unless that is blocked.
 void set_mode(const termios& mode) {
@@ -61,7 +63,7 @@ void enter_again(int) {
 }
 
 void install_handlers() {
-    struct sigaction action {};
+    struct sigaction action{};
     ::sigfillset(&action.sa_mask);
     action.sa_flags = SA_RESTART;
     action.sa_handler = restore_and_pass_on;
@@ -75,7 +77,7 @@ void install_handlers() {
 }
 
 void put_back(int signal, void (*ours)(int), const struct sigaction& earlier) {
-    struct sigaction current {};
+    struct sigaction current{};
     ::sigaction(signal, nullptr, &current);
     if (current.sa_handler == ours)
         ::sigaction(signal, &earlier, nullptr);

@@ -1,5 +1,5 @@
-// Lends the terminal to a guest: raw mode while this object lives, and the old mode again on every way out of the process,
-// crashes included.
+// Lends the terminal to a guest: raw mode while this object lives, and the old mode again on every way out of the
+// process, crashes included.
 #pragma once
 
 #include <optional>

@@ -1,18 +1,12 @@
 // A serial port: a 16550A whose line is a file descriptor each way.
 //
 //     auto serial = TRY(Serial::create(loop, TRY(OutputSink::duplicate(STDOUT_FILENO))));
-//     ports.add(Serial::com1, Serial::port_count, *serial);       // and serial->interrupt() as irqfd of Serial::com1_irq
+//     ports.add(Serial::com1, Serial::port_count, *serial);       // and serial->interrupt() as irqfd of
+//     Serial::com1_irq
 //
 // Registers are accessed on vCPU threads, the line on the loop thread. Between them is one mutex, held for a few
 // instructions and never over a system call, so a slow terminal does not stop the guest.
 #pragma once
-
-#include <cstdint>
-#include <memory>
-#include <mutex>
-#include <span>
-#include <string_view>
-#include <vector>
 
 #include "base/error.hpp"
 #include "base/units.hpp"
@@ -21,6 +15,13 @@
 #include "devices/uart_16550.hpp"
 #include "event/event_fd.hpp"
 #include "event/event_loop.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <vector>
 
 namespace aerate {
 
@@ -70,10 +71,10 @@ private:
     EventFd wake_; ///< for the loop: output has come, or the receiver has room
 
     mutable std::mutex mutex_;
-    Uart16550 uart_;                 ///< guarded by mutex_
-    std::vector<std::byte> output_;  ///< guarded by mutex_
-    ByteCount dropped_{};            ///< guarded by mutex_
-    bool receive_wanted_ = false;    ///< guarded by mutex_
+    Uart16550 uart_;                ///< guarded by mutex_
+    std::vector<std::byte> output_; ///< guarded by mutex_
+    ByteCount dropped_{};           ///< guarded by mutex_
+    bool receive_wanted_ = false;   ///< guarded by mutex_
 
     // The loop's own.
     OutputSink sink_;

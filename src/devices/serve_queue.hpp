@@ -1,16 +1,16 @@
 // The loop that every device runs when it is kicked.
 #pragma once
 
+#include "virtio/device.hpp"
+
 #include <cstdint>
 #include <utility>
 
-#include "virtio/device.hpp"
-
 namespace aerate {
 
-/// Pops chains and hands them to `take` until the queue is empty, one ring's worth is done or `take` returns false: then
-/// the device is kicked again after others on the loop. Kicks are off meanwhile. A broken ring stops the device. The caller
-/// publishes.
+/// Pops chains and hands them to `take` until the queue is empty, one ring's worth is done or `take` returns false:
+/// then the device is kicked again after others on the loop. Kicks are off meanwhile. A broken ring stops the device.
+/// The caller publishes.
 template <typename Take>
 void serve_queue(virtio::Virtqueue& queue, virtio::DeviceHost& host, virtio::QueueIndex index, Take&& take) {
     queue.want_kicks(false);

@@ -1,8 +1,8 @@
 #include "devices/uart_16550.hpp"
 
-#include <algorithm>
-
 #include "base/check.hpp"
+
+#include <algorithm>
 
 namespace aerate {
 namespace {
@@ -45,7 +45,9 @@ constexpr std::uint8_t line_data_ready = 0x01;
 constexpr std::uint8_t line_overrun = 0x02;
 constexpr std::uint8_t line_transmitter_idle = 0x60; // holding register and shift register empty
 
-constexpr std::uint8_t low_byte(unsigned value) { return static_cast<std::uint8_t>(value & 0xffU); }
+constexpr std::uint8_t low_byte(unsigned value) {
+    return static_cast<std::uint8_t>(value & 0xffU);
+}
 
 } // namespace
 
@@ -57,6 +59,18 @@ Uart16550::Uart16550(const UartState& state)
 }
 
 std::uint8_t Uart16550::read(std::uint64_t at) {
+    const std::uint8_t value = load_register(at);
+    seen_reasons_ &= reasons();
+    return value;
+}
+
+std::optional<std::byte> Uart16550::write(std::uint64_t at, std::uint8_t value) {
+    const auto transmitted = store_register(at, value);
+    seen_reasons_ &= reasons();
+    return transmitted;
+}
+
+std::uint8_t Uart16550::load_register(std::uint64_t at) {
     const bool divisor = (state_.line_control & divisor_access) != 0;
     switch (at % register_count) {
     case offset::data:
@@ -81,7 +95,7 @@ std::uint8_t Uart16550::read(std::uint64_t at) {
     }
 }
 
-std::optional<std::byte> Uart16550::write(std::uint64_t at, std::uint8_t value) {
+std::optional<std::byte> Uart16550::store_register(std::uint64_t at, std::uint8_t value) {
     const bool divisor = (state_.line_control & divisor_access) != 0;
     switch (at % register_count) {
     case offset::data:
@@ -94,8 +108,8 @@ std::optional<std::byte> Uart16550::write(std::uint64_t at, std::uint8_t value) 
             state_.divisor = static_cast<std::uint16_t>((state_.divisor & 0x00ffU) | (unsigned{value} << 8U));
             break;
         }
-        // Turning the transmit interrupt on raises it at once, since the transmitter is always empty: this is how a driver
-        // starts to send.
+        // Turning the transmit interrupt on raises it at once, since the transmitter is always empty: this is how a
+        // driver starts to send.
         if ((value & ~state_.interrupt_enable & reason_transmitted) != 0)
             state_.transmitter_emptied = true;
         state_.interrupt_enable = value & enable_mask;

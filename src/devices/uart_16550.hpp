@@ -10,9 +10,9 @@
 //   6     modem status
 //   7     scratch
 //
-// The line is infinitely fast: a byte is transmitted as soon as it is written. It is quiet while the receive interrupt is
-// off: a real line would overrun the FIFO then, and Linux clears the FIFO when a program opens the port, so input that
-// was piped in at boot would be lost.
+// The line is infinitely fast: a byte is transmitted as soon as it is written. It is quiet while the receive interrupt
+// is off: a real line would overrun the FIFO then, and Linux clears the FIFO when a program opens the port, so input
+// that was piped in at boot would be lost.
 #pragma once
 
 #include <array>
@@ -62,6 +62,8 @@ public:
     [[nodiscard]] const UartState& state() const { return state_; }
 
 private:
+    [[nodiscard]] std::uint8_t load_register(std::uint64_t offset);
+    std::optional<std::byte> store_register(std::uint64_t offset, std::uint8_t value);
     [[nodiscard]] std::uint8_t reasons() const;
     [[nodiscard]] std::uint8_t identify_interrupt();
     [[nodiscard]] std::uint8_t line_status();
@@ -73,7 +75,7 @@ private:
     std::optional<std::byte> transmit(std::uint8_t);
 
     UartState state_;
-    std::uint8_t seen_reasons_ = 0;
+    std::uint8_t seen_reasons_ = 0; ///< those that made their edge and have not gone since
 };
 
 } // namespace aerate

@@ -19,7 +19,9 @@ constexpr std::uint32_t replace(std::uint32_t value, unsigned low, unsigned widt
 }
 
 /// How many low bits of an APIC ID number the cores of the socket.
-unsigned core_bits(const CpuTopology& topology) { return static_cast<unsigned>(std::bit_width(topology.count - 1)); }
+unsigned core_bits(const CpuTopology& topology) {
+    return static_cast<unsigned>(std::bit_width(topology.count - 1));
+}
 
 /// Leaf 4 (Intel) and 0x8000001d (AMD) agree on this field. The last-level cache is shared by the socket, the others
 /// belong to one core.

@@ -1,11 +1,11 @@
 // What a guest's CPUID instruction says: what the host supports, with the topology of this machine.
 #pragma once
 
+#include <linux/kvm.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include <linux/kvm.h>
 
 namespace aerate {
 
@@ -15,7 +15,7 @@ struct CpuTopology {
 };
 
 /// `supported` is KVM_GET_SUPPORTED_CPUID's answer, whose APIC IDs are those of the host CPU that happened to ask.
-[[nodiscard]] std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supported,
-                                                        const CpuTopology&, bool tsc_deadline_timer);
+[[nodiscard]] std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supported, const CpuTopology&,
+                                                        bool tsc_deadline_timer);
 
 } // namespace aerate

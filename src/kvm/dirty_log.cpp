@@ -1,9 +1,9 @@
 #include "kvm/dirty_log.hpp"
 
-#include <algorithm>
-
 #include "base/log.hpp"
 #include "kvm/ioctl.hpp"
+
+#include <algorithm>
 
 namespace aerate {
 namespace {
@@ -22,7 +22,9 @@ Result<void> DirtyLog::start() {
     return vm_.set_dirty_logging(DirtyLogging::on);
 }
 
-Result<void> DirtyLog::stop() { return vm_.set_dirty_logging(DirtyLogging::off); }
+Result<void> DirtyLog::stop() {
+    return vm_.set_dirty_logging(DirtyLogging::off);
+}
 
 void DirtyLog::take(PageBitmap& into) {
     for (const auto& slot : vm_.slots())

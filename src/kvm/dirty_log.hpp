@@ -1,17 +1,18 @@
 // KVM's own record of the pages that vCPUs wrote, over all memory slots.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "base/error.hpp"
 #include "kvm/vm.hpp"
 #include "memory/dirty_source.hpp"
 
+#include <cstdint>
+#include <vector>
+
 namespace aerate {
 
-/// Without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_GET_DIRTY_LOG clears the log and write-protects its pages again in the
-/// same call. That is what the hint rule asks for: after take() every write is in the next log, none is cleared lazily.
+/// Without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_GET_DIRTY_LOG clears the log and write-protects its pages again in
+/// the same call. That is what the hint rule asks for: after take() every write is in the next log, none is cleared
+/// lazily.
 class DirtyLog final : public DirtySource {
 public:
     /// REQUIRES: `vm` outlives the log, stays where it is, and has all of its slots.

@@ -1,16 +1,16 @@
 // ioctl with an error that names the request.
 #pragma once
 
+#include "base/error.hpp"
+
+#include <sys/ioctl.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <vector>
-
-#include "base/error.hpp"
-
-#include <sys/ioctl.h>
 
 namespace aerate {
 
@@ -26,9 +26,9 @@ template <typename Argument = int>
     return value;
 }
 
-/// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing. Those types themselves are
-/// of no use in C++: some kernel headers (6.1) put an empty struct before the entries, which has a size in C++ only, so
-/// that the entries and the ioctl's number would both be wrong.
+/// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing. Those types themselves
+/// are of no use in C++: some kernel headers (6.1) put an empty struct before the entries, which has a size in C++
+/// only, so that the entries and the ioctl's number would both be wrong.
 template <typename Entry>
 class CountedEntries {
 public:

@@ -1,12 +1,12 @@
 #include "kvm/kvm.hpp"
 
-#include <algorithm>
-#include <array>
-#include <cstdint>
-
 #include "kvm/ioctl.hpp"
 
 #include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
 
 namespace aerate {
 namespace {
@@ -35,9 +35,10 @@ constexpr std::uint32_t cpuid_entries_limit = 256; // the kernel's KVM_MAX_CPUID
 std::unexpected<Error> explain_open(const char* path) {
     switch (errno) {
     case ENOENT:
-        return fail("cannot open {}: it does not exist: load the kvm_intel or kvm_amd module, and enable virtualisation "
-                    "in the firmware, or nested virtualisation if this is a virtual machine",
-                    path);
+        return fail(
+            "cannot open {}: it does not exist: load the kvm_intel or kvm_amd module, and enable virtualisation "
+            "in the firmware, or nested virtualisation if this is a virtual machine",
+            path);
     case EACCES:
     case EPERM:
         return fail("cannot open {}: permission denied: add yourself to the group kvm, then log in again", path);
@@ -65,7 +66,9 @@ Result<Kvm> Kvm::open(const char* path) {
     return kvm;
 }
 
-int Kvm::capability(int number) const { return std::max(0, ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, number)); }
+int Kvm::capability(int number) const {
+    return std::max(0, ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, number));
+}
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
     using Table = CountedEntries<kvm_cpuid_entry2>;

@@ -1,13 +1,13 @@
 // The host's KVM: what /dev/kvm offers before there is a virtual machine.
 #pragma once
 
-#include <vector>
-
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
 
 #include <linux/kvm.h>
+
+#include <vector>
 
 namespace aerate {
 

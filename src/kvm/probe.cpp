@@ -1,14 +1,14 @@
 #include "kvm/probe.hpp"
 
+#include "kvm/vm.hpp"
+
+#include <sys/mman.h>
+
 #include <array>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <thread>
-
-#include "kvm/vm.hpp"
-
-#include <sys/mman.h>
 
 namespace aerate {
 namespace {
@@ -18,20 +18,20 @@ constexpr std::size_t page_map = 0x1000; // three levels, a page each
 constexpr std::size_t code = 0x8000;
 constexpr std::uint16_t report_port = 0x80;
 
-// Instruction emulation does a million or two instructions a second, a processor a thousand times that, and a nested guest
-// under a binary translator still a hundred times. Eight million tell them apart within the limit.
+// Instruction emulation does a million or two instructions a second, a processor a thousand times that, and a nested
+// guest under a binary translator still a hundred times. Eight million tell them apart within the limit.
 constexpr auto program = std::to_array<std::uint8_t>({
-    0x31, 0xc0,                               // xor eax, eax
-    0x31, 0xd2,                               // xor edx, edx
-    0xbf, 0x00, 0x90, 0x00, 0x00,             // mov edi, 0x9000
-    0xf0, 0x48, 0x0f, 0xc7, 0x0f,             // lock cmpxchg16b [rdi]: the kernel's allocator needs it, and KVM's
-                                              // instruction emulator does not have it
-    0xb9, 0x00, 0x09, 0x3d, 0x00,             // mov ecx, 4000000
-    0xff, 0xc9,                               // dec ecx
-    0x75, 0xfc,                               // jnz to the dec
-    0xb0, 0x01,                               // mov al, 1
-    0xe6, report_port,                        // out report_port, al
-    0xf4,                                     // hlt
+    0x31, 0xc0,                   // xor eax, eax
+    0x31, 0xd2,                   // xor edx, edx
+    0xbf, 0x00, 0x90, 0x00, 0x00, // mov edi, 0x9000
+    0xf0, 0x48, 0x0f, 0xc7, 0x0f, // lock cmpxchg16b [rdi]: the kernel's allocator needs it, and KVM's
+                                  // instruction emulator does not have it
+    0xb9, 0x00, 0x09, 0x3d, 0x00, // mov ecx, 4000000
+    0xff, 0xc9,                   // dec ecx
+    0x75, 0xfc,                   // jnz to the dec
+    0xb0, 0x01,                   // mov al, 1
+    0xe6, report_port,            // out report_port, al
+    0xf4,                         // hlt
 });
 
 class ScratchMemory {
@@ -79,16 +79,18 @@ private:
     std::jthread thread_;
 };
 
-constexpr const char* advice = "enable virtualisation (VMX or SVM) in the firmware, or nested virtualisation if this is a "
-                               "virtual machine; testbed/run starts one that has it";
+constexpr const char* advice =
+    "enable virtualisation (VMX or SVM) in the firmware, or nested virtualisation if this is a "
+    "virtual machine; testbed/run starts one that has it";
 
 Result<void> judge(const Exit& exit, std::chrono::milliseconds limit) {
     if (const auto* write = std::get_if<PortWrite>(&exit); write != nullptr && write->port == report_port)
         return {};
     if (std::holds_alternative<Interrupted>(exit))
-        return fail("/dev/kvm works here by emulating instructions, thousands of times slower than hardware (a test of 8 "
-                    "million did not end within {} ms): no stock kernel would boot: {}",
-                    limit.count(), advice);
+        return fail(
+            "/dev/kvm works here by emulating instructions, thousands of times slower than hardware (a test of 8 "
+            "million did not end within {} ms): no stock kernel would boot: {}",
+            limit.count(), advice);
     if (const auto* failed = std::get_if<Failed>(&exit))
         return fail("/dev/kvm exists but cannot run a guest on this machine: {}: {}", failed->reason, advice);
     return fail("/dev/kvm exists but a test program went astray in it (exit {}): {}", exit.index(), advice);
@@ -107,10 +109,8 @@ Result<void> probe_hardware(const Kvm& kvm, std::chrono::milliseconds limit) {
                                                      .fd = -1,
                                                      .fd_offset = {}}));
     const auto vcpu = TRY(vm.create_vcpu(0));
-    TRY(vcpu->enter(LongModeEntry{.instruction = GuestAddress{code},
-                                  .boot_params = {},
-                                  .page_table = GuestAddress{page_map},
-                                  .gdt = {}}));
+    TRY(vcpu->enter(LongModeEntry{
+        .instruction = GuestAddress{code}, .boot_params = {}, .page_table = GuestAddress{page_map}, .gdt = {}}));
     const Watchdog watchdog(*vcpu, limit);
     return judge(TRY(vcpu->run()), limit);
 }

@@ -1,24 +1,27 @@
 #include "kvm/vcpu.hpp"
 
+#include "base/check.hpp"
+#include "kvm/ioctl.hpp"
+
+#include <unistd.h>
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
 
-#include "base/check.hpp"
-#include "kvm/ioctl.hpp"
-
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 namespace aerate {
 namespace {
 
-int stop_signal() { return SIGRTMIN; }
+int stop_signal() {
+    return SIGRTMIN;
+}
 
 void install_stop_handler() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     CHECK(::sigaction(stop_signal(), &action, nullptr) == 0);
 }
@@ -81,7 +84,9 @@ Vcpu::Vcpu(FileDescriptor fd, unsigned index, kvm_run* run, ByteCount run_area)
     , run_(run)
     , run_area_(run_area) {}
 
-Vcpu::~Vcpu() { ::munmap(run_, run_area_.value); }
+Vcpu::~Vcpu() {
+    ::munmap(run_, run_area_.value);
+}
 
 Result<std::unique_ptr<Vcpu>> Vcpu::create(const Config& config) {
     install_stop_handler();
@@ -133,8 +138,8 @@ Result<void> Vcpu::set_fpu() {
     return {};
 }
 
-/// LINT0 is masked: KVM's reset state has it deliver the PIC's interrupts (KVM_X86_QUIRK_LINT0_REENABLED), and Linux keeps
-/// it so; but the PIC is not set up here, and its vectors would be exceptions. LINT1 is the NMI, as on any PC.
+/// LINT0 is masked: KVM's reset state has it deliver the PIC's interrupts (KVM_X86_QUIRK_LINT0_REENABLED), and Linux
+/// keeps it so; but the PIC is not set up here, and its vectors would be exceptions. LINT1 is the NMI, as on any PC.
 Result<void> Vcpu::set_local_apic() {
     constexpr std::size_t lvt_lint0 = 0x350;
     constexpr std::size_t lvt_lint1 = 0x360;

@@ -5,18 +5,11 @@
 //         std::visit(Overloaded{[&](const PortRead& r) { ports.read(r.port, r.data); }, ...}, exit);
 //     }
 //
-// Stopping. request_stop() sets kvm_run.immediate_exit, so that the next KVM_RUN returns at once, and sends the thread a
-// signal, so that a KVM_RUN in progress returns too. The signal (SIGRTMIN) has a handler that does nothing: it is there
-// to interrupt the ioctl, and must be neither blocked nor used otherwise in this process. The asker sets its own flag
-// first; run() then returns Interrupted at least once, and the vCPU's thread looks at the flag.
+// Stopping. request_stop() sets kvm_run.immediate_exit, so that the next KVM_RUN returns at once, and sends the thread
+// a signal, so that a KVM_RUN in progress returns too. The signal (SIGRTMIN) has a handler that does nothing: it is
+// there to interrupt the ioctl, and must be neither blocked nor used otherwise in this process. The asker sets its own
+// flag first; run() then returns Interrupted at least once, and the vCPU's thread looks at the flag.
 #pragma once
-
-#include <atomic>
-#include <cstdint>
-#include <memory>
-#include <span>
-#include <string>
-#include <variant>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -25,13 +18,20 @@
 
 #include <linux/kvm.h>
 
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+
 namespace aerate {
 
 /// The spans of an exit point into the area shared with KVM and are valid until the next run(). A reader's span is
 /// filled with the answer before then.
 struct PortRead {
     std::uint16_t port;
-    std::uint8_t width;         ///< 1, 2 or 4; a string instruction asks for several of them in one exit
+    std::uint8_t width; ///< 1, 2 or 4; a string instruction asks for several of them in one exit
     std::span<std::byte> data;
 };
 struct PortWrite {
@@ -41,7 +41,7 @@ struct PortWrite {
 };
 struct MmioRead {
     GuestAddress address;
-    std::span<std::byte> data;  ///< 1 to 8 bytes
+    std::span<std::byte> data; ///< 1 to 8 bytes
 };
 struct MmioWrite {
     GuestAddress address;

@@ -1,11 +1,11 @@
 #include "kvm/vm.hpp"
 
-#include <algorithm>
-#include <bit>
-
 #include "base/check.hpp"
 #include "kvm/cpuid.hpp"
 #include "kvm/ioctl.hpp"
+
+#include <algorithm>
+#include <bit>
 
 namespace aerate {
 namespace {
@@ -75,7 +75,9 @@ Result<void> Vm::set_dirty_logging(DirtyLogging logging) {
     return {};
 }
 
-Result<void> Vm::connect_interrupt(const EventFd& event, std::uint32_t gsi) { return assign_interrupt(event, gsi, 0); }
+Result<void> Vm::connect_interrupt(const EventFd& event, std::uint32_t gsi) {
+    return assign_interrupt(event, gsi, 0);
+}
 
 Result<void> Vm::disconnect_interrupt(const EventFd& event, std::uint32_t gsi) {
     return assign_interrupt(event, gsi, KVM_IRQFD_FLAG_DEASSIGN);
@@ -91,7 +93,9 @@ Result<void> Vm::assign_interrupt(const EventFd& event, std::uint32_t gsi, std::
     return {};
 }
 
-Result<void> Vm::connect_io_event(const IoEvent& io, const EventFd& event) { return assign_io_event(io, event, 0); }
+Result<void> Vm::connect_io_event(const IoEvent& io, const EventFd& event) {
+    return assign_io_event(io, event, 0);
+}
 
 Result<void> Vm::disconnect_io_event(const IoEvent& io, const EventFd& event) {
     return assign_io_event(io, event, KVM_IOEVENTFD_FLAG_DEASSIGN);

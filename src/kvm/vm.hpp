@@ -1,15 +1,9 @@
 // A virtual machine as KVM sees it: memory slots, the interrupt controllers, eventfds tied to both.
 //
 // The machine has no legacy interrupt controller or timer in use: no PIT is created and interrupts are routed to the
-// IOAPIC alone, one GSI a pin. A guest learns that from hardware-reduced ACPI tables, keeps time by kvmclock and the TSC,
-// and skips the probing and calibration that the legacy devices would cost at boot.
+// IOAPIC alone, one GSI a pin. A guest learns that from hardware-reduced ACPI tables, keeps time by kvmclock and the
+// TSC, and skips the probing and calibration that the legacy devices would cost at boot.
 #pragma once
-
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <vector>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -18,6 +12,12 @@
 #include "kvm/vcpu.hpp"
 #include "memory/guest_address.hpp"
 #include "memory/guest_memory.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
 
 namespace aerate {
 
@@ -61,8 +61,8 @@ public:
     [[nodiscard]] Result<void> connect_io_event(const IoEvent&, const EventFd&);
     [[nodiscard]] Result<void> disconnect_io_event(const IoEvent&, const EventFd&);
 
-    /// Ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told where (Vcpu::enter); the
-    /// others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once.
+    /// Ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told where (Vcpu::enter);
+    /// the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once.
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index);
 
     /// Guest time (kvmclock), for saved state: read while the vCPUs stand, set before they run on.

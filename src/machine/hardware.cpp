@@ -9,18 +9,6 @@
 namespace aerate {
 namespace {
 
-[[nodiscard]] KernelEntry entry_of(control::KernelEntry entry) {
-    switch (entry) {
-    case control::KernelEntry::bzimage:
-        return KernelEntry::bzimage;
-    case control::KernelEntry::pvh:
-        return KernelEntry::pvh;
-    case control::KernelEntry::automatic:
-        break;
-    }
-    return KernelEntry::automatic;
-}
-
 [[nodiscard]] Result<OutputSink> open_sink(const ConsoleOptions& options) {
     switch (options.kind) {
     case ConsoleOptions::Kind::stdio:
@@ -144,7 +132,7 @@ Result<> Hardware::load(const control::VmConfig& config) {
     const LoadedKernel kernel = TRY(load_kernel(memory, {.kernel = config.boot->kernel_image_path,
                                                          .initrd = config.boot->initrd_path,
                                                          .command_line = config.boot->boot_args,
-                                                         .entry = entry_of(config.boot->entry)}));
+                                                         .entry = config.boot->entry}));
     for (unsigned index = 0; index < config.machine.vcpu_count; ++index) {
         auto vcpu = TRY(vm_.create_vcpu(index));
         if (index == 0 && kernel.protocol == LoadedKernel::Protocol::linux64)

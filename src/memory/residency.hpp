@@ -1,15 +1,15 @@
-// How much of guest memory the host holds in RAM.
+// How much of guest memory the host holds in RAM. Costs are for 1 GiB.
 //
-//     backing              asked of                     what counts                              1 GiB, 4 KiB pages /
-//     huge anonymous, hugetlb   PAGEMAP_SCAN (Linux 6.7)     present, without the shared zero page    2 to 5 ms / 0.05
-//     ms the same, older      mincore                      present, with the shared zero page       0.5 ms / 0.1 ms
-//     memfd, all           st_blocks                    allocated, in RAM or swapped             1 µs
-//     memfd, within        mincore                      in the page cache, mapped by us or not   0.6 to 13 ms
+//     anonymous, hugetlb   PAGEMAP_SCAN (Linux 6.7)   present, not the shared zero page     0.05 to 5 ms
+//     the same, older      mincore                    present, the zero page too            0.1 to 1.4 ms
+//     memfd, all of it     st_blocks                  allocated, in RAM or swapped          below 10 us
+//     memfd, within        mincore                    in the page cache, whoever maps it    0.6 to 13 ms
 //
-// Measured on a 2-CPU virtual machine with Linux 6.18. Of the others: /proc/self/smaps adds text to the same walk, and
-// pagemap's entries name neither the zero page (without privilege) nor what of a memfd we have not touched ourselves.
-// Part of a transparent huge page that was discarded does not count, though the host gets it back only when it splits
-// the page (mm/huge_memory.c, deferred split).
+// Measured on a shared 2-CPU virtual machine with Linux 6.18; huge pages are fastest, 4 KiB pages and holes slowest.
+// Of the other ways, /proc/self/smaps adds text to the same walk, and the entries of /proc/self/pagemap name neither
+// the zero page (without privilege) nor what of a memfd only others have touched. Part of a transparent huge page that
+// was discarded does not count, though the host gets it back only when it splits the page (mm/huge_memory.c, deferred
+// split).
 #pragma once
 
 #include "base/fd.hpp"

@@ -21,7 +21,6 @@ public:
     [[nodiscard]] Result<std::string> call(std::string_view method, std::string_view target,
                                            std::string_view body = {}) const;
     [[nodiscard]] Result<control::VmStatus> status() const;
-    [[nodiscard]] const control::Client& client() const { return client_; }
 
 private:
     RunningVm(std::string name, control::Client client)

@@ -38,7 +38,7 @@ protected:
     std::thread thread_{[this] { loop_.run(); }};
 
     ~Mmio() override {
-        on_loop([&] { transport_.reset(); });
+        loop_.call([&] { transport_.reset(); });
         loop_.stop();
         thread_.join();
     }
@@ -219,7 +219,7 @@ TEST_F(Mmio, T3_AccessesThatNoRegisterAnswers) {
     EXPECT_EQ(read(reg::queue_ready), 0U);
     EXPECT_EQ(ignored(), before + 3);
 
-    for (const std::size_t width : {1, 2, 3, 5, 8}) {
+    for (const std::size_t width : {1U, 2U, 3U, 5U, 8U}) {
         std::vector<std::byte> bytes(width, std::byte{0xff});
         transport_->read({reg::magic}, bytes);
         EXPECT_EQ(bytes, std::vector<std::byte>(width));

@@ -1,15 +1,15 @@
 // A guest with a balloon driver made of fake queues, laid out as Linux does (compact).
 #pragma once
 
+#include "balloon/balloon.hpp"
+#include "base/endian.hpp"
+#include "virtio/testing/fake_driver.hpp"
+
 #include <chrono>
 #include <initializer_list>
 #include <memory>
 #include <optional>
 #include <vector>
-
-#include "balloon/balloon.hpp"
-#include "base/endian.hpp"
-#include "virtio/testing/fake_driver.hpp"
 
 namespace aerate::balloon::testing {
 

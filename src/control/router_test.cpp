@@ -1,0 +1,107 @@
+#include "control/router.hpp"
+
+#include <gtest/gtest.h>
+
+namespace aerate::control {
+namespace {
+
+using namespace literals;
+
+template <typename T>
+std::optional<T> routed(std::string_view method, std::string_view target, std::string_view body = "") {
+    auto request = route(method, target, body);
+    if (!request || !std::holds_alternative<T>(*request))
+        return std::nullopt;
+    return std::get<T>(*std::move(request));
+}
+
+Failure failure(std::string_view method, std::string_view target, std::string_view body = "") {
+    auto request = route(method, target, body);
+    return request ? Failure{0, "accepted"} : request.error();
+}
+
+TEST(Router, RoutesWithoutABody) {
+    EXPECT_TRUE(routed<GetInstance>("GET", "/"));
+    EXPECT_TRUE(routed<GetVersion>("GET", "/version"));
+    EXPECT_TRUE(routed<GetVmConfig>("GET", "/vm/config"));
+    EXPECT_TRUE(routed<GetMachineConfig>("GET", "/machine-config"));
+    EXPECT_TRUE(routed<GetBalloon>("GET", "/balloon"));
+    EXPECT_TRUE(routed<GetBalloonStatistics>("GET", "/balloon/statistics"));
+    EXPECT_TRUE(routed<GetHintingStatus>("GET", "/balloon/hinting/status"));
+    EXPECT_TRUE(routed<StopHinting>("PATCH", "/balloon/hinting/stop"));
+    EXPECT_TRUE(routed<StopHinting>("PATCH", "/balloon/hinting/stop", "{}"));
+    EXPECT_TRUE(routed<GetStatus>("GET", "/aerate/status"));
+    EXPECT_TRUE(routed<GetMetrics>("GET", "/metrics"));
+    EXPECT_EQ(failure("GET", "/version", R"({"a": 1})").http_status, 400U);
+}
+
+TEST(Router, RoutesWithABody) {
+    const auto machine =
+        routed<PutMachineConfig>("PUT", "/machine-config", R"({"vcpu_count": 3, "mem_size_mib": 256})");
+    ASSERT_TRUE(machine);
+    EXPECT_EQ(machine->config, (MachineConfig{.vcpu_count = 3, .mem_size = 256_MiB}));
+
+    const auto patch = routed<PatchMachineConfig>("PATCH", "/machine-config", R"({"mem_size_mib": 64})");
+    ASSERT_TRUE(patch);
+    EXPECT_EQ(updated({.vcpu_count = 7}, patch->update), (MachineConfig{.vcpu_count = 7, .mem_size = 64_MiB}));
+
+    const auto boot =
+        routed<PutBootSource>("PUT", "/boot-source", R"({"kernel_image_path": "/k", "boot_args": "quiet"})");
+    ASSERT_TRUE(boot);
+    EXPECT_EQ(boot->source, (BootSource{.kernel_image_path = "/k", .boot_args = "quiet"}));
+
+    const auto drive =
+        routed<PutDrive>("PUT", "/drives/r_1", R"({"drive_id": "r_1", "path_on_host": "/d", "is_root_device": true})");
+    ASSERT_TRUE(drive);
+    EXPECT_TRUE(drive->drive.is_root_device);
+
+    EXPECT_TRUE(routed<PutEntropy>("PUT", "/entropy", "{}"));
+    EXPECT_TRUE(routed<InstanceStart>("PUT", "/actions", R"({"action_type": "InstanceStart"})"));
+    EXPECT_TRUE(routed<SendCtrlAltDel>("PUT", "/actions", R"({"action_type": "SendCtrlAltDel"})"));
+
+    EXPECT_EQ(routed<SetPaused>("PATCH", "/vm", R"({"state": "Paused"})")->paused, true);
+    EXPECT_EQ(routed<SetPaused>("PATCH", "/vm", R"({"state": "Resumed"})")->paused, false);
+
+    const auto balloon = routed<PutBalloon>("PUT", "/balloon", R"({"amount_mib": 5, "deflate_on_oom": true})");
+    ASSERT_TRUE(balloon);
+    EXPECT_EQ(balloon->config, (BalloonConfig{.target = 5_MiB, .deflate_on_oom = true}));
+    EXPECT_EQ(routed<PatchBalloon>("PATCH", "/balloon", R"({"amount_mib": 9})")->target, 9_MiB);
+    EXPECT_EQ(routed<PatchBalloonStatistics>("PATCH", "/balloon/statistics", R"({"stats_polling_interval_s": 4})")
+                  ->polling_interval,
+              std::chrono::seconds(4));
+
+    EXPECT_TRUE(routed<StartHinting>("PATCH", "/balloon/hinting/start")->acknowledge_on_stop);
+    EXPECT_FALSE(routed<StartHinting>("PATCH", "/balloon/hinting/start", R"({"acknowledge_on_stop": false})")
+                     ->acknowledge_on_stop);
+    EXPECT_EQ(routed<Stop>("PUT", "/aerate/stop", R"({"how": "kill"})")->how, Stop::How::kill);
+    EXPECT_EQ(routed<Stop>("PUT", "/aerate/stop", R"({"how": "power-button"})")->how, Stop::How::power_button);
+}
+
+TEST(Router, UnknownPathsAndMethods) {
+    for (const auto* path : {"", "//", "/balloon/", "/Balloon", "/balloon?x=1", "/%2e", "/drives", "/aerate"})
+        EXPECT_EQ(failure("GET", path).http_status, 404U) << path;
+    EXPECT_EQ(failure("DELETE", "/balloon").http_status, 405U);
+    EXPECT_EQ(failure("GET", "/drives/x").http_status, 405U);
+    EXPECT_EQ(failure("get", "/balloon").http_status, 405U);
+}
+
+TEST(Router, H5_BadBodiesAre400WithTheField) {
+    EXPECT_EQ(failure("PATCH", "/balloon", "").http_status, 400U);
+    EXPECT_EQ(failure("PATCH", "/balloon", R"({"amount_mib": -1})").message.substr(0, 19), "balloon.amount_mib:");
+    EXPECT_EQ(failure("PATCH", "/balloon", R"({"amount_mib": 17592186044416})").http_status, 400U);
+    EXPECT_EQ(failure("PUT", "/aerate/stop", R"({"how": "softly"})").message,
+              "how: must be one of: power-button, kill");
+    EXPECT_EQ(failure("PUT", "/aerate/stop", "{}").message, "how: is missing");
+    EXPECT_EQ(failure("PATCH", "/vm", R"({"state": ""})").message, "state: must be one of: Paused, Resumed");
+    EXPECT_EQ(failure("PATCH", "/vm", R"({"state": "Paused", "force": true})").message, "force: unknown field");
+}
+
+TEST(Router, H6_ADriveIsNamedOnce) {
+    const std::string_view body = R"({"drive_id": "a", "path_on_host": "/d", "is_root_device": false})";
+    EXPECT_EQ(failure("PUT", "/drives/b", body).http_status, 400U);
+    EXPECT_EQ(failure("PUT", "/drives/../a", body).http_status, 400U);
+    EXPECT_EQ(failure("PUT", "/drives/", body).http_status, 400U);
+}
+
+} // namespace
+} // namespace aerate::control

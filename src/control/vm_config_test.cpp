@@ -1,0 +1,122 @@
+#include "control/vm_config.hpp"
+
+#include <gtest/gtest.h>
+
+namespace aerate::control {
+namespace {
+
+using namespace literals;
+
+VmConfig everything() {
+    return {.name = "web1",
+            .machine = {.vcpu_count = 4, .mem_size = 2_GiB, .backing = Backing::memfd, .track_dirty_pages = true},
+            .boot = BootSource{"/k", "/i", "console=ttyS0", KernelEntry::pvh},
+            .drives = {{.drive_id = "root", .path_on_host = "/d", .is_root_device = true},
+                       {.drive_id = "data",
+                        .path_on_host = "/e,\"f",
+                        .is_read_only = true,
+                        .cache_type = CacheType::writeback,
+                        .io_engine = IoEngine::sync}},
+            .balloon = BalloonConfig{512_MiB, true, std::chrono::seconds(3), true, true},
+            .entropy = true};
+}
+
+std::string error_of(std::string_view json) {
+    const auto config = parse_vm_config(json);
+    return config ? "" : config.error().message;
+}
+
+TEST(VmConfig, PrintedAndReadAgainIsTheSame) {
+    for (const VmConfig& config : {VmConfig{}, everything()}) {
+        const auto again = parse_vm_config(print_vm_config(config));
+        ASSERT_TRUE(again) << again.error().message;
+        EXPECT_EQ(*again, config);
+    }
+}
+
+TEST(VmConfig, ReadsAFirecrackerFile) {
+    const auto config = parse_vm_config(R"({
+        "boot-source": {"kernel_image_path": "vmlinux", "boot_args": "console=ttyS0 reboot=k", "initrd_path": null},
+        "drives": [{"drive_id": "rootfs", "partuuid": null, "is_root_device": true, "cache_type": "Unsafe",
+                    "is_read_only": false, "path_on_host": "root.ext4", "io_engine": "Sync", "rate_limiter": null,
+                    "socket": null}],
+        "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024, "smt": false, "track_dirty_pages": false,
+                           "huge_pages": "None", "cpu_template": null},
+        "balloon": {"amount_mib": 10, "deflate_on_oom": false, "stats_polling_interval_s": 1,
+                    "free_page_hinting": true, "free_page_reporting": false},
+        "entropy": {"rate_limiter": null}})");
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->machine.mem_size, 1_GiB);
+    EXPECT_EQ(config->machine.backing, Backing::anonymous);
+    EXPECT_EQ(config->drives.at(0).io_engine, IoEngine::sync);
+    EXPECT_EQ(config->balloon->target, 10_MiB);
+    EXPECT_TRUE(config->entropy);
+}
+
+TEST(VmConfig, HugePagesAndBackingAgree) {
+    const auto backing = [](std::string_view fields) {
+        const auto config = parse_vm_config(
+            fmt::format(R"({{"machine-config": {{"vcpu_count": 1, "mem_size_mib": 128, {}}}}})", fields));
+        return config ? std::optional(config->machine.backing) : std::nullopt;
+    };
+    EXPECT_EQ(backing(R"("huge_pages": "2M")"), Backing::hugetlb);
+    EXPECT_EQ(backing(R"("huge_pages": "Transparent")"), Backing::anonymous);
+    EXPECT_EQ(backing(R"("huge_pages": "None", "backing": "memfd")"), Backing::memfd);
+    EXPECT_EQ(backing(R"("huge_pages": "2M", "backing": "memfd")"), std::nullopt);
+    EXPECT_EQ(backing(R"("huge_pages": "None", "backing": "hugetlb")"), std::nullopt);
+}
+
+TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
+    const std::pair<std::string_view, std::string_view> cases[] = {
+        {R"({"machine-config": {"vcpu_count": 33, "mem_size_mib": 128}})",
+         "machine-config.vcpu_count: must be a whole number from 1 to 32"},
+        {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 129}})",
+         "machine-config.mem_size_mib: must be even: RAM is laid out in steps of 2 MiB"},
+        {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 17592186044416}})",
+         "machine-config.mem_size_mib: must be a whole number from 16 to 8388608"},
+        {R"({"machine-config": {"mem_size_mib": 128}})", "machine-config.vcpu_count: is missing"},
+        {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "backing": "tape"}})",
+         "machine-config.backing: must be one of: anonymous, memfd, hugetlb"},
+        {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "smt": true}})",
+         "machine-config.smt: is not supported: each vCPU is a core of its own; leave it out"},
+        {R"({"boot-source": {}})", "boot-source.kernel_image_path: is missing"},
+        {R"({"boot-source": {"kernel_image_path": ""}})", "boot-source.kernel_image_path: must not be empty"},
+        {R"({"drives": {}})", "drives: must be a list"},
+        {R"({"drives": [1]})", "drive: must be a JSON object"},
+        {R"({"balloon": {"amount_mib": 200, "deflate_on_oom": true}})",
+         "balloon.amount_mib: 200 is more than the VM's 128 MiB of RAM"},
+        {R"({"balloon": {"amount_mib": 2, "deflate_on_oom": "yes"}})", "balloon.deflate_on_oom: must be true or false"},
+        {R"({"vsock": {}})", "vsock: unknown field"},
+        {R"({"name": "../web1"})", "name: must be 1 to 64 letters, digits, '_', '.' or '-', and not start with '.'"},
+        {R"([])", "body: must be a JSON object"},
+    };
+    for (const auto& [json, message] : cases)
+        EXPECT_EQ(error_of(json), message) << json;
+}
+
+TEST(VmConfig, H6_DriveIdsAreNamesNotPaths) {
+    for (const auto* id : {"", ".", "..", "a/b", "../x", "a b", "ä"}) {
+        const std::string json =
+            fmt::format(R"({{"drives": [{{"drive_id": "{}", "path_on_host": "/d", "is_root_device": false}}]}})", id);
+        EXPECT_TRUE(error_of(json).starts_with("drive.drive_id: must be 1 to 64 letters")) << id;
+    }
+}
+
+TEST(VmConfig, ValidationAcrossFields) {
+    VmConfig config = everything();
+    config.drives[1].is_root_device = true;
+    EXPECT_FALSE(validate(config));
+    config = everything();
+    config.drives[1].drive_id = "root";
+    EXPECT_FALSE(validate(config));
+    config = everything();
+    config.machine.mem_size = 3_MiB;
+    EXPECT_FALSE(validate(config));
+    config.machine.mem_size = 1_GiB + 1_MiB;
+    EXPECT_FALSE(validate(config));
+    config.machine.mem_size = 512_MiB;
+    EXPECT_TRUE(validate(config));
+}
+
+} // namespace
+} // namespace aerate::control
