@@ -1,13 +1,13 @@
-// Descriptors a second through both halves of a ring, on one thread: what the rings themselves cost, with no device and no
-// kick. Arguments: chains a batch (one publish() of each side a batch), descriptors a chain.
-#include <array>
-#include <cstdint>
-#include <vector>
+// Descriptors a second through both halves of a ring, on one thread: what the rings themselves cost, with no device and
+// no kick. Arguments: chains a batch (one publish() of each side a batch), descriptors a chain.
+#include "base/check.hpp"
+#include "virtio/testing/fake_driver.hpp"
 
 #include <benchmark/benchmark.h>
 
-#include "base/check.hpp"
-#include "virtio/testing/fake_driver.hpp"
+#include <array>
+#include <cstdint>
+#include <vector>
 
 namespace aerate::virtio {
 namespace {
@@ -58,7 +58,12 @@ void indirect(benchmark::State& state, FeatureSet features) {
 }
 
 void shapes(benchmark::internal::Benchmark* benchmark) {
-    benchmark->ArgNames({"batch", "segments"})->Args({1, 1})->Args({8, 1})->Args({32, 1})->Args({256, 1})->Args({8, 32});
+    benchmark->ArgNames({"batch", "segments"})
+        ->Args({1, 1})
+        ->Args({8, 1})
+        ->Args({32, 1})
+        ->Args({256, 1})
+        ->Args({8, 32});
 }
 
 BENCHMARK_CAPTURE(ring<SplitDriver>, split, split_ring)->Apply(shapes);

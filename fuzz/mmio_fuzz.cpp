@@ -1,9 +1,5 @@
-// A guest that writes any register at any time, with any width, around a driver that knows its trade, so that the script
-// also reaches a running device. Everything runs on the loop's thread: a run is a function of its input.
-#include <array>
-#include <cstdint>
-#include <vector>
-
+// A guest that writes any register at any time, with any width, around a driver that knows its trade, so that the
+// script also reaches a running device. Everything runs on the loop's thread: a run is a function of its input.
 #include "base/check.hpp"
 #include "base/endian.hpp"
 #include "base/log.hpp"
@@ -13,25 +9,48 @@
 #include "virtio/mmio_transport.hpp"
 #include "virtio/testing/echo_device.hpp"
 
+#include <array>
+#include <cstdint>
+#include <vector>
+
 namespace aerate::fuzz {
 namespace {
 
 namespace reg = mmio_register;
 
-constexpr std::uint32_t registers[] = {
-    reg::magic, reg::version, reg::device_features, reg::device_features_select, reg::driver_features,
-    reg::driver_features_select, reg::queue_select, reg::queue_size_max, reg::queue_size, reg::queue_ready,
-    reg::queue_notify, reg::interrupt_status, reg::interrupt_ack, reg::status, reg::queue_descriptors_low,
-    reg::queue_descriptors_high, reg::queue_driver_low, reg::queue_driver_high, reg::queue_device_low,
-    reg::queue_device_high, reg::shared_memory_length_low, reg::config_generation, reg::config, reg::config + 4};
-constexpr std::uint32_t values[] = {0, 1, 2, 3, 4, 7, 8, 11, 15, 0x40, 0x4f, 0x80, 16, 64, 0x8000, 0x10000, 0x20000, 0xffff'ffff};
+constexpr std::uint32_t registers[] = {reg::magic,
+                                       reg::version,
+                                       reg::device_features,
+                                       reg::device_features_select,
+                                       reg::driver_features,
+                                       reg::driver_features_select,
+                                       reg::queue_select,
+                                       reg::queue_size_max,
+                                       reg::queue_size,
+                                       reg::queue_ready,
+                                       reg::queue_notify,
+                                       reg::interrupt_status,
+                                       reg::interrupt_ack,
+                                       reg::status,
+                                       reg::queue_descriptors_low,
+                                       reg::queue_descriptors_high,
+                                       reg::queue_driver_low,
+                                       reg::queue_driver_high,
+                                       reg::queue_device_low,
+                                       reg::queue_device_high,
+                                       reg::shared_memory_length_low,
+                                       reg::config_generation,
+                                       reg::config,
+                                       reg::config + 4};
+constexpr std::uint32_t values[] = {0,    1,    2,    3,  4,  7,      8,       11,      15,
+                                    0x40, 0x4f, 0x80, 16, 64, 0x8000, 0x10000, 0x20000, 0xffff'ffff};
 
 class Session {
 public:
     explicit Session(Script script)
         : script_(script)
         , transport_(MmioTransport::create(device_, fuzz_memory(), loop_, interrupt_, {}).value()) {
-        CHECK(fuzz_memory().fill(ring_area, {0x20000}, std::byte{0}));
+        CHECK(fuzz_memory().fill(table_area, {0x20000}, std::byte{0}));
     }
     void run() {
         loop_.post([this] { steps(); });

@@ -1,10 +1,10 @@
 #include "virtio/chain_buffers.hpp"
 
+#include "base/error.hpp"
+
 #include <array>
 #include <bit>
 #include <optional>
-
-#include "base/error.hpp"
 
 namespace aerate::virtio {
 namespace {

@@ -1,18 +1,18 @@
-// Collects the buffers of one chain and holds what both kinds of ring demand of it: readable before writable, at most as
-// many as the ring has descriptors, at most 2^32 bytes, at most one indirect table, at the end.
+// Collects the buffers of one chain and holds what both kinds of ring demand of it: readable before writable, at most
+// as many as the ring has descriptors, at most 2^32 bytes, at most one indirect table, at the end.
 //
 // Each descriptor is copied once and then looked at, since another vCPU may rewrite it meanwhile (R20).
 #pragma once
-
-#include <cstdint>
-#include <expected>
-#include <span>
-#include <vector>
 
 #include "memory/guest_memory.hpp"
 #include "virtio/ring_fault.hpp"
 #include "virtio/ring_layout.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <vector>
 
 namespace aerate::virtio {
 

@@ -1,11 +1,12 @@
-// Which chains the device holds, and, with IN_ORDER (virtio 1.2, 2.7.9 and 2.8.8), the completions that wait for earlier ones.
+// Which chains the device holds, and, with IN_ORDER (virtio 1.2, 2.7.9 and 2.8.8), the completions that wait for
+// earlier ones.
 #pragma once
-
-#include <cstdint>
-#include <vector>
 
 #include "base/check.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <cstdint>
+#include <vector>
 
 namespace aerate::virtio {
 

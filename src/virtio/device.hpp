@@ -4,15 +4,15 @@
 // lock, and after reset() returns no effect of it can follow.
 #pragma once
 
+#include "event/event_loop.hpp"
+#include "virtio/features.hpp"
+#include "virtio/virtqueue.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "event/event_loop.hpp"
-#include "virtio/features.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate::virtio {
 
@@ -62,8 +62,8 @@ public:
     virtual void write_config(std::uint32_t offset, std::span<const std::byte> from, FeatureSet negotiated) = 0;
 
     virtual void activate(const Activation&) = 0;
-    /// The guest kicked a queue: process at most one ring's worth of chains, so that a guest which adds for ever starves
-    /// nobody (R11). If there may be more, call DeviceHost::kick_again() and return.
+    /// The guest kicked a queue: process at most one ring's worth of chains, so that a guest which adds for ever
+    /// starves nobody (R11). If there may be more, call DeviceHost::kick_again() and return.
     virtual void kicked(QueueIndex) = 0;
     /// Drops work in flight; the queues are gone once this returns.
     virtual void reset() = 0;

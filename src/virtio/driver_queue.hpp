@@ -6,20 +6,20 @@
 //     if (queue.publish()) kick(...);
 //     while (const auto used = queue.take_used()) ...
 //
-// Freestanding: no allocation, no exceptions, no library calls beyond memcpy and memset. One thread. The slots are private
-// to the driver; nothing that the device writes is used as an index unchecked.
+// Freestanding: no allocation, no exceptions, no library calls beyond memcpy and memset. One thread. The slots are
+// private to the driver; nothing that the device writes is used as an index unchecked.
 #pragma once
+
+#include "memory/guest_address.hpp"
+#include "virtio/queue_registers.hpp"
+#include "virtio/ring_layout.hpp"
+#include "virtio/shared_word.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <span>
-
-#include "memory/guest_address.hpp"
-#include "virtio/queue_registers.hpp"
-#include "virtio/ring_layout.hpp"
-#include "virtio/shared_word.hpp"
 
 namespace aerate::virtio {
 
@@ -97,17 +97,18 @@ public:
         return true;
     }
 
-    /// The same with one descriptor, which refers to a table of the others. The device may read `table` until it has used
-    /// the chain. REQUIRES: INDIRECT_DESC negotiated; `table` holds 16 bytes for each buffer.
+    /// The same with one descriptor, which refers to a table of the others. The device may read `table` until it has
+    /// used the chain. REQUIRES: INDIRECT_DESC negotiated; `table` holds 16 bytes for each buffer.
     [[nodiscard]] bool add_indirect(std::span<const DriverBuffer> chain, RingMemory table, std::uint32_t token) {
         if (chain.empty() || free_ == 0)
             return false;
         for (std::size_t i = 0; i < chain.size(); ++i) {
             const bool last = i + 1 == chain.size();
-            const SplitDescriptor entry{chain[i].address.value, chain[i].length,
-                                        static_cast<std::uint16_t>((chain[i].device_writable ? descriptor_flag::write : 0U) |
-                                                                   (last ? 0U : descriptor_flag::next)),
-                                        static_cast<std::uint16_t>(last ? 0 : i + 1)};
+            const SplitDescriptor entry{
+                chain[i].address.value, chain[i].length,
+                static_cast<std::uint16_t>((chain[i].device_writable ? descriptor_flag::write : 0U) |
+                                           (last ? 0U : descriptor_flag::next)),
+                static_cast<std::uint16_t>(last ? 0 : i + 1)};
             std::memcpy(table.host + i * descriptor_bytes, &entry, sizeof entry);
         }
         const std::uint16_t head = free_head_;
@@ -213,8 +214,8 @@ private:
     std::uint16_t armed_at_ = 0; ///< used_event as we last wrote it
 };
 
-/// The packed ring's driver. The flags of a batch's first descriptor are written last, by publish(), so the device, which
-/// goes in order, sees all of the batch or nothing (2.8.6, 2.8.21).
+/// The packed ring's driver. The flags of a batch's first descriptor are written last, by publish(), so the device,
+/// which goes in order, sees all of the batch or nothing (2.8.6, 2.8.21).
 class PackedDriver {
 public:
     /// REQUIRES: slots.size() is 1 to 32768; `memory` holds ring_bytes() of it.
@@ -333,8 +334,8 @@ private:
 
     void write_descriptor(GuestAddress address, std::uint32_t length, std::uint16_t id, std::uint16_t flags) {
         const std::size_t offset = std::size_t{next_available_.slot} * descriptor_bytes;
-        const packed::Tail tail{
-            length, id, static_cast<std::uint16_t>(flags | packed::available_flags(next_available_.wrap))};
+        const packed::Tail tail{length, id,
+                                static_cast<std::uint16_t>(flags | packed::available_flags(next_available_.wrap))};
         store_word(ring_ + offset, address.value);
         if (added_ == 0) {
             first_tail_ = offset + packed::tail_offset;

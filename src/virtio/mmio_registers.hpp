@@ -1,5 +1,5 @@
-// The register file of virtio over MMIO (virtio 1.2, 4.2.2) and the device status bits (2.1). Freestanding: drivers of our
-// own use it too.
+// The register file of virtio over MMIO (virtio 1.2, 4.2.2) and the device status bits (2.1). Freestanding: drivers of
+// our own use it too.
 #pragma once
 
 #include <cstdint>

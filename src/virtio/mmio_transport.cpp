@@ -1,12 +1,12 @@
 #include "virtio/mmio_transport.hpp"
 
-#include <algorithm>
-#include <utility>
-
 #include "base/check.hpp"
 #include "base/endian.hpp"
 #include "base/log.hpp"
 #include "virtio/mmio_registers.hpp"
+
+#include <algorithm>
+#include <utility>
 
 namespace aerate::virtio {
 namespace {
@@ -33,8 +33,8 @@ void set_high(GuestAddress& address, std::uint32_t value) {
     address.value = (address.value & 0xffff'ffffULL) | std::uint64_t{value} << 32;
 }
 
-// The steps of initialisation that a driver may take, in their order (virtio 1.2, 3.1.1). Some firmware says ACKNOWLEDGE
-// and DRIVER in one write.
+// The steps of initialisation that a driver may take, in their order (virtio 1.2, 3.1.1). Some firmware says
+// ACKNOWLEDGE and DRIVER in one write.
 struct StatusStep {
     std::uint8_t from;
     std::uint8_t to;
@@ -124,8 +124,8 @@ void MmioTransport::write(ByteCount offset, std::span<const std::byte> from) {
     }
 }
 
-// Reached when no ioeventfd took the write. The eventfd is listened to only while the device runs: a kick before DRIVER_OK
-// or after a reset does nothing (R21).
+// Reached when no ioeventfd took the write. The eventfd is listened to only while the device runs: a kick before
+// DRIVER_OK or after a reset does nothing (R21).
 void MmioTransport::ring_doorbell(std::uint32_t value) {
     if (value >= queues_.size())
         return counters_.ignored_writes.add();

@@ -4,10 +4,18 @@
 //     transport->read(offset, bytes);             // a vCPU's exit
 //     vm.add_ioeventfd(base + mmio_register::queue_notify, index, transport->kick(index));
 //
-// Threads. vCPUs call read() and write() from anywhere. The loop's thread owns the state, and a register access is a call()
-// to it, so that a device sees one thing at a time; the three registers of the hot path (InterruptStatus, InterruptACK,
-// QueueNotify) are atomics and eventfds, answered at once. All else is called on the loop's thread.
+// Threads. vCPUs call read() and write() from anywhere. The loop's thread owns the state, and a register access is a
+// call() to it, so that a device sees one thing at a time; the three registers of the hot path (InterruptStatus,
+// InterruptACK, QueueNotify) are atomics and eventfds, answered at once. All else is called on the loop's thread.
 #pragma once
+
+#include "base/error.hpp"
+#include "event/event_fd.hpp"
+#include "event/event_loop.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/device.hpp"
+#include "virtio/transport_counters.hpp"
+#include "virtio/virtqueue.hpp"
 
 #include <array>
 #include <atomic>
@@ -17,14 +25,6 @@
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "base/error.hpp"
-#include "event/event_fd.hpp"
-#include "event/event_loop.hpp"
-#include "memory/guest_memory.hpp"
-#include "virtio/device.hpp"
-#include "virtio/transport_counters.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate::virtio {
 
@@ -37,17 +37,16 @@ struct MmioOptions {
 class MmioTransport final : public DeviceHost {
 public:
     /// Borrows all of them; `interrupt` is what raises the device's interrupt line (an irqfd).
-    [[nodiscard]] static Result<std::unique_ptr<MmioTransport>> create(Device& device, GuestMemory& memory,
-                                                                       EventLoop& loop, const EventFd& interrupt,
-                                                                       MmioOptions options);
+    [[nodiscard]] static Result<std::unique_ptr<MmioTransport>>
+    create(Device& device, GuestMemory& memory, EventLoop& loop, const EventFd& interrupt, MmioOptions options);
     /// On the loop's thread, or when the loop runs no more.
     ~MmioTransport();
     MmioTransport(const MmioTransport&) = delete;
     MmioTransport& operator=(const MmioTransport&) = delete;
 
     /// One access of 1 to 8 bytes at an offset into the register file. Registers are 32 bits wide and answer only to
-    /// aligned 4-byte accesses; config space answers to any. What no register answers reads as zero, and is ignored when
-    /// written (T3). Any thread.
+    /// aligned 4-byte accesses; config space answers to any. What no register answers reads as zero, and is ignored
+    /// when written (T3). Any thread.
     void read(ByteCount offset, std::span<std::byte> into);
     void write(ByteCount offset, std::span<const std::byte> from);
 

@@ -1,6 +1,13 @@
-// The register file as a guest sees it: the T cases of docs/hostile-inputs.md, by number. The test's thread is a vCPU; the
-// loop runs on another.
+// The register file as a guest sees it: the T cases of docs/hostile-inputs.md, by number. The test's thread is a vCPU;
+// the loop runs on another.
+#include "base/endian.hpp"
+#include "virtio/mmio_registers.hpp"
 #include "virtio/mmio_transport.hpp"
+#include "virtio/testing/echo_device.hpp"
+#include "virtio/testing/fake_driver.hpp"
+#include "virtio/testing/raw_ring.hpp"
+
+#include <gtest/gtest.h>
 
 #include <array>
 #include <atomic>
@@ -8,14 +15,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <gtest/gtest.h>
-
-#include "base/endian.hpp"
-#include "virtio/mmio_registers.hpp"
-#include "virtio/testing/echo_device.hpp"
-#include "virtio/testing/fake_driver.hpp"
-#include "virtio/testing/raw_ring.hpp"
 
 namespace aerate::virtio {
 namespace {
@@ -183,10 +182,10 @@ TEST_F(Mmio, T1_StatusTakesOnlyLegalSteps) {
 
 TEST_F(Mmio, T2_FeaturesThatWereNotOffered) {
     const FeatureSet refused[] = {
-        {},                                             // without VERSION_1
-        FeatureSet{}.with(EchoDevice::feature_bit),     // the same
-        split_ring.with(4),                             // not the device's
-        split_ring.with(feature::access_platform),      // not ours
+        {},                                         // without VERSION_1
+        FeatureSet{}.with(EchoDevice::feature_bit), // the same
+        split_ring.with(4),                         // not the device's
+        split_ring.with(feature::access_platform),  // not ours
         split_ring.with(feature::in_order),
         FeatureSet{~0ULL},
     };
@@ -268,9 +267,12 @@ TEST_F(Mmio, R12_R13_QueuesThatCannotBeAreNotReady) {
     const QueueRegisters good = fake_.queue(8, split_ring).registers();
     const std::uint64_t hole = 0x8000'0000;
     const QueueRegisters bad[] = {
-        {0, good.descriptors, good.driver, good.device},   {6, good.descriptors, good.driver, good.device},
-        {128, good.descriptors, good.driver, good.device}, {32768, good.descriptors, good.driver, good.device},
-        {8, {hole}, good.driver, good.device},             {8, good.descriptors, {~0ULL - 1}, good.device},
+        {0, good.descriptors, good.driver, good.device},
+        {6, good.descriptors, good.driver, good.device},
+        {128, good.descriptors, good.driver, good.device},
+        {32768, good.descriptors, good.driver, good.device},
+        {8, {hole}, good.driver, good.device},
+        {8, good.descriptors, {~0ULL - 1}, good.device},
     };
     for (const QueueRegisters& registers : bad) {
         place(0, registers);
@@ -296,9 +298,8 @@ TEST_F(Mmio, QueuesAreReadyOnlyAfterFeaturesOk) {
 
 TEST_F(Mmio, QueuesThatWereNotEnabledAreNull) {
     FakeQueue queue = start(split_ring, 1);
-    EXPECT_TRUE(on_loop([&] {
-        return device_.queues.size() == 3 && device_.queues[0] == nullptr && device_.queues[1] != nullptr;
-    }));
+    EXPECT_TRUE(on_loop(
+        [&] { return device_.queues.size() == 3 && device_.queues[0] == nullptr && device_.queues[1] != nullptr; }));
     write(reg::queue_notify, 0); // to a queue that is not there
     settle();
     EXPECT_EQ(on_loop([&] { return device_.kicks; }), 0U);
@@ -467,9 +468,10 @@ TEST_F(Mmio, PauseBeforeDriverOkHoldsFromTheStart) {
 }
 
 TEST_F(Mmio, OffersOnlyWhatItsOptionsSay) {
-    const auto plain = MmioTransport::create(device_, fake_.memory(), loop_, interrupt_,
-                                             {.offer_packed = false, .offer_event_index = false, .offer_indirect = false})
-                           .value();
+    const auto plain =
+        MmioTransport::create(device_, fake_.memory(), loop_, interrupt_,
+                              {.offer_packed = false, .offer_event_index = false, .offer_indirect = false})
+            .value();
     std::array<std::byte, 4> bytes{};
     plain->read({reg::device_features}, bytes);
     EXPECT_EQ(load_little_endian<std::uint32_t>(bytes), 1U << EchoDevice::feature_bit);

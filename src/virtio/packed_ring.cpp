@@ -83,18 +83,17 @@ std::expected<PackedRing::Extent, RingFault> PackedRing::read_chain() {
 }
 
 void PackedRing::complete(ChainId id, std::uint32_t written) {
-    order_.complete(id.value, written,
-                    [this](std::uint16_t buffer, std::uint32_t bytes, std::uint16_t descriptors) {
-                        stage_used(buffer, bytes, descriptors);
-                    });
+    order_.complete(id.value, written, [this](std::uint16_t buffer, std::uint32_t bytes, std::uint16_t descriptors) {
+        stage_used(buffer, bytes, descriptors);
+    });
     ++completed_;
 }
 
 void PackedRing::stage_used(std::uint16_t id, std::uint32_t written, std::uint16_t descriptors) {
     // 2.8.3: WRITE in a used descriptor says that some of the buffer was written.
-    const Tail used{written, id,
-                    static_cast<std::uint16_t>(packed::used_flags(next_used_.wrap) |
-                                               (written != 0 ? descriptor_flag::write : 0U))};
+    const Tail used{
+        written, id,
+        static_cast<std::uint16_t>(packed::used_flags(next_used_.wrap) | (written != 0 ? descriptor_flag::write : 0U))};
     if (staged_ == 0) {
         first_staged_ = next_used_.slot;
         first_word_ = used.word();

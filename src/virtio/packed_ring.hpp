@@ -1,7 +1,7 @@
 // The device's half of a packed virtqueue (virtio 1.2, 2.8). One thread.
 //
-// Available and used descriptors share one ring. Between next_used_ and next_available_ lie the descriptors of chains that
-// the device holds: never more than the ring has, or the driver broke it.
+// Available and used descriptors share one ring. Between next_used_ and next_available_ lie the descriptors of chains
+// that the device holds: never more than the ring has, or the driver broke it.
 #pragma once
 
 #include "virtio/chain_buffers.hpp"

@@ -1,12 +1,12 @@
-// Hostile packed rings: the P cases of docs/hostile-inputs.md, by number, and the R cases that have a packed counterpart.
+// Hostile packed rings: the P cases of docs/hostile-inputs.md, by number, and the R cases that have a packed
+// counterpart.
 #include "virtio/packed_ring.hpp"
-
-#include <array>
+#include "virtio/testing/fake_driver.hpp"
+#include "virtio/testing/raw_ring.hpp"
 
 #include <gtest/gtest.h>
 
-#include "virtio/testing/fake_driver.hpp"
-#include "virtio/testing/raw_ring.hpp"
+#include <array>
 
 namespace aerate::virtio {
 namespace {
@@ -44,7 +44,6 @@ protected:
         return chain && *chain ? **chain : DescriptorChain{};
     }
 };
-
 
 TEST_F(PackedRingTest, P1_WrongWrapBitsAreNotAvailableYet) {
     for (const unsigned flags : {0U, unsigned{descriptor_flag::used}, unsigned{descriptor_flag::used | ready}}) {

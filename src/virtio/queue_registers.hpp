@@ -1,9 +1,9 @@
 // The registers of a queue, and where a queue stands. Freestanding: the driver half shares them.
 #pragma once
 
-#include <cstdint>
-
 #include "memory/guest_address.hpp"
+
+#include <cstdint>
 
 namespace aerate::virtio {
 

@@ -1,4 +1,5 @@
-// How a guest can break the structure of a ring. Each names a case of the hostile-input table in docs/hostile-inputs.md.
+// How a guest can break the structure of a ring. Each names a case of the hostile-input table in
+// docs/hostile-inputs.md.
 #pragma once
 
 #include <cstddef>

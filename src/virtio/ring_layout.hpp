@@ -8,10 +8,10 @@
 //              event suppression  offset and wrap u16, flags u16                                      one for each side
 #pragma once
 
+#include "base/units.hpp"
+
 #include <cstddef>
 #include <cstdint>
-
-#include "base/units.hpp"
 
 namespace aerate::virtio {
 
@@ -42,19 +42,33 @@ struct PackedDescriptor {
 };
 static_assert(sizeof(SplitDescriptor) == descriptor_bytes && sizeof(PackedDescriptor) == descriptor_bytes);
 
-[[nodiscard]] constexpr ByteCount descriptor_table_bytes(std::uint16_t size) { return {descriptor_bytes * size}; }
+[[nodiscard]] constexpr ByteCount descriptor_table_bytes(std::uint16_t size) {
+    return {descriptor_bytes * size};
+}
 
 namespace split {
 inline constexpr std::uint16_t no_notification = 1; ///< flag of either ring: do not kick, do not interrupt
 inline constexpr std::size_t flags = 0;
 inline constexpr std::size_t index = 2;
 inline constexpr std::size_t ring = 4;
-[[nodiscard]] constexpr std::size_t available_entry(unsigned slot) { return ring + std::size_t{2} * slot; }
-[[nodiscard]] constexpr std::size_t used_event(unsigned size) { return available_entry(size); }
-[[nodiscard]] constexpr ByteCount available_ring_bytes(std::uint16_t size) { return {used_event(size) + 2}; }
-[[nodiscard]] constexpr std::size_t used_entry(unsigned slot) { return ring + std::size_t{8} * slot; }
-[[nodiscard]] constexpr std::size_t available_event(unsigned size) { return used_entry(size); }
-[[nodiscard]] constexpr ByteCount used_ring_bytes(std::uint16_t size) { return {available_event(size) + 2}; }
+[[nodiscard]] constexpr std::size_t available_entry(unsigned slot) {
+    return ring + std::size_t{2} * slot;
+}
+[[nodiscard]] constexpr std::size_t used_event(unsigned size) {
+    return available_entry(size);
+}
+[[nodiscard]] constexpr ByteCount available_ring_bytes(std::uint16_t size) {
+    return {used_event(size) + 2};
+}
+[[nodiscard]] constexpr std::size_t used_entry(unsigned slot) {
+    return ring + std::size_t{8} * slot;
+}
+[[nodiscard]] constexpr std::size_t available_event(unsigned size) {
+    return used_entry(size);
+}
+[[nodiscard]] constexpr ByteCount used_ring_bytes(std::uint16_t size) {
+    return {available_event(size) + 2};
+}
 } // namespace split
 
 /// 2.7.7.2, 2.7.10: whether the index, in going from `before` to `now`, passed the entry that the other side waits for.
@@ -120,7 +134,8 @@ struct EventSuppression {
         return at.slot | (at.wrap ? 0x8000U : 0U) | std::uint32_t{mode} << 16;
     }
     /// Whether it is due after `moved` descriptors up to `now`. What makes no sense (P5: the reserved mode, an offset
-    /// beyond the ring, a descriptor event that was not negotiated) counts as enabled: at worst its owner hears too often.
+    /// beyond the ring, a descriptor event that was not negotiated) counts as enabled: at worst its owner hears too
+    /// often.
     [[nodiscard]] constexpr bool due(Cursor now, std::uint16_t moved, std::uint16_t size, bool event_index) const {
         if (mode == disabled)
             return false;

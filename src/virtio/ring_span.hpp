@@ -1,5 +1,5 @@
-// Where a part of a ring is in the monitor. It is looked up once, when the queue is made: the regions of guest memory never
-// change, so what lay inside one region then does so for ever.
+// Where a part of a ring is in the monitor. It is looked up once, when the queue is made: the regions of guest memory
+// never change, so what lay inside one region then does so for ever.
 #pragma once
 
 #include "base/check.hpp"

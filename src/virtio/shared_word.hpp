@@ -1,5 +1,5 @@
-// Words of a ring, which the other side may write at any moment. Atomic accesses, so that the compiler neither tears one
-// nor reads it a second time where the code reads it once (R20). Freestanding.
+// Words of a ring, which the other side may write at any moment. Atomic accesses, so that the compiler neither tears
+// one nor reads it a second time where the code reads it once (R20). Freestanding.
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,8 @@ void store_word(std::byte* at, T value, std::memory_order order = std::memory_or
     std::atomic_ref<T>(*reinterpret_cast<T*>(at)).store(value, order);
 }
 
-/// Between a store and a load of what the other side wrote: either we see its store or it sees ours, so that no kick and
-/// no interrupt is lost.
+/// Between a store and a load of what the other side wrote: either we see its store or it sees ours, so that no kick
+/// and no interrupt is lost.
 inline void full_barrier() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
 }

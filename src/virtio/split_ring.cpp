@@ -1,10 +1,10 @@
 #include "virtio/split_ring.hpp"
 
-#include <algorithm>
-
 #include "base/error.hpp"
 #include "virtio/ring_span.hpp"
 #include "virtio/shared_word.hpp"
+
+#include <algorithm>
 
 namespace aerate::virtio {
 
@@ -83,9 +83,8 @@ std::expected<void, RingFault> SplitRing::read_chain(std::uint16_t head) {
 }
 
 void SplitRing::complete(ChainId id, std::uint32_t written) {
-    order_.complete(id.value, written, [this](std::uint16_t head, std::uint32_t bytes, std::uint16_t) {
-        stage_used(head, bytes);
-    });
+    order_.complete(id.value, written,
+                    [this](std::uint16_t head, std::uint32_t bytes, std::uint16_t) { stage_used(head, bytes); });
     ++completed_;
 }
 

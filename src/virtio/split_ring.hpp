@@ -43,9 +43,9 @@ private:
     bool wants_kicks_ = true;
 
     std::uint16_t next_available_;
-    std::uint16_t seen_available_; ///< the driver's index, as of the last look
-    std::uint16_t next_used_;      ///< staged up to here
-    std::uint16_t published_;      ///< visible up to here
+    std::uint16_t seen_available_;          ///< the driver's index, as of the last look
+    std::uint16_t next_used_;               ///< staged up to here
+    std::uint16_t published_;               ///< visible up to here
     std::optional<std::uint16_t> armed_at_; ///< avail_event as we last wrote it
 
     CompletionOrder order_;

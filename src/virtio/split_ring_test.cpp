@@ -1,14 +1,13 @@
 // Hostile split rings: the R cases of docs/hostile-inputs.md, by number.
 #include "virtio/split_ring.hpp"
+#include "virtio/testing/fake_driver.hpp"
+#include "virtio/testing/raw_ring.hpp"
+
+#include <gtest/gtest.h>
 
 #include <array>
 #include <functional>
 #include <vector>
-
-#include <gtest/gtest.h>
-
-#include "virtio/testing/fake_driver.hpp"
-#include "virtio/testing/raw_ring.hpp"
 
 namespace aerate::virtio {
 namespace {
@@ -50,7 +49,6 @@ protected:
         return chain && *chain ? **chain : DescriptorChain{};
     }
 };
-
 
 TEST_F(SplitRingTest, R1_LoopsEndAfterAsManyHopsAsDescriptors) {
     const struct {

@@ -1,11 +1,11 @@
 // What a transport counts. Any thread adds, any thread reads; the values need no order among each other.
 #pragma once
 
+#include "virtio/ring_fault.hpp"
+
 #include <array>
 #include <atomic>
 #include <cstdint>
-
-#include "virtio/ring_fault.hpp"
 
 namespace aerate::virtio {
 

@@ -1,9 +1,9 @@
 #include "virtio/virtqueue.hpp"
 
-#include <bit>
-
 #include "virtio/packed_ring.hpp"
 #include "virtio/split_ring.hpp"
+
+#include <bit>
 
 namespace aerate::virtio {
 namespace {
@@ -84,9 +84,9 @@ std::optional<RingFault> check_position(const QueueRegisters& registers, QueuePo
     }
     // On the same lap the available side is ahead; on different laps it has passed the end and is behind (2.8.1).
     const bool same_lap = position.available_wrap == position.used_wrap;
-    const bool possible = position.next_available < registers.size && position.next_used < registers.size &&
-                          (same_lap ? position.next_available >= position.next_used
-                                    : position.next_available <= position.next_used);
+    const bool possible =
+        position.next_available < registers.size && position.next_used < registers.size &&
+        (same_lap ? position.next_available >= position.next_used : position.next_available <= position.next_used);
     return possible ? std::nullopt : std::optional(RingFault::bad_position);
 }
 

@@ -3,25 +3,25 @@
 //     for (auto chain = queue.pop(); chain && *chain; chain = queue.pop()) queue.complete((*chain)->id, 0);
 //     if (queue.publish()) host.interrupt_queue(index);
 //
-// pop() takes chains in the order in which they were made available. complete() may come in any order and is only staged;
-// publish() makes everything staged visible with one store of the index and says whether the driver wants an interrupt, so
-// a batch costs one barrier and at most one interrupt.
+// pop() takes chains in the order in which they were made available. complete() may come in any order and is only
+// staged; publish() makes everything staged visible with one store of the index and says whether the driver wants an
+// interrupt, so a batch costs one barrier and at most one interrupt.
 //
-// The registers are a private copy, frozen and validated at activation; each access to guest memory is bounds-checked as
-// well. A RingFault is sticky: every later pop() returns it until the queue is made anew.
+// The registers are a private copy, frozen and validated at activation; each access to guest memory is bounds-checked
+// as well. A RingFault is sticky: every later pop() returns it until the queue is made anew.
 #pragma once
-
-#include <cstdint>
-#include <expected>
-#include <memory>
-#include <optional>
-#include <span>
 
 #include "base/units.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/features.hpp"
 #include "virtio/queue_registers.hpp"
 #include "virtio/ring_fault.hpp"
+
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <span>
 
 namespace aerate::virtio {
 

@@ -1,5 +1,8 @@
 // What holds for a queue whatever its kind: our driver's half against the device's half.
+#include "virtio/testing/fake_driver.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
@@ -8,10 +11,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <gtest/gtest.h>
-
-#include "virtio/testing/fake_driver.hpp"
 
 namespace aerate::virtio {
 namespace {
@@ -88,7 +87,8 @@ TEST_P(AnyRing, CountsWhatIsAvailable) {
     EXPECT_EQ(both.device().available(), 6);
 }
 
-// A model check: whatever the order of adding, popping and completing, each chain comes back once, with what was written.
+// A model check: whatever the order of adding, popping and completing, each chain comes back once, with what was
+// written.
 TEST_P(AnyRing, EveryChainComesBackOnce) {
     std::mt19937 random(1);
     const bool in_order = GetParam().features.has(feature::in_order);
@@ -301,21 +301,57 @@ TEST(Registers, R12_R13_AreValidated) {
         std::optional<RingFault> packed;
     } cases[] = {
         {"good", good, {}, {}},
-        {"size 0", {0, good.descriptors, good.driver, good.device, true}, RingFault::bad_registers, RingFault::bad_registers},
+        {"size 0",
+         {0, good.descriptors, good.driver, good.device, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
         {"not a power of two", {255, good.descriptors, good.driver, good.device, true}, RingFault::bad_registers, {}},
-        {"above the maximum", {512, good.descriptors, good.driver, good.device, true}, RingFault::bad_registers, RingFault::bad_registers},
-        {"32768", {32768, good.descriptors, good.driver, good.device, true}, RingFault::bad_registers, RingFault::bad_registers},
-        {"descriptors misaligned", {256, {0x10008}, good.driver, good.device, true}, RingFault::bad_registers, RingFault::bad_registers},
-        {"driver area misaligned", {256, good.descriptors, {0x20001}, good.device, true}, RingFault::bad_registers, RingFault::bad_registers},
-        {"driver area aligned to 2", {256, good.descriptors, {0x20002}, good.device, true}, {}, RingFault::bad_registers},
-        {"device area misaligned", {256, good.descriptors, good.driver, {0x30002}, true}, RingFault::bad_registers, RingFault::bad_registers},
+        {"above the maximum",
+         {512, good.descriptors, good.driver, good.device, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
+        {"32768",
+         {32768, good.descriptors, good.driver, good.device, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
+        {"descriptors misaligned",
+         {256, {0x10008}, good.driver, good.device, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
+        {"driver area misaligned",
+         {256, good.descriptors, {0x20001}, good.device, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
+        {"driver area aligned to 2",
+         {256, good.descriptors, {0x20002}, good.device, true},
+         {},
+         RingFault::bad_registers},
+        {"device area misaligned",
+         {256, good.descriptors, good.driver, {0x30002}, true},
+         RingFault::bad_registers,
+         RingFault::bad_registers},
         {"the parts overlap", {256, good.descriptors, good.descriptors, good.descriptors, true}, {}, {}},
-        {"in a hole", {256, {0x8000'0000}, good.driver, good.device, true}, RingFault::outside_memory, RingFault::outside_memory},
-        {"partly in a hole", {256, {end - 16}, good.driver, good.device, true}, RingFault::outside_memory, RingFault::outside_memory},
+        {"in a hole",
+         {256, {0x8000'0000}, good.driver, good.device, true},
+         RingFault::outside_memory,
+         RingFault::outside_memory},
+        {"partly in a hole",
+         {256, {end - 16}, good.driver, good.device, true},
+         RingFault::outside_memory,
+         RingFault::outside_memory},
         {"the last bytes of RAM", {256, {end - 4096}, {end - 0x4000}, {end - 0x2000}, true}, {}, {}},
-        {"used ring over the end", {256, good.descriptors, good.driver, {end - 2048}, true}, RingFault::outside_memory, {}},
-        {"wraps", {256, {~0ULL - 15}, good.driver, good.device, true}, RingFault::outside_memory, RingFault::outside_memory},
-        {"beyond everything", {256, good.descriptors, good.driver, {1ULL << 63}, true}, RingFault::outside_memory, RingFault::outside_memory},
+        {"used ring over the end",
+         {256, good.descriptors, good.driver, {end - 2048}, true},
+         RingFault::outside_memory,
+         {}},
+        {"wraps",
+         {256, {~0ULL - 15}, good.driver, good.device, true},
+         RingFault::outside_memory,
+         RingFault::outside_memory},
+        {"beyond everything",
+         {256, good.descriptors, good.driver, {1ULL << 63}, true},
+         RingFault::outside_memory,
+         RingFault::outside_memory},
     };
     for (const auto& test : cases) {
         EXPECT_EQ(check_registers(test.registers, 256, split_ring, memory), test.split) << test.what;

@@ -142,7 +142,7 @@ def hints_are_counted_and_the_guest_gets_its_pages_back(context):
         require(held < free_before - 100, f"hinting left {held:.0f} MiB free of {free_before:.0f}")
         vm.api("PATCH", "/balloon/hinting/stop", {})
         vm.wait_until(lambda: vm.guest_memory()[1] > free_before - 40 or f"{vm.guest_memory()}", 20)
-        print(f"    free {free_before:.0f} MiB, {held:.0f} MiB while hinted; hinted {vm.status()['memory']['hinted'] / 2**20:.0f} MiB")
+        print(f"    free {free_before:.0f} MiB, {held:.0f} MiB while hinted; hinted {vm.status()['memory']['hinted_bytes'] / 2**20:.0f} MiB")
 
 
 @scenario

@@ -1,6 +1,10 @@
-// The smallest device: returns every chain, with its readable bytes copied into its writable buffers. It counts what its
-// transport asks of it.
+// The smallest device: returns every chain, with its readable bytes copied into its writable buffers. It counts what
+// its transport asks of it.
 #pragma once
+
+#include "base/check.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/device.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,10 +12,6 @@
 #include <span>
 #include <utility>
 #include <vector>
-
-#include "base/check.hpp"
-#include "memory/guest_memory.hpp"
-#include "virtio/device.hpp"
 
 namespace aerate::virtio::testing {
 

@@ -1,4 +1,5 @@
-// A make-believe guest for tests of devices: true rings in true guest memory, and a host that writes down what it is told.
+// A make-believe guest for tests of devices: true rings in true guest memory, and a host that writes down what it is
+// told.
 //
 //     FakeDriver fake;
 //     auto queue = fake.queue(256, packed_ring);
@@ -6,6 +7,12 @@
 //     device.kicked(...);                         // works on queue.device()
 //     const auto used = queue.take_used();        // used->token == token, used->bytes: what the device wrote
 #pragma once
+
+#include "base/check.hpp"
+#include "memory/guest_memory.hpp"
+#include "virtio/device.hpp"
+#include "virtio/driver_queue.hpp"
+#include "virtio/virtqueue.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -21,12 +28,6 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include "base/check.hpp"
-#include "memory/guest_memory.hpp"
-#include "virtio/device.hpp"
-#include "virtio/driver_queue.hpp"
-#include "virtio/virtqueue.hpp"
 
 namespace aerate::virtio::testing {
 
@@ -55,7 +56,9 @@ template <typename T>
 [[nodiscard]] FakeBuffer readable(const T& value) {
     return readable(std::as_bytes(std::span(&value, 1)));
 }
-[[nodiscard]] inline FakeBuffer writable(std::uint32_t length) { return {{}, length, true}; }
+[[nodiscard]] inline FakeBuffer writable(std::uint32_t length) {
+    return {{}, length, true};
+}
 /// Buffers at an address of the test's choice, maybe outside RAM. Nothing is written there.
 [[nodiscard]] inline FakeBuffer readable_at(GuestAddress address, std::uint32_t length) {
     return {{}, length, false, address};
@@ -174,7 +177,8 @@ public:
 
 private:
     using Driver = std::variant<SplitDriver, PackedDriver>;
-    [[nodiscard]] static Driver make_driver(BumpAllocator& allocator, std::span<DriverSlot> slots, FeatureSet features) {
+    [[nodiscard]] static Driver make_driver(BumpAllocator& allocator, std::span<DriverSlot> slots,
+                                            FeatureSet features) {
         const auto size = static_cast<std::uint16_t>(slots.size());
         const DriverOptions options{.event_index = features.has(feature::event_index)};
         if (features.has(feature::ring_packed))
@@ -192,7 +196,8 @@ private:
     bool kick_wanted_ = false;
 };
 
-/// Guest memory with a hole in it: 16 MiB at 0 (rings and buffers are allocated from its second MiB on), 16 MiB at 4 GiB.
+/// Guest memory with a hole in it: 16 MiB at 0 (rings and buffers are allocated from its second MiB on), 16 MiB at 4
+/// GiB.
 class FakeDriver {
 public:
     static constexpr MemoryRegion low{{0}, {16U << 20}};

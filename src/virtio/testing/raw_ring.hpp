@@ -1,13 +1,13 @@
 // Writes the bytes of a ring as a hostile driver may: any value, anywhere, at any moment.
 #pragma once
 
-#include <cstdint>
-#include <span>
-
 #include "base/check.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/queue_registers.hpp"
 #include "virtio/ring_layout.hpp"
+
+#include <cstdint>
+#include <span>
 
 namespace aerate::virtio::testing {
 
