@@ -66,10 +66,16 @@ void shapes(benchmark::internal::Benchmark* benchmark) {
         ->Args({8, 32});
 }
 
-BENCHMARK_CAPTURE(ring<SplitDriver>, split, split_ring)->Apply(shapes);
-BENCHMARK_CAPTURE(ring<SplitDriver>, split_events, split_ring_with_events)->Apply(shapes);
-BENCHMARK_CAPTURE(ring<PackedDriver>, packed, packed_ring)->Apply(shapes);
-BENCHMARK_CAPTURE(ring<PackedDriver>, packed_events, packed_ring_with_events)->Apply(shapes);
+void split_queue(benchmark::State& state, FeatureSet features) {
+    ring<SplitDriver>(state, features);
+}
+void packed_queue(benchmark::State& state, FeatureSet features) {
+    ring<PackedDriver>(state, features);
+}
+BENCHMARK_CAPTURE(split_queue, flags, split_ring)->Apply(shapes);
+BENCHMARK_CAPTURE(split_queue, event_index, split_ring_with_events)->Apply(shapes);
+BENCHMARK_CAPTURE(packed_queue, flags, packed_ring)->Apply(shapes);
+BENCHMARK_CAPTURE(packed_queue, event_index, packed_ring_with_events)->Apply(shapes);
 BENCHMARK_CAPTURE(indirect, split, split_ring_with_events)->ArgName("segments")->Arg(4)->Arg(32);
 
 } // namespace

@@ -56,10 +56,10 @@ class Qemu(Vm):
         # Vm starts any command that puts the guest's console on its standard streams.
         self.name, self.runtime = "qemu", os.environ["AERATE_RUNTIME_DIR"]
         self.socket = os.path.join(self.runtime, "qmp")
-        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "microvm,acpi=on,rtc=off,pit=off,pic=off,isa-serial=on",
+        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "microvm",
                    "-global", "virtio-mmio.force-legacy=false", "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none",
                    "-no-reboot", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
-                   "-object", "iothread,id=hints", "-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
+                   "-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
                    "-kernel", options.kernel, "-initrd", options.initrd,
                    "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {append}".strip()]
         self.start(command)
@@ -68,7 +68,7 @@ class Qemu(Vm):
     def command(self, name, **arguments):
         if self.qmp is None:
             self.qmp = socket.socket(socket.AF_UNIX)
-            self.qmp.settimeout(20)
+            self.qmp.settimeout(180)
             self.qmp.connect(self.socket)
             self.reader = self.qmp.makefile("r")
             self.reader.readline()

@@ -1,15 +1,7 @@
-// A script of a driver, a device and a vandal who writes into the ring between any two of their steps. Whatever the bytes,
-// the device's half keeps its promises: chains within bounds, none held twice, never more in flight than the ring is long,
-// faults that last, and no access outside guest memory (which the sanitizers watch).
+// A script of a driver, a device and a vandal who writes into the ring between any two of their steps. Whatever the
+// bytes, the device's half keeps its promises: chains within bounds, none held twice, never more in flight than the
+// ring is long, faults that last, and no access outside guest memory (which the sanitizers watch).
 #pragma once
-
-#include <algorithm>
-#include <array>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <vector>
 
 #include "base/check.hpp"
 #include "script.hpp"
@@ -17,6 +9,17 @@
 #include "virtio/ring_layout.hpp"
 #include "virtio/testing/raw_ring.hpp"
 #include "virtio/virtqueue.hpp"
+
+#include <sanitizer/asan_interface.h>
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
 
 namespace aerate::fuzz {
 
@@ -29,8 +32,11 @@ inline GuestMemory& fuzz_memory() {
             .value();
     return memory;
 }
+inline constexpr GuestAddress table_area{0x8000};
 inline constexpr GuestAddress ring_area{0x10000};
-inline constexpr GuestAddress table_area{0x20000};
+/// What follows the ring, as far as a 16-bit index reaches, is poisoned: RAM of the guest's, but none of the ring's
+/// business. Not with indirect tables, which may lie there.
+inline constexpr std::size_t index_reach = 65536 * descriptor_bytes;
 inline constexpr std::uint32_t table_entries = 64;
 inline constexpr std::uint64_t interesting_addresses[] = {
     0, ring_area.value, table_area.value, table_area.value + 1, (2U << 20) - 16, 2U << 20, 4U << 20, ~0ULL - 15, ~0ULL};
@@ -44,16 +50,24 @@ public:
         , size_(size)
         , slots_(size)
         , driver_(make_driver(slots_, features))
-        , device_(make_virtqueue(driver_.registers(), {}, features, fuzz_memory())) {
+        , device_(make_virtqueue(driver_.registers(), {}, features, fuzz_memory()))
+        , features_(features) {
         CHECK(!check_registers(driver_.registers(), size, features, fuzz_memory()));
+        if (!features.has(feature::indirect_descriptors))
+            ASAN_POISON_MEMORY_REGION(after_ring(), index_reach);
         CHECK(fuzz_memory().fill(table_area, {table_entries * descriptor_bytes}, std::byte{0}));
     }
+
+    ~RingScript() { ASAN_UNPOISON_MEMORY_REGION(after_ring(), index_reach); }
+    RingScript(const RingScript&) = delete;
+    RingScript& operator=(const RingScript&) = delete;
 
     void run() {
         for (unsigned steps = 0; steps < 4096 && !script_.ended(); ++steps) {
             step();
             CHECK(device_->in_flight() == held_.size() && held_.size() <= size_);
             CHECK(device_->available() <= size_);
+            CHECK(!check_position(driver_.registers(), device_->position(), features_));
         }
     }
 
@@ -61,6 +75,10 @@ private:
     [[nodiscard]] static Driver make_driver(std::span<DriverSlot> slots, FeatureSet features) {
         const auto host = fuzz_memory().span(ring_area, Driver::ring_bytes(static_cast<std::uint16_t>(slots.size())));
         return Driver({host->data(), ring_area}, slots, {.event_index = features.has(feature::event_index)});
+    }
+
+    [[nodiscard]] std::byte* after_ring() const {
+        return fuzz_memory().span(ring_area, {1})->data() + Driver::ring_bytes(size_).value;
     }
 
     void step() {
@@ -75,7 +93,8 @@ private:
             return pop();
         case 4:
             if (!held_.empty()) {
-                const auto chosen = held_.begin() + static_cast<std::ptrdiff_t>(script_.take<std::uint8_t>() % held_.size());
+                const auto chosen =
+                    held_.begin() + static_cast<std::ptrdiff_t>(script_.take<std::uint8_t>() % held_.size());
                 device_->complete(*chosen, script_.take<std::uint16_t>());
                 held_.erase(chosen);
             }
@@ -91,10 +110,10 @@ private:
             driver_.want_interrupts(script_.below(2) == 0);
             return;
         case 8: // any 16 bits of the ring
-            return testing::poke(fuzz_memory(),
-                                 {ring_area.value + script_.take<std::uint16_t>() %
-                                                        (Driver::ring_bytes(size_).value - 1)},
-                                 script_.take<std::uint16_t>());
+            return testing::poke(
+                fuzz_memory(),
+                {ring_area.value + script_.take<std::uint16_t>() % (Driver::ring_bytes(size_).value - 1)},
+                script_.take<std::uint16_t>());
         case 9: // a descriptor of the ring
             return poke_descriptor({ring_area.value + descriptor_bytes * script_.below(size_)});
         case 10: // an entry of an indirect table
@@ -112,8 +131,8 @@ private:
         const std::size_t count = 1 + script_.below(buffers.size());
         const unsigned first_writable = script_.below(5);
         for (unsigned i = 0; i < count; ++i)
-            buffers[i] = {{script_.one_of(interesting_addresses)}, script_.one_of(interesting_lengths),
-                          i >= first_writable};
+            buffers[i] = {
+                {script_.one_of(interesting_addresses)}, script_.one_of(interesting_lengths), i >= first_writable};
         const std::span<const DriverBuffer> chain(buffers.data(), count);
         if (script_.below(4) != 0) {
             (void)driver_.add(chain, 0);
@@ -123,11 +142,20 @@ private:
         (void)driver_.add_indirect(chain, {table->data(), table_area}, 0);
     }
 
-    // 16-bit fields are flags and `next` in a split ring, ID and flags in a packed one.
+    /// Mostly an index or ID near the ring's size, and flags that have a meaning; at times any 16 bits.
     void poke_descriptor(GuestAddress at) {
-        const SplitDescriptor descriptor{script_.one_of(interesting_addresses), script_.one_of(interesting_lengths),
-                                         script_.take<std::uint16_t>(), script_.take<std::uint16_t>()};
-        testing::poke(fuzz_memory(), at, descriptor);
+        const std::uint64_t address = script_.one_of(interesting_addresses);
+        const std::uint32_t length = script_.one_of(interesting_lengths);
+        const std::uint8_t shape = script_.take<std::uint8_t>();
+        const bool odd = (shape & 0x80) != 0;
+        const std::uint16_t index =
+            odd ? script_.take<std::uint16_t>() : static_cast<std::uint16_t>(script_.below(size_ + 1U));
+        const auto flags = odd ? script_.take<std::uint16_t>()
+                               : static_cast<std::uint16_t>((shape & 7U) | (shape & 8U) << 4 | (shape & 16U) << 11);
+        if constexpr (std::same_as<Driver, SplitDriver>)
+            testing::poke(fuzz_memory(), at, SplitDescriptor{address, length, flags, index});
+        else
+            testing::poke(fuzz_memory(), at, PackedDescriptor{address, length, index, flags});
     }
 
     void pop() {
@@ -157,6 +185,7 @@ private:
     std::vector<DriverSlot> slots_;
     Driver driver_;
     std::unique_ptr<Virtqueue> device_;
+    FeatureSet features_;
     std::vector<ChainId> held_;
     std::optional<RingFault> fault_;
 };

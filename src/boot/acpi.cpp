@@ -203,6 +203,17 @@ Bytes rsdp(GuestAddress xsdt_address) {
     return bytes;
 }
 
+/// Real-mode code for layout::reset_vector: what to do with a kernel that reboots by jumping to the BIOS. Linux does
+/// that where ACPI is hardware-reduced: it prefers EFI to the reset register there, and without EFI falls back to the
+/// BIOS (arch/x86/kernel/reboot.c, reboot_init()).
+constexpr auto reset = std::to_array<std::uint8_t>({
+    0xba, layout::reset_port & 0xff, layout::reset_port >> 8, // mov dx, reset_port
+    0xb0, layout::reset_value,                                // mov al, reset_value
+    0xee,                                                     // out dx, al
+    0xf4,                                                     // hlt
+    0xeb, 0xfd,                                               // jmp to the hlt
+});
+
 } // namespace
 
 Bytes build_acpi_tables(const AcpiConfig& config) {
@@ -227,8 +238,9 @@ Result<void> write_acpi_tables(GuestMemory& memory, const AcpiConfig& config) {
         return fail("{} virtio devices asked for, there are interrupt lines for {}", config.virtio.size(),
                     layout::max_virtio_devices);
     const auto bytes = build_acpi_tables(config);
-    CHECK(bytes.size() <= layout::acpi_end.value - layout::acpi_tables.value);
-    if (!memory.write(layout::acpi_tables, bytes))
+    CHECK(bytes.size() <= layout::reset_vector.value - layout::acpi_tables.value);
+    if (!memory.write(layout::acpi_tables, bytes) ||
+        !memory.write(layout::reset_vector, std::as_bytes(std::span(reset))))
         return fail("there is no guest memory for the ACPI tables at {:#x}", layout::acpi_tables.value);
     return {};
 }

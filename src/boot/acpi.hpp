@@ -23,7 +23,8 @@ struct AcpiConfig {
 /// REQUIRES: at most 255 vCPUs and layout::max_virtio_devices devices. The tables as they stand in memory from
 /// layout::acpi_tables on, the RSDP first.
 [[nodiscard]] std::vector<std::byte> build_acpi_tables(const AcpiConfig&);
-/// Builds them and puts them there. An error when there are more devices than interrupt lines.
+/// Builds them and puts them there, and the code for kernels that reboot by the BIOS's reset vector. An error when
+/// there are more devices than interrupt lines.
 [[nodiscard]] Result<void> write_acpi_tables(GuestMemory&, const AcpiConfig&);
 
 } // namespace aerate

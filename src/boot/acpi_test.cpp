@@ -129,6 +129,17 @@ TEST(Acpi, TablesAreWrittenWhereKernelsLook) {
     EXPECT_EQ(std::memcmp(signature.data(), "RSD PTR ", 8), 0);
 }
 
+// mov dx, port; mov al, value; out dx, al
+TEST(Acpi, ResetVectorWritesTheResetRegister) {
+    auto memory = GuestMemory::create({.regions = *ram_regions(16_MiB)});
+    ASSERT_TRUE(memory);
+    ASSERT_TRUE(write_acpi_tables(*memory, config(1, 0)));
+    std::array<std::byte, 6> code;
+    ASSERT_TRUE(memory->read(GuestAddress{0xffff0}, code));
+    EXPECT_EQ(load_little_endian<std::uint16_t>(std::span(code).subspan(1)), layout::reset_port);
+    EXPECT_EQ(std::to_integer<int>(code[4]), layout::reset_value);
+}
+
 TEST(Acpi, TooManyDevicesAreAnError) {
     auto memory = GuestMemory::create({.regions = *ram_regions(16_MiB)});
     ASSERT_TRUE(memory);

@@ -25,7 +25,8 @@ inline constexpr GuestAddress command_line{0x20000};
 inline constexpr ByteCount command_line_limit{0x10000}; ///< with its final zero
 inline constexpr GuestAddress low_memory_end{0x9fc00};  ///< where a PC's extended BIOS data area begins
 
-inline constexpr GuestAddress acpi_tables{0xe0000}; ///< the RSDP first: where a kernel looks that was not told
+inline constexpr GuestAddress acpi_tables{0xe0000};  ///< the RSDP first: where a kernel looks that was not told
+inline constexpr GuestAddress reset_vector{0xffff0}; ///< where a processor in real mode starts
 inline constexpr GuestAddress acpi_end{0x100000};
 inline constexpr GuestAddress high_memory{0x100000};
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <tuple>
 
 namespace aerate::control {
 namespace {
@@ -79,7 +80,7 @@ void write_balloon(Writer& writer, const BalloonStatus& balloon) {
 }
 
 void write_counters(Writer& writer, std::vector<Counter> counters) {
-    std::ranges::stable_sort(counters, {}, &Counter::name);
+    std::ranges::sort(counters, {}, [](const Counter& counter) { return std::tie(counter.name, counter.labels); });
     std::string_view current;
     for (const Counter& counter : counters) {
         if (counter.name != current)

@@ -149,7 +149,7 @@ TEST(TopView, FitsTheTerminal) {
     for (std::string line; std::getline(lines, line);)
         EXPECT_LE(line.size(), 60U);
     EXPECT_THAT(render_top(many, {.columns = 120, .rows = 0}), Not(HasSubstr("more")));
-    EXPECT_NO_THROW(render_top(many, {.columns = 1, .rows = 1}));
+    EXPECT_LT(render_top(many, {.columns = 1, .rows = 1}).size(), 12U);
 }
 
 } // namespace

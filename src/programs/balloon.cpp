@@ -39,7 +39,9 @@ void add_balloon(CLI::App& app, Command& chosen) {
     CLI::App& command = *app.add_subcommand("balloon", "Show or set the size of a VM's balloon");
     auto options = std::make_shared<Options>();
     command.add_option("name", options->name, "name of the VM")->required();
-    command.add_option("size", options->size, "memory to take from the guest, as in 512M; 0 gives it all back");
+    command.add_option("size", options->size, "memory to take from the guest, as in 512M; 0 gives it all back")
+        ->option_text("[SIZE]")
+        ->check(check_size);
     command.callback([options, &chosen] { chosen = [options] { return exit_code(balloon(*options)); }; });
 }
 

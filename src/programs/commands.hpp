@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 
 #include <functional>
+#include <string>
 
 namespace CLI {
 class App;
@@ -11,7 +12,7 @@ class App;
 
 namespace aerate {
 
-/// Returns the process's exit code: 0, or 1 when it failed. (2, wrong usage, is the parser's.)
+/// Returns the process's exit code: 0, 1 when it failed, 2 when it was asked wrongly.
 using Command = std::function<int()>;
 
 void add_run(CLI::App&, Command& chosen);
@@ -22,6 +23,9 @@ void add_balloon(CLI::App&, Command& chosen);
 void add_hint(CLI::App&, Command& chosen);
 void add_lifecycle(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
+
+/// For the parser's check(): empty if `text` is a size, else what is wrong with it.
+std::string check_size(const std::string& text);
 
 /// Says what failed on standard error; 1.
 int report(const Error&);

@@ -79,7 +79,7 @@ void add_lifecycle(CLI::App& app, Command& chosen) {
     command.add_option("name", options->name, "name of the VM")->required();
     command.add_flag("--kill", options->kill, "end it at once; the guest is not asked");
     command.add_option("--wait", options->wait_seconds, "return when the VM has ended; fail after so many seconds")
-        ->type_name("SECONDS")
+        ->option_text("SECONDS")
         ->check(CLI::Range(0U, 86400U));
     command.callback([options, &chosen] { chosen = [options] { return exit_code(stop(*options)); }; });
 }

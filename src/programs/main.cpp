@@ -1,3 +1,4 @@
+#include "control/size.hpp"
 #include "control/version.hpp"
 #include "programs/commands.hpp"
 
@@ -6,6 +7,9 @@
 
 #include <cstdio>
 #include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
 
 namespace aerate {
 
@@ -18,9 +22,27 @@ int exit_code(const Result<void>& result) {
     return result ? 0 : report(result.error());
 }
 
+std::string check_size(const std::string& text) {
+    const auto size = control::parse_size(text);
+    return size ? "" : size.error().message;
+}
+
 namespace {
 
 constexpr int wrong_usage = 2;
+
+/// CLI11 prints "--no-start{false}" for a flag that switches something off.
+class HelpFormatter final : public CLI::Formatter {
+public:
+    HelpFormatter() { column_width(28); }
+    std::string make_option_name(const CLI::Option* option, bool positional) const override {
+        constexpr std::string_view value = "{false}";
+        std::string name = CLI::Formatter::make_option_name(option, positional);
+        for (auto at = name.find(value); at != name.npos; at = name.find(value))
+            name.erase(at, value.size());
+        return name;
+    }
+};
 
 int main_with(int argc, char** argv) {
     CLI::App app("Runs virtual machines that cost their host only the memory they use.", "aerate");
@@ -28,7 +50,7 @@ int main_with(int argc, char** argv) {
     const std::string version = fmt::format("aerate {}", control::version);
     app.set_version_flag("--version", version);
     app.require_subcommand(1);
-    app.get_formatter()->column_width(28);
+    app.formatter(std::make_shared<HelpFormatter>());
     add_run(app, chosen);
     add_ps(app, chosen);
     add_stat(app, chosen);
@@ -45,6 +67,13 @@ int main_with(int argc, char** argv) {
     });
     try {
         app.parse(argc, argv);
+    } catch (const CLI::RequiredError& error) {
+        const auto unknown = app.remaining();
+        if (!app.get_subcommands().empty() || unknown.empty())
+            app.exit(error);
+        else
+            fmt::print(stderr, "aerate: no such command: {}; \"aerate --help\" lists them\n", unknown.front());
+        return wrong_usage;
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : wrong_usage;
     }

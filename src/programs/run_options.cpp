@@ -16,6 +16,21 @@ struct Flags {
     RunOptions options;
 };
 
+int wrong_usage(std::string message) {
+    report({std::move(message)});
+    return 2;
+}
+
+/// CLI11's own transformers print the values of a one-byte enum as characters.
+template <typename Into, typename Enum>
+void add_choice(CLI::App& app, const std::string& flag, Into& into, const std::map<std::string, Enum>& words,
+                const std::string& help, const std::string& placeholder) {
+    app.add_option_function<std::string>(
+           flag, [&into, words](const std::string& word) { into = words.at(word); }, help)
+        ->check(CLI::IsMember(words))
+        ->option_text(placeholder);
+}
+
 void add_vm_flags(CLI::App& run, Flags& flags) {
     const std::map<std::string, KernelEntry> entries{
         {"auto", KernelEntry::automatic}, {"bzimage", KernelEntry::bzimage}, {"pvh", KernelEntry::pvh}};
@@ -28,18 +43,16 @@ void add_vm_flags(CLI::App& run, Flags& flags) {
     run.add_option("--kernel", vm.kernel, "bzImage, or ELF file with a PVH entry")->type_name("FILE");
     run.add_option("--initrd", vm.initrd, "initial RAM disk")->type_name("FILE");
     run.add_option("--append", vm.append, "kernel command line");
-    run.add_option("--kernel-entry", vm.kernel_entry, "how the kernel is entered: auto, bzimage, pvh")
-        ->transform(CLI::CheckedTransformer(entries))
-        ->type_name("ENTRY");
+    add_choice(run, "--kernel-entry", vm.kernel_entry, entries, "how the kernel is entered: auto, bzimage, pvh",
+               "ENTRY");
     run.add_option("--drive", vm.drives, "disk image; may be repeated; the first is /dev/vda")
         ->type_name("FILE[,ro]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     run.add_option("--vcpus", vm.vcpus, "virtual processors, 1 to 32 (default: 1)");
-    run.add_option("--mem", vm.mem, "RAM (default: 128M)")->type_name("SIZE");
-    run.add_option("--backing", vm.backing, "what RAM is made of: anonymous, memfd, hugetlb (default: anonymous)")
-        ->transform(CLI::CheckedTransformer(backings))
-        ->type_name("KIND");
+    run.add_option("--mem", vm.mem, "RAM (default: 128M)")->option_text("SIZE")->check(check_size);
+    add_choice(run, "--backing", vm.backing, backings,
+               "what RAM is made of: anonymous, memfd, hugetlb (default: anonymous)", "KIND");
 }
 
 void add_balloon_flags(CLI::App& run, Flags& flags) {
@@ -48,14 +61,15 @@ void add_balloon_flags(CLI::App& run, Flags& flags) {
         run.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
     };
     run.add_option("--balloon", vm.balloon, "what the balloon takes from the start (default: 0)")
-        ->type_name("SIZE")
+        ->option_text("SIZE")
+        ->check(check_size)
         ->group("Balloon");
     toggle("--reporting,!--no-reporting", vm.reporting, "the guest reports free pages (default: on)");
     toggle("--hinting,!--no-hinting", vm.hinting, "the guest can be asked for free pages (default: on)");
     toggle("--deflate-on-oom,!--no-deflate-on-oom", vm.deflate_on_oom,
            "the guest may take memory back rather than run out (default: on)");
     run.add_option("--stats-interval", vm.stats_interval, "seconds between guest statistics; 0: none (default: 5)")
-        ->type_name("SECONDS")
+        ->option_text("SECONDS")
         ->check(CLI::Range(0U, 65535U))
         ->group("Balloon");
 }
@@ -74,17 +88,15 @@ void add_run(CLI::App& app, Command& chosen) {
     run.add_option("--console", flags->options.console, "stdio, none, or a file for the console's output")
         ->capture_default_str()
         ->type_name("WHERE");
-    run.add_option("--testbed", flags->options.testbed,
-                   "run inside an emulated machine: auto (without usable KVM), always, never")
-        ->transform(CLI::CheckedTransformer(uses))
-        ->type_name("WHEN");
+    add_choice(run, "--testbed", flags->options.testbed, uses,
+               "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {
         chosen = [flags] {
             auto config = control::config_from(flags->vm);
             if (!config)
                 return report(config.error());
             if (!config->boot && flags->options.start)
-                return report({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
+                return wrong_usage("there is no kernel to start: give --kernel, or --no-start to configure it later");
             if (config->name.empty())
                 config->name = fmt::format("vm-{}", ::getpid());
             flags->options.config = *std::move(config);
