@@ -3,6 +3,8 @@
 #include <csignal>
 #include <optional>
 
+#include <pthread.h>
+
 #include <fmt/format.h>
 
 #include "base/fd.hpp"
@@ -33,6 +35,16 @@ namespace {
     if (!fd.valid())
         return fail_errno("cannot create a signalfd");
     return fd;
+}
+
+/// The default is 8 MiB a thread, where the kernel likes to put a huge page: 2 MiB resident for a stack of a few KiB.
+void use_small_stacks() {
+    constexpr std::size_t enough = 256U << 10;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, enough);
+    pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
 }
 
 [[nodiscard]] ConsoleOptions console_from(const std::string& where) {
@@ -73,6 +85,7 @@ int run_vm(RunOptions options) {
         log::info("running in the testbed: {}", *reason);
         return report(run_in_testbed(options));
     }
+    use_small_stacks();
     auto signals = signals_to_end();
     if (!signals)
         return report(signals.error());
