@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/guest"))
 from vm import Vm  # noqa: E402
 
-GUEST_MIB, FILL_MIB, SORT_MIB = 768, 400, 120
+GUEST_MIB, FILL_MIB, SORT_MIB = 768, 480, 120
 SAMPLE_SECONDS = 0.5
 
 
@@ -26,6 +26,7 @@ class Recorder(threading.Thread):
         super().__init__(daemon=True)
         self.vms, self.budget_mib = vms, budget_mib
         self.samples, self.events = [], []
+        self.rows = []  # the newest sample, a guest each
         self.began, self.stopping = time.monotonic(), threading.Event()
 
     def now(self):
@@ -39,7 +40,7 @@ class Recorder(threading.Thread):
     def run(self):
         shown = 0.0
         while not self.stopping.wait(SAMPLE_SECONDS):
-            row = [sample(vm) for vm in self.vms]
+            self.rows = row = [sample(vm) for vm in self.vms]
             self.samples.append((self.now(), sum(used for used, _ in row), sum(resident for _, resident in row)))
             line = "   ".join(f"{vm.name} {bar(used, resident)} {resident:4.0f}" for vm, (used, resident) in zip(self.vms, row))
             line = f"  {self.now():5.1f} s  {line}   total {self.samples[-1][2]:4.0f} of {self.budget_mib} MiB"
@@ -70,20 +71,20 @@ def bar(used, resident, width=24):
 
 
 def settle(recorder, timeout):
-    """Waits until resident memory is within 5 % + 16 MiB of what the guests use; returns the seconds, or None."""
-    began = time.monotonic()
-    while time.monotonic() - began < timeout:
+    """Waits until each guest's resident memory is within 5 % + 16 MiB of what it uses; returns the seconds, or None."""
+    began = recorder.now()
+    while recorder.now() - began < timeout:
         time.sleep(0.1)
-        if recorder.samples and recorder.samples[-1][0] > began - recorder.began + 1.0:
-            _, used, resident = recorder.samples[-1]
-            if resident <= used * 1.05 + 16:
-                return recorder.samples[-1][0] - (began - recorder.began)
+        # The guest's word of what it uses is up to a second old: a sample from before it freed anything says nothing.
+        if recorder.rows and recorder.samples[-1][0] > began + 1.2:
+            if all(resident <= used * 1.05 + 16 for used, resident in recorder.rows):
+                return recorder.samples[-1][0] - began
     return None
 
 
 def tell(arguments, reporting, budget_mib):
     """One telling of the story; returns its samples, events and figures."""
-    options = {"memory": f"{GUEST_MIB}M", "append": "page_reporting.page_reporting_order=" + str(arguments.order) if arguments.order is not None else "",
+    options = {"memory": f"{GUEST_MIB}M", "append": f"page_reporting.page_reporting_order={arguments.order}",
                "arguments": ["--stats-interval", "1"] + ([] if reporting else ["--no-reporting"])}
     suffix = "" if reporting else "-plain"
     with Vm(arguments.binary, arguments.kernel, arguments.initrd, "alder" + suffix, **options) as first, \
@@ -124,7 +125,7 @@ def main():
     for name in ("binary", "kernel", "initrd", "output"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--engine", default="kvm")
-    parser.add_argument("--order", type=int, help="the guest's page reporting order (4 KiB << order); the kernel's own default if absent")
+    parser.add_argument("--order", type=int, default=4, help="the smallest block that the guests report is 4 KiB << order; Linux's own default is 9")
     arguments = parser.parse_args()
     os.environ["AERATE_RUNTIME_DIR"] = runtime = tempfile.mkdtemp(prefix="aerate-demo-")
     os.environ["AERATE_TESTBED"] = "never"

@@ -141,10 +141,8 @@ TEST_F(HostileGuest, B14_PagesThatADiskIsFilling) {
 
         const auto target = memory.span(address_of({high}), page_size);
         ASSERT_TRUE(target);
-        if (c.ballooned)
-            EXPECT_EQ(guest.send(c.kind, {frames({high})}), 0U);
-        else
-            EXPECT_EQ(guest.send(c.kind, {writable_at(address_of({high}), 4096)}), 0U);
+        const FakeBuffer buffer = c.ballooned ? frames({high}) : writable_at(address_of({high}), 4096);
+        EXPECT_EQ(guest.send(c.kind, {buffer}), 0U);
         EXPECT_EQ(guest.first_byte({high}), 0U);
         log.take(dirty);
         EXPECT_TRUE(dirty.test({high})) << "a discard changes what the guest reads";
@@ -202,7 +200,8 @@ TEST_F(HostileGuest, T8_AListOfPagesThatGivesItselfUp) {
     start();
     const GuestAddress list = fake.allocate({4096}, 4096);
     const auto own = static_cast<std::uint32_t>(frame_of(list).value);
-    ASSERT_TRUE(fake.memory().write(list, std::as_bytes(std::span(std::array{own, high}))));
+    const std::array both{own, high};
+    ASSERT_TRUE(fake.memory().write(list, std::as_bytes(std::span(both))));
     EXPECT_EQ(send(Queue::inflate, {readable_at(list, 8)}), 0U);
     EXPECT_EQ(first_byte({own}), 0U);
     EXPECT_EQ(balloon.memory_state().ballooned, PageCount{2}) << "read first, then discarded";
@@ -241,7 +240,7 @@ TEST_F(HostileGuest, T8_AHeldBufferIsDiscarded) {
     send_frames(Queue::inflate, static_cast<std::uint32_t>(frame_of(buffer).value), 1);
     EXPECT_EQ(first_byte(frame_of(buffer)), 0U);
     unsigned answers = 0;
-    balloon.statistics().request([&](const Result<GuestStatistics>& answer) { answers += answer ? 1 : 0; });
+    balloon.statistics().request([&](const Result<GuestStatistics>& answer) { answers += answer ? 1U : 0U; });
     EXPECT_TRUE(queue(Queue::statistics).take_used());
     // What the device reads now is tag 0 with value 0.
     EXPECT_EQ(send(Queue::statistics, {readable_at(buffer, 10)}), std::nullopt);
@@ -266,8 +265,8 @@ TEST_F(HostileGuest, T9_RingsAreDiscarded) {
             guest.start(guest.balloon.offered_features(), ring);
             guest.send(kind, {harmless(kind)});
             const auto registers = guest.queue(kind).registers();
-            const ByteCount bytes =
-                packed ? PackedDriver::ring_bytes(registers.size) : SplitDriver::ring_bytes(registers.size);
+            const ByteCount bytes = packed ? virtio::PackedDriver::ring_bytes(registers.size)
+                                           : virtio::SplitDriver::ring_bytes(registers.size);
             std::vector<std::uint32_t> pages;
             for (std::uint64_t at = 0; at < bytes.value; at += page_size.value)
                 pages.push_back(static_cast<std::uint32_t>(frame_of({registers.descriptors.value + at}).value));

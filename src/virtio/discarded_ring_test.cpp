@@ -91,30 +91,6 @@ TEST_P(DiscardedRing, T9_TheNextLifeOfTheQueueIsWhole) {
     EXPECT_TRUE(queue.take_used());
 }
 
-TEST_P(DiscardedRing, T8_ATableOfZerosIsAChainOfEmptyBuffers) {
-    if (!GetParam().has(feature::indirect_descriptors))
-        GTEST_SKIP() << "indirect descriptors are not negotiated";
-    FakeQueue queue = fake_.queue(size, GetParam());
-    const RingMemory table = fake_.allocator().allocate_ring({4096});
-    const std::array buffers{DriverBuffer{{0x1000}, 64, false}, DriverBuffer{{0x2000}, 64, true},
-                             DriverBuffer{{0x3000}, 64, true}};
-    const bool added = packed() ? queue.driver<PackedDriver>().add_indirect(buffers, table, 0)
-                                : queue.driver<SplitDriver>().add_indirect(buffers, table, 0);
-    ASSERT_TRUE(added);
-    (void)queue.publish();
-    ASSERT_EQ(fake_.memory().discard(std::array{PageRange{frame_of(table.guest), {1}}}).discarded, PageCount{1});
-
-    const auto chain = queue.device().pop();
-    ASSERT_TRUE(chain && *chain);
-    EXPECT_TRUE((*chain)->writable.empty());
-    // A split table's first entry has no NEXT; a packed table is as long as its reference says.
-    EXPECT_EQ((*chain)->readable.size(), packed() ? 3U : 1U);
-    for (const Buffer& buffer : (*chain)->readable)
-        EXPECT_EQ(buffer.length, 0U);
-    queue.device().complete((*chain)->id, 0);
-    EXPECT_TRUE(queue.device().publish());
-}
-
 TEST_P(DiscardedRing, T8_WhatWasPoppedStaysWhatItWas) {
     FakeQueue queue = fake_.queue(size, GetParam());
     const GuestAddress buffer = fake_.allocate({4096}, 4096);
@@ -133,6 +109,33 @@ TEST_P(DiscardedRing, T8_WhatWasPoppedStaysWhatItWas) {
     const auto used = queue.take_used();
     ASSERT_TRUE(used) << "the used entry is written anew";
     EXPECT_EQ(used->bytes[1], std::byte{2});
+}
+
+TEST(DiscardedTable, T8_ATableOfZerosIsAChainOfEmptyBuffers) {
+    for (const FeatureSet features : {split_ring_with_events, packed_ring_with_events}) {
+        const bool packed = features.has(feature::ring_packed);
+        SCOPED_TRACE(packed ? "packed" : "split");
+        FakeDriver fake;
+        FakeQueue queue = fake.queue(size, features);
+        const RingMemory table = fake.allocator().allocate_ring({4096});
+        const std::array buffers{DriverBuffer{{0x1000}, 64, false}, DriverBuffer{{0x2000}, 64, true},
+                                 DriverBuffer{{0x3000}, 64, true}};
+        const bool added = packed ? queue.driver<PackedDriver>().add_indirect(buffers, table, 0)
+                                  : queue.driver<SplitDriver>().add_indirect(buffers, table, 0);
+        ASSERT_TRUE(added);
+        (void)queue.publish();
+        ASSERT_EQ(fake.memory().discard(std::array{PageRange{frame_of(table.guest), {1}}}).discarded, PageCount{1});
+
+        const auto chain = queue.device().pop();
+        ASSERT_TRUE(chain && *chain);
+        EXPECT_TRUE((*chain)->writable.empty());
+        // A split table's first entry has no NEXT; a packed table is as long as its reference says.
+        EXPECT_EQ((*chain)->readable.size(), packed ? 3U : 1U);
+        for (const Buffer& buffer : (*chain)->readable)
+            EXPECT_EQ(buffer.length, 0U);
+        queue.device().complete((*chain)->id, 0);
+        EXPECT_TRUE(queue.device().publish());
+    }
 }
 
 } // namespace

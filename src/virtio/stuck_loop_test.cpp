@@ -12,7 +12,6 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <future>
 #include <memory>
 #include <optional>
@@ -25,16 +24,16 @@ using namespace testing;
 namespace reg = mmio_register;
 
 /// A device on a loop of its own, as a driver sees it.
-class Machine {
+class DeviceOnALoop {
 public:
-    explicit Machine(FakeDriver& fake)
+    explicit DeviceOnALoop(FakeDriver& fake)
         : fake_(fake)
         , device_(fake.memory()) {
         thread_.start();
     }
-    Machine(const Machine&) = delete;
-    Machine& operator=(const Machine&) = delete;
-    ~Machine() {
+    DeviceOnALoop(const DeviceOnALoop&) = delete;
+    DeviceOnALoop& operator=(const DeviceOnALoop&) = delete;
+    ~DeviceOnALoop() {
         thread_.loop().call([&] { transport_.reset(); });
         thread_.stop();
     }
@@ -73,8 +72,8 @@ public:
         return comes_back();
     }
     bool comes_back() {
-        for (int i = 0; i < 3; ++i) {
-            // Each call lets the loop do what was ready before.
+        for (int i = 0; i < 20; ++i) {
+            // Each round lets the loop do what was ready before.
             std::promise<void> done;
             thread_.loop().post([&] { done.set_value(); });
             done.get_future().wait();
@@ -99,8 +98,8 @@ private:
 
 TEST(StuckLoop, T10_HoldsUpNoOtherDevice) {
     FakeDriver fake;
-    Machine stuck(fake);
-    Machine other(fake);
+    DeviceOnALoop stuck(fake);
+    DeviceOnALoop other(fake);
     stuck.start();
     other.start();
     std::promise<void> held;
@@ -138,11 +137,11 @@ TEST(StuckLoop, T10_HoldsUpNoOtherDevice) {
 
 TEST(StuckLoop, T10_ADeviceThatIsPausedOrBrokenLeavesOthersServing) {
     FakeDriver fake;
-    Machine paused(fake);
-    Machine broken(fake);
-    Machine other(fake);
-    for (Machine* machine : {&paused, &broken, &other})
-        machine->start();
+    DeviceOnALoop paused(fake);
+    DeviceOnALoop broken(fake);
+    DeviceOnALoop other(fake);
+    for (DeviceOnALoop* device : {&paused, &broken, &other})
+        device->start();
     paused.loop().call([&] { paused.transport().pause([] {}); });
     RawSplitRing(fake.memory(), broken.queue->registers()).available_index(1000);
     broken.write(reg::queue_notify, 0);

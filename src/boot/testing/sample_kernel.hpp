@@ -78,9 +78,9 @@ inline constexpr std::size_t sample_payload_offset = 0x240; // in the protected-
 
 /// A relocatable 64-bit bzImage of protocol 2.15 around `payload`.
 inline Bytes sample_bzimage(const Bytes& payload) {
-    Bytes image(5 * 512 + sample_payload_offset);
-    image.insert(image.end(), payload.begin(), payload.end());
-    image.resize((image.size() - 5 * 512 + 15) / 16 * 16 + 5 * 512);
+    constexpr std::size_t payload_start = 5 * 512 + sample_payload_offset;
+    Bytes image(payload_start + (payload.size() + 15) / 16 * 16);
+    std::ranges::copy(payload, image.begin() + payload_start);
     setup_header header{};
     header.setup_sects = 4;
     header.syssize = static_cast<std::uint32_t>((image.size() - 5 * 512) / 16);
