@@ -4,6 +4,8 @@
 
 namespace aerate {
 
-std::string describe_errno(int code) { return std::generic_category().message(code); }
+std::string describe_errno(int code) {
+    return std::generic_category().message(code);
+}
 
 } // namespace aerate

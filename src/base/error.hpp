@@ -1,13 +1,13 @@
 // What can fail at run time because the host said no: Result, TRY, fail().
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <expected>
 #include <string>
 #include <type_traits>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace aerate {
 
@@ -46,8 +46,8 @@ T take(std::expected<T, E>&& result) {
 
 } // namespace aerate
 
-/// Evaluates to the value of a Result or any std::expected, or returns its error from the enclosing function. The counter
-/// lets one TRY stand inside another.
+/// Evaluates to the value of a Result or any std::expected, or returns its error from the enclosing function. The
+/// counter lets one TRY stand inside another.
 #define TRY(expression) AERATE_TRY_COUNTED(expression, __COUNTER__)
 #define AERATE_TRY_COUNTED(expression, number) AERATE_TRY_NAMED(expression, number)
 #define AERATE_TRY_NAMED(expression, number) AERATE_TRY_AS(expression, aerate_try_result_##number)

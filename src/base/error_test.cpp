@@ -1,10 +1,9 @@
 #include "base/error.hpp"
-
-#include <memory>
+#include "base/units.hpp"
 
 #include <gtest/gtest.h>
 
-#include "base/units.hpp"
+#include <memory>
 
 namespace aerate {
 namespace {

@@ -1,9 +1,9 @@
 #include "base/log.hpp"
 
-#include <memory>
-
 #include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/spdlog.h>
+
+#include <memory>
 
 namespace aerate::log {
 namespace {
@@ -34,8 +34,12 @@ spdlog::level::level_enum translate(Level level) {
 
 } // namespace
 
-void set_level(Level level) { logger().set_level(translate(level)); }
-void write(Level level, std::string_view message) { logger().log(translate(level), message); }
+void set_level(Level level) {
+    logger().set_level(translate(level));
+}
+void write(Level level, std::string_view message) {
+    logger().log(translate(level), message);
+}
 
 bool GuestLogLimit::allow() {
     using namespace std::chrono;

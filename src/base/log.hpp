@@ -2,13 +2,13 @@
 // a GuestLogLimit, so that a guest cannot fill the host's disk.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <string_view>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace aerate::log {
 

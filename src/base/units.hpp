@@ -33,27 +33,47 @@ struct PageCount {
     }
 };
 
-constexpr ByteCount operator+(ByteCount a, ByteCount b) { return {a.value + b.value}; }
-constexpr ByteCount operator-(ByteCount a, ByteCount b) { return {a.value - b.value}; }
-constexpr PageCount operator+(PageCount a, PageCount b) { return {a.value + b.value}; }
-constexpr PageCount operator-(PageCount a, PageCount b) { return {a.value - b.value}; }
+constexpr ByteCount operator+(ByteCount a, ByteCount b) {
+    return {a.value + b.value};
+}
+constexpr ByteCount operator-(ByteCount a, ByteCount b) {
+    return {a.value - b.value};
+}
+constexpr PageCount operator+(PageCount a, PageCount b) {
+    return {a.value + b.value};
+}
+constexpr PageCount operator-(PageCount a, PageCount b) {
+    return {a.value - b.value};
+}
 
 inline constexpr unsigned page_shift = 12;
 inline constexpr ByteCount page_size{1U << page_shift};
 
-[[nodiscard]] constexpr ByteCount bytes_of(PageCount pages) { return {pages.value << page_shift}; }
+[[nodiscard]] constexpr ByteCount bytes_of(PageCount pages) {
+    return {pages.value << page_shift};
+}
 /// Whole pages only: a remainder is dropped.
-[[nodiscard]] constexpr PageCount whole_pages_of(ByteCount bytes) { return {bytes.value >> page_shift}; }
+[[nodiscard]] constexpr PageCount whole_pages_of(ByteCount bytes) {
+    return {bytes.value >> page_shift};
+}
 /// Enough pages to hold `bytes`.
 [[nodiscard]] constexpr PageCount pages_covering(ByteCount bytes) {
     return {(bytes.value >> page_shift) + ((bytes.value & (page_size.value - 1)) != 0 ? 1U : 0U)};
 }
 
 namespace literals {
-constexpr ByteCount operator""_KiB(unsigned long long n) { return {n << 10}; }
-constexpr ByteCount operator""_MiB(unsigned long long n) { return {n << 20}; }
-constexpr ByteCount operator""_GiB(unsigned long long n) { return {n << 30}; }
-constexpr PageCount operator""_pages(unsigned long long n) { return {n}; }
+constexpr ByteCount operator""_KiB(unsigned long long n) {
+    return {n << 10};
+}
+constexpr ByteCount operator""_MiB(unsigned long long n) {
+    return {n << 20};
+}
+constexpr ByteCount operator""_GiB(unsigned long long n) {
+    return {n << 30};
+}
+constexpr PageCount operator""_pages(unsigned long long n) {
+    return {n};
+}
 } // namespace literals
 
 } // namespace aerate

@@ -1,8 +1,8 @@
 #include "event/event_fd.hpp"
 
-#include <cstdint>
-
 #include <sys/eventfd.h>
+
+#include <cstdint>
 
 namespace aerate {
 

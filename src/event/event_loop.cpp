@@ -1,14 +1,14 @@
 #include "event/event_loop.hpp"
 
-#include <atomic>
-#include <optional>
-#include <thread>
-
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <optional>
+#include <thread>
 
 namespace aerate {
 namespace asio = boost::asio;
@@ -115,7 +115,9 @@ Subscription EventLoop::every(std::chrono::milliseconds period, Callback callbac
     return Subscription(std::move(timer));
 }
 
-void EventLoop::post(Callback f) { asio::post(impl_->context, std::move(f)); }
+void EventLoop::post(Callback f) {
+    asio::post(impl_->context, std::move(f));
+}
 
 void EventLoop::run() {
     impl_->thread = std::this_thread::get_id();
@@ -123,8 +125,14 @@ void EventLoop::run() {
     impl_->thread = std::thread::id{};
 }
 
-void EventLoop::stop() { impl_->context.stop(); }
-bool EventLoop::on_loop_thread() const { return impl_->thread.load() == std::this_thread::get_id(); }
-asio::io_context& EventLoop::context() { return impl_->context; }
+void EventLoop::stop() {
+    impl_->context.stop();
+}
+bool EventLoop::on_loop_thread() const {
+    return impl_->thread.load() == std::this_thread::get_id();
+}
+asio::io_context& EventLoop::context() {
+    return impl_->context;
+}
 
 } // namespace aerate

@@ -45,8 +45,8 @@ public:
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
 
-    /// Calls back each time `fd` is readable, level triggered; the callback reads it and does bounded work. The loop does
-    /// not own `fd`, which must stay open while the subscription lives. Loop thread, or before run().
+    /// Calls back each time `fd` is readable, level triggered; the callback reads it and does bounded work. The loop
+    /// does not own `fd`, which must stay open while the subscription lives. Loop thread, or before run().
     [[nodiscard]] Subscription watch(int fd, Callback);
     /// Calls back once. Loop thread, or before run().
     [[nodiscard]] Subscription after(std::chrono::milliseconds, Callback);

@@ -1,10 +1,9 @@
+#include "event/event_fd.hpp"
 #include "event/event_loop.hpp"
-
-#include <thread>
 
 #include <gtest/gtest.h>
 
-#include "event/event_fd.hpp"
+#include <thread>
 
 namespace aerate {
 namespace {

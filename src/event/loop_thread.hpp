@@ -1,10 +1,10 @@
 // An event loop with a thread of its own.
 #pragma once
 
+#include "event/event_loop.hpp"
+
 #include <string>
 #include <thread>
-
-#include "event/event_loop.hpp"
 
 namespace aerate {
 

@@ -1,10 +1,10 @@
 #include "machine/hardware.hpp"
 
-#include <unistd.h>
-
 #include "base/check.hpp"
 #include "boot/acpi.hpp"
 #include "virtio/mmio_registers.hpp"
+
+#include <unistd.h>
 
 namespace aerate {
 namespace {
@@ -91,14 +91,14 @@ Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr
     if (slots.size() == layout::max_virtio_devices)
         return fail("too many devices: there are interrupt lines for {}; remove a drive", layout::max_virtio_devices);
     const VirtioMmioDevice place = virtio_mmio_device(static_cast<unsigned>(slots.size()));
-    VirtioSlot& slot = slots.emplace_back(VirtioSlot{std::move(name), &loop, TRY(EventFd::create()), std::move(device), {}});
+    VirtioSlot& slot =
+        slots.emplace_back(VirtioSlot{std::move(name), &loop, TRY(EventFd::create()), std::move(device), {}});
     slot.transport = TRY(virtio::MmioTransport::create(*slot.device, memory, loop, slot.interrupt, {}));
     TRY(vm_.connect_interrupt(slot.interrupt, place.gsi));
     for (std::uint16_t queue = 0; queue < slot.transport->queue_count(); ++queue)
-        TRY(vm_.connect_io_event({.address = {place.base.value + virtio::mmio_register::queue_notify},
-                                  .length = 4,
-                                  .value = queue},
-                                 slot.transport->kick(virtio::QueueIndex{queue})));
+        TRY(vm_.connect_io_event(
+            {.address = {place.base.value + virtio::mmio_register::queue_notify}, .length = 4, .value = queue},
+            slot.transport->kick(virtio::QueueIndex{queue})));
     CHECK(mmio_.add(place.base, layout::virtio_mmio_stride.value, slot));
     return {};
 }
@@ -116,7 +116,8 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
     }
     for (const control::Drive& drive : config.drives) {
         auto image = TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only}));
-        TRY(add_virtio("block:" + drive.drive_id, loop_, TRY(Block::create(loop_, memory, std::move(image), drive.drive_id))));
+        TRY(add_virtio("block:" + drive.drive_id, loop_,
+                       TRY(Block::create(loop_, memory, std::move(image), drive.drive_id))));
     }
     if (config.entropy)
         TRY(add_virtio("entropy", loop_, std::make_unique<Entropy>(memory)));

@@ -1,14 +1,9 @@
-// The parts of one virtual machine, assembled: memory, KVM, devices on their buses, vCPUs. Holds no logic: Machine does.
+// The parts of one virtual machine, assembled: memory, KVM, devices on their buses, vCPUs. Holds no logic: Machine
+// does.
 //
-// Owned by the main loop. The balloon and its transport live on the balloon loop, so that a discard of milliseconds holds
-// up nobody else.
+// Owned by the main loop. The balloon and its transport live on the balloon loop, so that a discard of milliseconds
+// holds up nobody else.
 #pragma once
-
-#include <deque>
-#include <functional>
-#include <memory>
-#include <string>
-#include <vector>
 
 #include "balloon/balloon.hpp"
 #include "balloon/counting_sink.hpp"
@@ -32,6 +27,12 @@
 #include "memory/guest_memory.hpp"
 #include "virtio/mmio_transport.hpp"
 
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
 namespace aerate {
 
 /// A device behind a virtio-mmio transport, with its interrupt line. On the bus it is its register file.
@@ -49,10 +50,10 @@ struct VirtioSlot {
 class Hardware {
 public:
     struct Callbacks {
-        std::function<void()> paused;         ///< a vCPU stands
-        std::function<void(GuestEnd)> ended;  ///< the guest powered off, reset or crashed
-        std::function<void()> left;           ///< a vCPU thread is gone
-        std::function<void()> quit;           ///< the operator asked at the console
+        std::function<void()> paused;        ///< a vCPU stands
+        std::function<void(GuestEnd)> ended; ///< the guest powered off, reset or crashed
+        std::function<void()> left;          ///< a vCPU thread is gone
+        std::function<void()> quit;          ///< the operator asked at the console
     };
 
     /// Everything up to the first instruction. All callbacks come on `loop`.

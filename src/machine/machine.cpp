@@ -1,13 +1,13 @@
 #include "machine/machine.hpp"
 
-#include <utility>
-#include <variant>
-
 #include "base/log.hpp"
 #include "control/configuration.hpp"
 #include "machine/vm_counters.hpp"
 
 #include <unistd.h>
+
+#include <utility>
+#include <variant>
 
 namespace aerate {
 namespace {
@@ -17,7 +17,9 @@ struct Overloaded : Ts... {
     using Ts::operator()...;
 };
 
-[[nodiscard]] control::Failure conflict(std::string message) { return {409, std::move(message)}; }
+[[nodiscard]] control::Failure conflict(std::string message) {
+    return {409, std::move(message)};
+}
 
 } // namespace
 
@@ -140,17 +142,16 @@ void Machine::set_paused(bool paused, control::Server::Answer answer) {
     answer(control::Done{});
 }
 
-// The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU that
-// waits for a device's register is answered.
+// The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU
+// that waits for a device's register is answered.
 void Machine::pause(control::Server::Answer answer) {
     state_ = State::pausing;
     devices_rest_ = false;
     waiting_for_pause_.push_back(std::move(answer));
     still_moving_ = hardware_->slots.size() + 1;
     for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post([this, &slot] {
-            slot.transport->pause([this] { loop_.post([this] { count_down_to_paused(); }); });
-        });
+        slot.loop->post(
+            [this, &slot] { slot.transport->pause([this] { loop_.post([this] { count_down_to_paused(); }); }); });
     count_down_to_paused();
 }
 
@@ -232,8 +233,9 @@ void Machine::start_hinting(control::StartHinting start, control::Server::Answer
     on_balloon_thread(std::move(answer), [on_stop](Hardware& hardware) -> control::Reply {
         hardware.counted_hints.clear();
         if (hardware.balloon->hinting().start(hardware.counted_hints, on_stop).value == 0)
-            return conflict("the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
-                            "accept the feature");
+            return conflict(
+                "the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
+                "accept the feature");
         return control::Done{};
     });
 }

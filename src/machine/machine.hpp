@@ -1,8 +1,12 @@
 // A virtual machine as its operator sees it: configured, started, paused, ended. Carries out the requests of the API.
 //
-// Lives on the main loop, which it never blocks: pausing, statistics and the end of the guest are answered when they have
-// happened. Assembling is Hardware's.
+// Lives on the main loop, which it never blocks: pausing, statistics and the end of the guest are answered when they
+// have happened. Assembling is Hardware's.
 #pragma once
+
+#include "control/request.hpp"
+#include "control/server.hpp"
+#include "machine/hardware.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -10,10 +14,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "control/request.hpp"
-#include "control/server.hpp"
-#include "machine/hardware.hpp"
 
 namespace aerate {
 

@@ -1,13 +1,13 @@
 #include "machine/vcpu_thread.hpp"
 
-#include <utility>
-#include <variant>
+#include "base/check.hpp"
 
 #include <pthread.h>
 
-#include "base/check.hpp"
-
 #include <linux/kvm.h>
+
+#include <utility>
+#include <variant>
 
 namespace aerate {
 namespace {
@@ -39,8 +39,12 @@ void VcpuThread::give(Order order) {
     vcpu_->request_stop();
 }
 
-void VcpuThread::pause() { give(Order::pause); }
-void VcpuThread::stop() { give(Order::stop); }
+void VcpuThread::pause() {
+    give(Order::pause);
+}
+void VcpuThread::stop() {
+    give(Order::stop);
+}
 void VcpuThread::resume() {
     order_.store(Order::run);
     order_.notify_one();
@@ -74,46 +78,48 @@ bool VcpuThread::run_once() {
         end({GuestEnd::Kind::crash, exit.error().message});
         return false;
     }
-    return std::visit(
-        Overloaded{
-            [](const Interrupted&) { return true; },
-            [&](const PortRead& access) {
-                for (std::size_t at = 0; at < access.data.size(); at += access.width)
-                    ports_.read(Port{access.port}, access.data.subspan(at, access.width));
-                return true;
-            },
-            [&](const PortWrite& access) {
-                for (std::size_t at = 0; at < access.data.size(); at += access.width)
-                    ports_.write(Port{access.port}, access.data.subspan(at, access.width));
-                return true;
-            },
-            [&](const MmioRead& access) {
-                mmio_.read(access.address, access.data);
-                return true;
-            },
-            [&](const MmioWrite& access) {
-                mmio_.write(access.address, access.data);
-                return true;
-            },
-            [](const Halted&) { return true; },
-            [&](const ShutDown&) {
-                // What Linux does as its last resort to reboot (reboot=triple), and what a guest that lost its way does.
-                end({GuestEnd::Kind::reset, "triple fault"});
-                return false;
-            },
-            [&](const SystemEvent& event) {
-                const bool reset = event.type == KVM_SYSTEM_EVENT_RESET;
-                const bool off = event.type == KVM_SYSTEM_EVENT_SHUTDOWN;
-                end({reset ? GuestEnd::Kind::reset : off ? GuestEnd::Kind::power_off : GuestEnd::Kind::crash,
-                     fmt::format("KVM system event {}", event.type)});
-                return false;
-            },
-            [&](Failed& failed) {
-                end({GuestEnd::Kind::crash, std::move(failed.reason)});
-                return false;
-            },
-        },
-        *exit);
+    return std::visit(Overloaded{
+                          [](const Interrupted&) { return true; },
+                          [&](const PortRead& access) {
+                              for (std::size_t at = 0; at < access.data.size(); at += access.width)
+                                  ports_.read(Port{access.port}, access.data.subspan(at, access.width));
+                              return true;
+                          },
+                          [&](const PortWrite& access) {
+                              for (std::size_t at = 0; at < access.data.size(); at += access.width)
+                                  ports_.write(Port{access.port}, access.data.subspan(at, access.width));
+                              return true;
+                          },
+                          [&](const MmioRead& access) {
+                              mmio_.read(access.address, access.data);
+                              return true;
+                          },
+                          [&](const MmioWrite& access) {
+                              mmio_.write(access.address, access.data);
+                              return true;
+                          },
+                          [](const Halted&) { return true; },
+                          [&](const ShutDown&) {
+                              // What Linux does as its last resort to reboot (reboot=triple), and what a guest that
+                              // lost its way does.
+                              end({GuestEnd::Kind::reset, "triple fault"});
+                              return false;
+                          },
+                          [&](const SystemEvent& event) {
+                              const bool reset = event.type == KVM_SYSTEM_EVENT_RESET;
+                              const bool off = event.type == KVM_SYSTEM_EVENT_SHUTDOWN;
+                              end({reset ? GuestEnd::Kind::reset
+                                   : off ? GuestEnd::Kind::power_off
+                                         : GuestEnd::Kind::crash,
+                                   fmt::format("KVM system event {}", event.type)});
+                              return false;
+                          },
+                          [&](Failed& failed) {
+                              end({GuestEnd::Kind::crash, std::move(failed.reason)});
+                              return false;
+                          },
+                      },
+                      *exit);
 }
 
 void VcpuThread::end(GuestEnd reason) {

@@ -3,17 +3,17 @@
 // The main loop owns this object; the thread posts to it when it has paused and when the guest has ended.
 #pragma once
 
+#include "devices/mmio_bus.hpp"
+#include "devices/pio_bus.hpp"
+#include "event/event_loop.hpp"
+#include "kvm/vcpu.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <thread>
-
-#include "devices/mmio_bus.hpp"
-#include "devices/pio_bus.hpp"
-#include "event/event_loop.hpp"
-#include "kvm/vcpu.hpp"
 
 namespace aerate {
 
@@ -27,14 +27,15 @@ struct GuestEnd {
 class VcpuThread {
 public:
     struct Hooks {
-        EventLoop* loop = nullptr;                       ///< where the callbacks run
-        std::move_only_function<void()> paused;          ///< after each pause()
-        std::move_only_function<void(GuestEnd)> ended;   ///< at most once; this vCPU runs no further
-        std::move_only_function<void()> left;            ///< after stop(): the thread needs no loop any more
+        EventLoop* loop = nullptr;                     ///< where the callbacks run
+        std::move_only_function<void()> paused;        ///< after each pause()
+        std::move_only_function<void(GuestEnd)> ended; ///< at most once; this vCPU runs no further
+        std::move_only_function<void()> left;          ///< after stop(): the thread needs no loop any more
     };
 
     VcpuThread(std::unique_ptr<Vcpu>, const PioBus&, const MmioBus&, Hooks);
-    /// REQUIRES: never started, or `left` was called: a thread that still waits for an answer of a loop would wait for ever.
+    /// REQUIRES: never started, or `left` was called: a thread that still waits for an answer of a loop would wait for
+    /// ever.
     ~VcpuThread();
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;

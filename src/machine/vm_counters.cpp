@@ -35,8 +35,8 @@ void add_transport(control::VmStatus& status, const VirtioSlot& slot) {
                  {"fault", std::string(virtio::describe(static_cast<virtio::RingFault>(fault)))}});
 }
 
-/// The resident size of this process, 0 when it can't be read. Not from statm: before Linux 6.2 its counters lag behind by
-/// up to 64 pages for each thread and kind, which is as much as there is to count here.
+/// The resident size of this process, 0 when it can't be read. Not from statm: before Linux 6.2 its counters lag behind
+/// by up to 64 pages for each thread and kind, which is as much as there is to count here.
 [[nodiscard]] ByteCount process_resident() {
     std::ifstream file("/proc/self/smaps_rollup");
     for (std::string word; file >> word;)
@@ -105,7 +105,8 @@ void add_memory_and_balloon(control::VmStatus& status, Hardware& hardware) {
     // A guest takes reported pages back by touching them: what is resident again is not free any more.
     status.memory.reported = bytes_of(pages.reported - memory.resident_within(balloon.page_states().reported));
     status.memory.hinted = bytes_of(hardware.counted_hints.unique());
-    control::BalloonStatus shown{.target = bytes_of(balloon.target()), .actual = bytes_of(balloon.actual()), .statistics = {}};
+    control::BalloonStatus shown{
+        .target = bytes_of(balloon.target()), .actual = bytes_of(balloon.actual()), .statistics = {}};
     const auto& latest = balloon.statistics().latest();
     for (std::size_t tag = 0; tag < latest.values.size(); ++tag)
         if (latest.values[tag])

@@ -1,12 +1,5 @@
 #include "programs/run.hpp"
 
-#include <csignal>
-#include <optional>
-
-#include <pthread.h>
-
-#include <fmt/format.h>
-
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "control/runtime_directory.hpp"
@@ -16,7 +9,13 @@
 #include "programs/commands.hpp"
 #include "programs/testbed.hpp"
 
+#include <fmt/format.h>
+#include <pthread.h>
+
 #include <sys/signalfd.h>
+
+#include <csignal>
+#include <optional>
 
 namespace aerate {
 namespace {
@@ -68,9 +67,11 @@ void use_small_stacks() {
         if (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
             machine.kill();
     });
-    auto server = TRY(control::Server::create(
-        loop, control::socket_path(control::runtime_directory(), options.config.name),
-        [&](control::Request request, control::Server::Answer answer) { machine.handle(std::move(request), std::move(answer)); }));
+    auto server =
+        TRY(control::Server::create(loop, control::socket_path(control::runtime_directory(), options.config.name),
+                                    [&](control::Request request, control::Server::Answer answer) {
+                                        machine.handle(std::move(request), std::move(answer));
+                                    }));
     if (options.start)
         TRY(machine.start());
     loop.run();

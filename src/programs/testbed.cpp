@@ -1,16 +1,16 @@
 #include "programs/testbed.hpp"
 
+#include "kvm/kvm.hpp"
+#include "kvm/probe.hpp"
+
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
 #include <vector>
-
-#include <unistd.h>
-
-#include "kvm/kvm.hpp"
-#include "kvm/probe.hpp"
 
 namespace aerate {
 namespace {
@@ -24,9 +24,10 @@ namespace fs = std::filesystem;
     for (const fs::path& candidate : {directory / "../../testbed/run", directory / "../libexec/aerate/testbed/run"})
         if (::access(candidate.c_str(), X_OK) == 0)
             return fs::weakly_canonical(candidate, ignored);
-    return fail("testbed/run is not beside the build tree of {}: run from a checkout, or on a machine with virtualisation "
-                "hardware",
-                directory.string());
+    return fail(
+        "testbed/run is not beside the build tree of {}: run from a checkout, or on a machine with virtualisation "
+        "hardware",
+        directory.string());
 }
 
 [[nodiscard]] std::vector<std::string> own_command_line() {
@@ -65,7 +66,7 @@ std::optional<std::string> reason_for_testbed(TestbedUse use) {
     if (std::getenv("AERATE_IN_TESTBED") != nullptr)
         return std::nullopt;
     if (const char* wish = std::getenv("AERATE_TESTBED"); wish != nullptr && use == TestbedUse::automatic)
-        use = wish == std::string_view("always") ? TestbedUse::always
+        use = wish == std::string_view("always")  ? TestbedUse::always
               : wish == std::string_view("never") ? TestbedUse::never
                                                   : TestbedUse::automatic;
     if (use == TestbedUse::never)

@@ -1,19 +1,19 @@
 // Where the guest will run: on this machine's KVM, or in the testbed when that cannot run stock kernels.
 #pragma once
 
-#include <optional>
-#include <string>
-
 #include "base/error.hpp"
 #include "programs/run.hpp"
+
+#include <optional>
+#include <string>
 
 namespace aerate {
 
 /// nullopt: here. Otherwise why not.
 [[nodiscard]] std::optional<std::string> reason_for_testbed(TestbedUse);
 
-/// Replaces this process by testbed/run with the same command line; returns only an error. Directories of files that the VM
-/// writes are shared with the nested machine; all else is read-only there.
+/// Replaces this process by testbed/run with the same command line; returns only an error. Directories of files that
+/// the VM writes are shared with the nested machine; all else is read-only there.
 [[nodiscard]] Error run_in_testbed(const RunOptions&);
 
 } // namespace aerate
