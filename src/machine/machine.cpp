@@ -58,7 +58,7 @@ Result<> Machine::start() {
     return {};
 }
 
-void Machine::handle(control::Request request, control::Server::Answer answer) {
+void Machine::handle(const control::Request& request, control::Server::Answer answer) {
     if (auto reply = control::configure(config_, api_state(), request))
         return answer(std::move(*reply));
     if (state_ == State::ending && !std::holds_alternative<control::GetStatus>(request))

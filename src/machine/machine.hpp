@@ -32,7 +32,7 @@ public:
     /// Assembles and runs the VM. REQUIRES: the configuration has a boot source.
     [[nodiscard]] Result<> start();
     /// A Request of the API, or of whoever has it.
-    void handle(control::Request, control::Server::Answer);
+    void handle(const control::Request&, control::Server::Answer);
     /// Ends the guest at once.
     void kill() { shut_down(Outcome::killed); }
 

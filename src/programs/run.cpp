@@ -69,8 +69,8 @@ void use_small_stacks() {
     });
     auto server =
         TRY(control::Server::create(loop, control::socket_path(control::runtime_directory(), options.config.name),
-                                    [&](control::Request request, control::Server::Answer answer) {
-                                        machine.handle(std::move(request), std::move(answer));
+                                    [&](const control::Request& request, control::Server::Answer answer) {
+                                        machine.handle(request, std::move(answer));
                                     }));
     if (options.start)
         TRY(machine.start());
