@@ -40,7 +40,7 @@ constexpr std::uint64_t round_up4(std::uint64_t value) {
 }
 
 std::optional<std::uint32_t> find_pvh_note(Bytes notes) {
-    constexpr std::string_view owner("Xen", 4); // with its zero
+    constexpr std::string_view owner{"Xen\0", 4};
     std::uint64_t offset = 0;
     while (const auto note = copy_at<Elf64_Nhdr>(notes, offset)) {
         const std::uint64_t name_offset = offset + sizeof(Elf64_Nhdr);

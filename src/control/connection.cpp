@@ -50,8 +50,8 @@ public:
     void close() override {
         error_code ignored;
         deadline_.cancel();
-        socket_.shutdown(asio::local::stream_protocol::socket::shutdown_both, ignored);
-        socket_.close(ignored);
+        static_cast<void>(socket_.shutdown(asio::local::stream_protocol::socket::shutdown_both, ignored));
+        static_cast<void>(socket_.close(ignored));
     }
 
     void read_request() {
@@ -185,7 +185,7 @@ private:
                 return;
             self->timed_out_ = true;
             error_code ignored;
-            self->socket_.cancel(ignored);
+            static_cast<void>(self->socket_.cancel(ignored));
         });
     }
 

@@ -37,14 +37,14 @@ public:
                        escaped(help, false), type);
     }
     template <typename Value>
-    void sample(Value value, const Labels& labels = {}) {
+    void sample(const Value& value, const Labels& labels = {}) {
         fmt::format_to(std::back_inserter(text_), "aerate_{}{{vm=\"{}\"", name_, escaped(vm_, true));
         for (const auto& [label, word] : labels)
             fmt::format_to(std::back_inserter(text_), ",{}=\"{}\"", label, escaped(word, true));
         fmt::format_to(std::back_inserter(text_), "}} {}\n", value);
     }
     template <typename Value>
-    void gauge(std::string_view name, std::string_view help, Value value) {
+    void gauge(std::string_view name, std::string_view help, const Value& value) {
         family(name, "gauge", help);
         sample(value);
     }

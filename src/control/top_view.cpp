@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace aerate::control {
 namespace {
@@ -58,7 +59,8 @@ std::string memory_bar(const VmStatus& vm, std::size_t width) {
         if (memory.guest_size.value == 0)
             break;
         const double share = static_cast<double>(bytes.value) / static_cast<double>(memory.guest_size.value);
-        const auto cells = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(width) + 0.5);
+        const auto cells =
+            static_cast<std::size_t>(std::lround(std::clamp(share, 0.0, 1.0) * static_cast<double>(width)));
         bar.append(std::min(cells, width - bar.size()), letter);
     }
     bar.resize(width, '.');
