@@ -95,9 +95,8 @@ def wait_for_balloon(vm, mib):
     return time.monotonic() - began
 
 
-def measure(vm):
-    """One life of a guest; returns {row: figure}."""
-    figures = {}
+def measure(vm, figures):
+    """One life of a guest: fills {row: figure}, as far as it comes."""
     init, _ = vm.wait_for("AERATE-GUEST-INIT", 120)
     figures["boot"] = time.monotonic() - vm.started
     vm.wait_for("AERATE-GUEST-READY", 120)
@@ -115,7 +114,6 @@ def measure(vm):
     figures["deflate"] = 300 / wait_for_balloon(vm, 0)
     vm.set_balloon(300)
     figures["inflate again"] = 300 / wait_for_balloon(vm, 300)
-    return figures
 
 
 ROWS = {"boot": ("boot to init", "s"), "overhead": ("resident beside guest RAM", "MiB"), "report": ("left 5 s after freeing 300 MiB", "MiB"),
@@ -136,8 +134,12 @@ def main():
     for run in range(options.runs):
         for monitor in (Aerate, Qemu) if run % 2 == 0 else (Qemu, Aerate):
             extra = {"append": options.aerate_append} if monitor is Aerate else {}
-            with monitor(options, **extra) as vm:
-                result = measure(vm)
+            result = {}
+            try:
+                with monitor(options, **extra) as vm:
+                    measure(vm, result)
+            except GuestError as error:
+                print(f"run {run + 1}/{options.runs} {monitor.title}: cut short: {error}", file=sys.stderr, flush=True)
             print(f"run {run + 1}/{options.runs} {monitor.title:7}" + "  ".join(f"{key} {value:.1f}" for key, value in result.items()), file=sys.stderr, flush=True)
             for row, value in result.items():
                 figures[monitor.title].setdefault(row, []).append(value)
@@ -145,10 +147,14 @@ def main():
     if not options.json:
         print(f"{'':34} {'unit':>6} {'aerate':>9} {'qemu':>9} {'ratio':>7}   medians of {options.runs} runs")
     for row, (title, unit) in ROWS.items():
+        runs = min(len(figures[name].get(row, ())) for name in figures)
+        if runs == 0:
+            print(f"{title}: no figure: a guest did not come that far", file=sys.stderr)
+            continue
         ours, theirs = (statistics.median(figures[name][row]) for name in (Aerate.title, Qemu.title))
         ratio = ours / theirs if theirs else float("nan")
         if options.json:
-            print(json.dumps({"row": row, "unit": unit, "aerate": round(ours, 2), "qemu": round(theirs, 2), "ratio": round(ratio, 3), "runs": options.runs}))
+            print(json.dumps({"row": row, "unit": unit, "aerate": round(ours, 2), "qemu": round(theirs, 2), "ratio": round(ratio, 3), "runs": runs}))
         else:
             print(f"{title:34} {unit:>6} {ours:9.1f} {theirs:9.1f} {ratio:7.2f}")
 

@@ -64,7 +64,8 @@ public:
             return f();
         std::packaged_task<Answer()> task(std::ref(f));
         auto answer = task.get_future();
-        // The task goes along: the caller may have its answer, and be gone, before the loop's thread is out of the task.
+        // The task goes along: the caller may have its answer, and be gone, before the loop's thread is out of the
+        // task.
         post([task = std::move(task)]() mutable { task(); });
         return answer.get();
     }
