@@ -80,7 +80,7 @@ std::string render_top(const std::vector<VmStatus>& vms, const TopView& view) {
         sum.resident += vm.memory.resident;
         sum.ballooned += vm.memory.ballooned;
     }
-    const auto clipped = [&](std::string line) { return line.substr(0, view.columns) + '\n'; };
+    const auto clipped = [&](const std::string& line) { return line.substr(0, view.columns) + '\n'; };
     std::string text = clipped(fmt::format("{} VMs: {} MiB of RAM given, {} resident, {} ballooned", vms.size(),
                                            in_mib(sum.guest_size), in_mib(sum.resident), in_mib(sum.ballooned)));
     text +=

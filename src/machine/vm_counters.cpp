@@ -7,7 +7,6 @@
 namespace aerate {
 namespace {
 
-using control::Counter;
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
 void add(control::VmStatus& status, std::string name, std::string help, std::uint64_t value, Labels labels = {}) {

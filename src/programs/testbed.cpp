@@ -97,6 +97,7 @@ Error run_in_testbed(const RunOptions& options) {
         words.push_back(std::move(word));
 
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words)
         arguments.push_back(word.data());
     arguments.push_back(nullptr);
