@@ -87,12 +87,12 @@ std::string render_top(const std::vector<VmStatus>& vms, const TopView& view) {
         clipped(fmt::format("{:<16} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}{}", "NAME", "STATE", "RAM", "RESIDENT", "USED",
                             "BALLOON", "REPORTED", bar_width > 0 ? "  #used =resident b=balloon r=reported" : ""));
     for (std::size_t i = 0; i < shown; ++i) {
-        std::string line = figures(vms[i]);
+        const std::string line = figures(vms[i]);
         if (bar_width > 0) {
             const std::string bar = memory_bar(vms[i], bar_width);
             text += line + " [" + (view.colour ? coloured(bar) : bar) + "]\n";
         } else {
-            text += clipped(std::move(line));
+            text += clipped(line);
         }
     }
     if (shown < vms.size())
