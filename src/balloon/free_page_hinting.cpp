@@ -8,6 +8,8 @@
 
 namespace aerate::balloon {
 
+using protocol::HintTracker;
+
 FreePageHinting::FreePageHinting(GuestMemory& memory, EventLoop& loop, Counters& counters,
                                  std::chrono::milliseconds round_limit)
     : memory_(memory)

@@ -5,10 +5,10 @@
 #pragma once
 
 #include "balloon/counters.hpp"
-#include "balloon/hint_tracker.hpp"
 #include "event/event_loop.hpp"
 #include "memory/guest_memory.hpp"
 #include "memory/hints.hpp"
+#include "protocol/hint_tracker.hpp"
 #include "virtio/device.hpp"
 
 #include <chrono>
@@ -52,7 +52,7 @@ public:
 
     [[nodiscard]] bool attached() const { return queue_ != nullptr; }
     [[nodiscard]] HintStatus status() const { return {tracker_.config_value(), tracker_.guest_command}; }
-    [[nodiscard]] const HintTracker& tracker() const { return tracker_; }
+    [[nodiscard]] const protocol::HintTracker& tracker() const { return tracker_; }
     /// Pages hinted in the newest round, repetitions included.
     [[nodiscard]] PageCount hinted_this_round() const { return hinted_this_round_; }
 
@@ -69,7 +69,7 @@ private:
     std::chrono::milliseconds round_limit_;
     virtio::Virtqueue* queue_ = nullptr;
     virtio::DeviceHost* host_ = nullptr;
-    HintTracker tracker_;
+    protocol::HintTracker tracker_;
     HintSink* sink_ = nullptr; ///< of the open round
     OnGuestStop on_guest_stop_ = OnGuestStop::hold;
     Subscription time_limit_;

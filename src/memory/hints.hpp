@@ -18,7 +18,7 @@ struct CommandId {
 class HintSink {
 public:
     virtual void hinted(PageRange) = 0;
-    /// The guest said that it has no more for this round. May never come.
+    /// The guest said that it has no more for this round, or the host cut the round. May never come.
     virtual void round_ended() {}
 
 protected:

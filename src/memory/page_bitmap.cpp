@@ -109,6 +109,19 @@ void PageBitmap::move_into(PageBitmap& into) {
     }
 }
 
+void PageBitmap::add(const PageBitmap& other) {
+    for (std::uint64_t index = 0; index < std::min(words(), other.words()); ++index)
+        merge_word(index, other.load(index));
+}
+
+void PageBitmap::remove(const PageBitmap& other) {
+    for (std::uint64_t index = 0; index < std::min(words(), other.words()); ++index) {
+        // Most of both is empty: a write would give the word memory.
+        if (const std::uint64_t taken = other.load(index) & load(index); taken != 0)
+            atomic(bits_[index]).fetch_and(~taken, std::memory_order_acq_rel);
+    }
+}
+
 PageRange PageBitmap::next_run(FrameNumber from, PageCount longest) const {
     if (from.value >= size_.value || longest.value == 0)
         return {};

@@ -34,6 +34,9 @@ public:
     /// Adds every set bit of this bitmap to `into` and clears it here. Each bit is moved or still here, never lost;
     /// bits beyond the end of `into` are dropped.
     void move_into(PageBitmap& into);
+    /// Adds the bits of `other`, and takes them away. Bits beyond the smaller of the two are left alone.
+    void add(const PageBitmap& other);
+    void remove(const PageBitmap& other);
     /// The first run of set bits at or after `from`, no longer than `longest`; empty when there is none.
     [[nodiscard]] PageRange next_run(FrameNumber from, PageCount longest = {~0ULL}) const;
 

@@ -23,6 +23,7 @@ void add_balloon(CLI::App&, Command& chosen);
 void add_hint(CLI::App&, Command& chosen);
 void add_lifecycle(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
+void add_prove(CLI::App&, Command& chosen);
 
 /// For the parser's check(): empty if `text` is a size, else what is wrong with it.
 std::string check_size(const std::string& text);

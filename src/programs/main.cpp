@@ -59,6 +59,7 @@ int main_with(int argc, char** argv) {
     add_hint(app, chosen);
     add_lifecycle(app, chosen);
     add_api(app, chosen);
+    add_prove(app, chosen);
     app.add_subcommand("version", "Print the version")->callback([&] {
         chosen = [&] {
             fmt::print("{}\n", version);

@@ -1,8 +1,8 @@
-#include "balloon/hint_tracker.hpp"
+#include "protocol/hint_tracker.hpp"
 
 #include <gtest/gtest.h>
 
-namespace aerate::balloon {
+namespace aerate::protocol {
 namespace {
 
 using Phase = HintTracker::Phase;
@@ -148,4 +148,4 @@ TEST(HintTracker, EveryShortHistory) {
 }
 
 } // namespace
-} // namespace aerate::balloon
+} // namespace aerate::protocol

@@ -10,8 +10,7 @@
 // Two guards keep a hint from an older round out of a newer one, each enough against an honest guest:
 //   - hints belong to the last command on the queue, and count only when that was the current ID (virtio 1.2, 5.5.6.5);
 //   - the chains which were available when the ID was published are stale, whatever their command buffer says: Linux
-//   lets
-//     every command buffer point at one word, so an old buffer read late shows the new ID.
+//     lets every command buffer point at one word, so an old buffer read late shows the new ID.
 // The second record is taken before the guest can see the ID. A chain which comes after it was queued by a driver that
 // still held the block, so that block was free at some moment after everything the host did before publish().
 #pragma once
@@ -23,7 +22,7 @@
 #include <limits>
 #include <optional>
 
-namespace aerate::balloon {
+namespace aerate::protocol {
 
 inline constexpr std::uint32_t command_stop = 0;
 inline constexpr std::uint32_t command_done = 1;
@@ -124,4 +123,4 @@ struct HintTracker {
     }
 };
 
-} // namespace aerate::balloon
+} // namespace aerate::protocol

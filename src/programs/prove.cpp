@@ -1,0 +1,174 @@
+#include "programs/commands.hpp"
+#include "prove/catalogue.hpp"
+#include "prove/diagram.hpp"
+#include "prove/report.hpp"
+#include "prove/story.hpp"
+#include "prove/trace_file.hpp"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+namespace aerate {
+namespace {
+
+using namespace prove;
+
+struct Options {
+    std::string only;
+    std::string explain;
+    std::string svg;
+    std::string traces;
+    unsigned pages = 2;
+    unsigned queue = 3;
+    unsigned rounds = 2;
+    bool nightly = false;
+    bool list = false;
+    bool json = false;
+    bool page = false;
+};
+
+/// Enough for any state of ours; edges of the progress check beside it stay below 2 GiB.
+constexpr std::uint64_t progress_check_up_to = 4'000'000;
+
+Finding examine(const Entry& entry, bool show_progress) {
+    using Clock = std::chrono::steady_clock;
+    const auto began = Clock::now();
+    const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - began).count(); };
+    ExplorerLimits limits;
+    if (show_progress)
+        limits.progress = [&](std::uint64_t states) {
+            fmt::print(stderr, "\r{:<44} {:>10} states {:>6.1f} s", entry.name, states, seconds());
+        };
+    const auto* hints = std::get_if<HintSetting>(&entry.setting);
+    limits.check_progress = hints == nullptr || hints->pages <= 2;
+    Finding finding{entry, prove::explore(entry, limits), seconds()};
+    if (show_progress)
+        fmt::print(stderr, "\r{:<80}\r", "");
+    return finding;
+}
+
+Result<void> write_file(const std::filesystem::path& path, std::string_view content) {
+    std::ofstream file(path);
+    file << content;
+    file.close();
+    if (!file)
+        return fail("can't write {}", path.string());
+    return {};
+}
+
+/// hand-off/lease becomes hand-off_lease.trace.
+std::string file_name_of(const Entry& entry) {
+    std::string name = entry.name + ".trace";
+    std::ranges::replace(name, '/', '_');
+    return name;
+}
+
+Result<void> explain(const Options& options, const std::vector<Entry>& entries) {
+    const auto chosen = entries_named(entries, options.explain);
+    if (chosen.empty())
+        return fail("no model is named \"{}\"; \"aerate prove --list\" has them all", options.explain);
+    const Finding finding = examine(chosen.front(), isatty(STDERR_FILENO) != 0);
+    const auto& [entry, found, seconds] = finding;
+    if (found.verdict == Verdict::safe) {
+        fmt::print("{}: safe. In none of {} states, reached in every possible order, is anything lost ({:.1f} s).\n",
+                   entry.name, found.states, seconds);
+        return {};
+    }
+    const auto story = tell(entry, found.trace);
+    if (!story)
+        return fail("{}: the trace does not replay: a bug of the explorer", entry.name);
+    fmt::print("{}", in_words(*story));
+    if (!options.svg.empty())
+        TRY(write_file(options.svg, as_svg(*story)));
+    return {};
+}
+
+Result<void> prove_all(const Options& options, std::vector<Entry> entries) {
+    if (!options.only.empty())
+        entries = entries_named(entries, options.only);
+    if (entries.empty())
+        return fail("no model is named \"{}\"; \"aerate prove --list\" has them all", options.only);
+    const bool terminal = isatty(STDERR_FILENO) != 0;
+    const bool table = !options.json && !options.page;
+    std::vector<Finding> findings;
+    if (table)
+        fmt::print("{}", table_heading());
+    for (const Entry& entry : entries) {
+        findings.push_back(examine(entry, terminal));
+        if (options.json)
+            fmt::print("{}\n", json_line(findings.back()));
+        else if (table)
+            fmt::print("{}", table_row(findings.back()));
+        std::fflush(stdout);
+    }
+    if (options.page)
+        fmt::print("{}", proof_page(findings));
+    std::size_t unexpected = 0;
+    for (const Finding& finding : findings) {
+        if (!is_expected(finding))
+            ++unexpected;
+        if (!options.traces.empty() && !finding.exploration.trace.empty()) {
+            const TraceFile file{finding.entry.name, finding.exploration.trace};
+            TRY(write_file(std::filesystem::path(options.traces) / file_name_of(finding.entry), to_text(file)));
+        }
+    }
+    if (unexpected > 0)
+        return fail("{} of {} verdicts are not the expected ones", unexpected, findings.size());
+    if (table)
+        fmt::print(
+            "\n{} models, each with the expected verdict. \"aerate prove --explain MODEL\" tells why one is unsafe.\n",
+            findings.size());
+    return {};
+}
+
+Result<void> run(const Options& options) {
+    Scale scale{static_cast<std::uint8_t>(options.pages), static_cast<std::uint8_t>(options.queue),
+                static_cast<std::uint8_t>(options.rounds)};
+    std::vector<Entry> entries = catalogue(scale);
+    if (options.nightly)
+        entries = nightly();
+    if (options.list) {
+        for (const Entry& entry : entries)
+            fmt::print("{}\n", entry.name);
+        return {};
+    }
+    return options.explain.empty() ? prove_all(options, std::move(entries)) : explain(options, entries);
+}
+
+} // namespace
+
+void add_prove(CLI::App& app, Command& chosen) {
+    auto options = std::make_shared<Options>();
+    CLI::App* command =
+        app.add_subcommand("prove", "Explore every interleaving of the hint protocol over the code that ships");
+    command->add_option("--only", options->only, "One model, or all whose name begins so");
+    command->add_option("--explain", options->explain,
+                        "Tell the shortest way to an unsafe verdict, e.g. discard-at-once/linux");
+    command->add_option("--svg", options->svg, "With --explain: write the sequence diagram there");
+    command->add_option("--traces", options->traces, "Write the trace of every unsafe verdict into this directory")
+        ->check(CLI::ExistingDirectory);
+    command->add_option("--pages", options->pages, "Guest pages")
+        ->check(CLI::Range(1U, unsigned{HintModel::max_pages}))
+        ->capture_default_str();
+    command->add_option("--queue", options->queue, "Buffers that the hint queue holds")
+        ->check(CLI::Range(2U, unsigned{HintModel::max_queue}))
+        ->capture_default_str();
+    command->add_option("--rounds", options->rounds, "Hint rounds")
+        ->check(CLI::Range(1U, unsigned{HintModel::max_rounds}))
+        ->capture_default_str();
+    command->add_flag("--nightly", options->nightly,
+                      "What ships, over 4 pages and a queue of 6: minutes, and gigabytes of memory");
+    command->add_flag("--list", options->list, "Print the names of the models");
+    command->add_flag("--json", options->json, "A line of JSON a model");
+    command->add_flag("--page", options->page, "Print docs/proof.md");
+    command->callback([options, &chosen] { chosen = [options] { return exit_code(run(*options)); }; });
+}
+
+} // namespace aerate

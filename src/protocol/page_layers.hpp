@@ -1,0 +1,65 @@
+// What is known of every page, in generations: the hint rule as sets of pages.
+//
+//     vCPUs, the monitor, devices ──▶ log ──harvest()──▶ pending ──▶ sent
+//                                                           ▲
+//                                              hint() erases here, and nowhere else
+//
+// `log` is the next generation: everything that was written since the last harvest. `pending` is this round's, frozen:
+// only harvest() sets bits in it. A command ID is published after a harvest, so a hint of that ID can only speak about
+// what is in `pending`. A write that came after the ID is in `log`, out of the hint's reach, and comes back with the
+// next harvest.
+#pragma once
+
+#include "protocol/page_set.hpp"
+
+namespace aerate::protocol {
+
+template <PageSet Set>
+struct PageLayers {
+    Set log;       ///< written since the last harvest
+    Set discarded; ///< discarded by the monitor since the last harvest
+    Set absent;    ///< discarded in an earlier generation, and not written in any that is harvested: reads as zero
+    Set pending;   ///< to be sent in this round
+    Set hinted;    ///< free by the guest's word and not written since, nor sent: its content matters to nobody
+
+    bool operator==(const PageLayers&) const = default;
+
+    /// REQUIRES: hinting is closed, so that no hint of the old generation meets the new one. Every log is gathered in
+    /// `log`, along with the buffers that devices hold, in such a way that *every* later write leaves a new trace:
+    /// KVM's log which is read now and cleared chunk by chunk later would not do, as a write between the two leaves
+    /// none.
+    void harvest() {
+        // What was both discarded and written in one generation may hold either.
+        discarded.remove(log);
+        absent.remove(log);
+        hinted.remove(log);
+        pending.add(discarded);
+        discarded.move_into(absent);
+        log.move_into(pending);
+    }
+
+    /// REQUIRES: the hint carries the current command ID, which was published after the last harvest.
+    void hint(PageRange range) {
+        pending.clear(range);
+        hinted.set(range);
+    }
+
+    /// The next pages to send, which leave `pending`. Empty when there are none.
+    /// REQUIRES: their content is read after this returns.
+    [[nodiscard]] PageRange take_pending(PageCount limit) {
+        PageRange run = pending.next_run({0}, limit);
+        if (run.count == PageCount{})
+            return run;
+        // A run is all absent or all present.
+        const bool first_is_absent = absent.test(run.first);
+        PageCount same{1};
+        while (same < run.count && absent.test({run.first.value + same.value}) == first_is_absent)
+            same += PageCount{1};
+        run.count = same;
+        pending.clear(run);
+        hinted.clear(run);
+        return run;
+    }
+};
+
+} // namespace aerate::protocol

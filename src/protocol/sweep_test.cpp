@@ -1,0 +1,74 @@
+#include "memory/page_bitmap.hpp"
+#include "protocol/sweep.hpp"
+
+#include <gtest/gtest.h>
+
+namespace aerate::protocol {
+namespace {
+
+using Event = SweepEvent::Kind;
+using Effect = SweepEffect::Kind;
+
+struct Fixture {
+    Sweep<PageBitmap> sweep;
+
+    Fixture() {
+        for (PageBitmap* set : {&sweep.log, &sweep.written, &sweep.hinted})
+            *set = PageBitmap({128});
+    }
+    std::optional<Effect> step(Event kind, PageRange pages = {}) {
+        const auto effect = protocol::step(sweep, SweepEvent{kind, pages});
+        return effect ? std::optional(effect->kind) : std::nullopt;
+    }
+    void begin() {
+        EXPECT_EQ(step(Event::start), Effect::gather);
+        sweep.log.set({{0}, {128}});
+        EXPECT_EQ(step(Event::gathered), Effect::publish) << "what was written before the ID does not matter";
+        EXPECT_EQ(step(Event::published), std::nullopt);
+    }
+};
+
+TEST(Sweep, DiscardsWhatWasHintedAndNotWritten) {
+    Fixture fixture;
+    fixture.begin();
+    fixture.step(Event::hinted, {{0}, {64}});
+    EXPECT_EQ(fixture.step(Event::batch), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    fixture.sweep.log.set({{10}, {1}});
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{63});
+    EXPECT_FALSE(fixture.sweep.hinted.test({10}));
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::resume);
+    EXPECT_EQ(fixture.step(Event::resumed), std::nullopt);
+
+    // Written since the ID, seen in the batch before: a hint that was queued earlier comes late.
+    fixture.step(Event::hinted, {{10}, {1}});
+    EXPECT_EQ(fixture.step(Event::round_over), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{0});
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
+}
+
+TEST(Sweep, ARoundThatEndsWhileWritersAreBeingHeldIsTheLastBatch) {
+    Fixture fixture;
+    fixture.begin();
+    fixture.step(Event::hinted, {{0}, {1}});
+    EXPECT_EQ(fixture.step(Event::batch), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::round_over), std::nullopt);
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
+}
+
+TEST(Sweep, HintsWhileTheLogIsLookedAtDoNotCount) {
+    Fixture fixture;
+    fixture.begin();
+    fixture.step(Event::batch);
+    fixture.step(Event::held);
+    fixture.step(Event::hinted, {{0}, {64}});
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{0});
+}
+
+} // namespace
+} // namespace aerate::protocol
