@@ -5,6 +5,9 @@
 //                                        ▲                                                          │
 //                                        └── resumed ◀── resume ◀── discard ◀── gather ◀────────────┘
 //
+// A batch has a limit, so that writers are held for a short time however many hints are there; the rest waits for the
+// next, which looks at the log again.
+//
 // Held means: no vCPU runs and no device writes, so that nothing can come between the look at the log and the discard.
 // `written` holds everything written since the ID, over all batches: a block that was written after the ID and hinted
 // by a buffer that the host reads only in a later batch must stay.
@@ -40,7 +43,7 @@ struct SweepEffect {
         gather,
         publish,
         hold,
-        discard, ///< what is in state.hinted
+        discard, ///< what is in state.hinted now
         resume,
         finish, ///< resume, and the guest takes its pages back
     };
@@ -66,11 +69,42 @@ struct Sweep {
     Set log;     ///< written since the last gathering
     Set written; ///< written since the ID, as far as gathered
     Set hinted;  ///< and not discarded yet
+    Set later;   ///< hinted, for a later batch
+    PageCount limit{~0ULL};
     Phase phase = Phase::idle;
-    bool last_batch = false;
+    bool round_over = false;
 
     bool operator==(const Sweep&) const = default;
 };
+
+namespace detail {
+
+template <PageSet Set>
+bool is_empty(const Set& set) {
+    return set.next_run({0}, {1}).count == PageCount{};
+}
+
+/// Leaves the first `limit` pages in state.hinted.
+template <PageSet Set>
+void put_off(Sweep<Set>& state) {
+    FrameNumber at{0};
+    for (PageCount room = state.limit; room > PageCount{};) {
+        const PageRange run = state.hinted.next_run(at, room);
+        if (run.count == PageCount{})
+            return;
+        room -= run.count;
+        at = run.end();
+    }
+    constexpr PageCount any_length{~0ULL};
+    for (PageRange run = state.hinted.next_run(at, any_length); run.count > PageCount{};
+         run = state.hinted.next_run(at, any_length)) {
+        state.hinted.clear(run);
+        state.later.set(run);
+        at = run.end();
+    }
+}
+
+} // namespace detail
 
 /// Nothing: the event does not belong here, and changed nothing.
 template <PageSet Set>
@@ -98,6 +132,7 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
         if (state.phase == Phase::checking) {
             state.log.move_into(state.written);
             state.hinted.remove(state.written);
+            detail::put_off(state);
             return go(Phase::discarding, Effect::discard);
         }
         break;
@@ -116,7 +151,7 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
     case Event::round_over:
         // While holding it comes in time for the batch at hand.
         if (state.phase == Phase::collecting || state.phase == Phase::holding)
-            state.last_batch = true;
+            state.round_over = true;
         if (state.phase == Phase::collecting)
             return go(Phase::holding, Effect::hold);
         break;
@@ -127,12 +162,17 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
     case Event::discarded:
         if (state.phase == Phase::discarding) {
             state.hinted.clear_all();
-            return state.last_batch ? go(Phase::finished, Effect::finish) : go(Phase::resuming, Effect::resume);
+            state.later.move_into(state.hinted);
+            const bool all_done = state.round_over && detail::is_empty(state.hinted);
+            return all_done ? go(Phase::finished, Effect::finish) : go(Phase::resuming, Effect::resume);
         }
         break;
     case Event::resumed:
-        if (state.phase == Phase::resuming)
+        if (state.phase == Phase::resuming) {
+            if (state.round_over)
+                return go(Phase::holding, Effect::hold);
             state.phase = Phase::collecting;
+        }
         break;
     }
     return std::nullopt;

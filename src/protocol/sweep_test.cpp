@@ -13,7 +13,7 @@ struct Fixture {
     Sweep<PageBitmap> sweep;
 
     Fixture() {
-        for (PageBitmap* set : {&sweep.log, &sweep.written, &sweep.hinted})
+        for (PageBitmap* set : {&sweep.log, &sweep.written, &sweep.hinted, &sweep.later})
             *set = PageBitmap({128});
     }
     std::optional<Effect> step(Event kind, PageRange pages = {}) {
@@ -58,6 +58,27 @@ TEST(Sweep, ARoundThatEndsWhileWritersAreBeingHeldIsTheLastBatch) {
     EXPECT_EQ(fixture.step(Event::round_over), std::nullopt);
     EXPECT_EQ(fixture.step(Event::held), Effect::gather);
     EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
+}
+
+TEST(Sweep, ABatchHasALimitAndTheRestIsCheckedAgain) {
+    Fixture fixture;
+    fixture.sweep.limit = {10};
+    fixture.begin();
+    fixture.step(Event::hinted, {{0}, {8}});
+    fixture.step(Event::hinted, {{20}, {8}});
+    EXPECT_EQ(fixture.step(Event::round_over), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.count({{0}, {22}}), PageCount{10});
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{10});
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::resume);
+    EXPECT_EQ(fixture.step(Event::resumed), Effect::hold) << "nothing else comes to start the next batch";
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    fixture.sweep.log.set({{25}, {1}});
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{5});
+    EXPECT_FALSE(fixture.sweep.hinted.test({25}));
     EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
 }
 

@@ -22,6 +22,7 @@ using CopyPhase = Precopy<SmallPages>::Phase;
 using SweepPhase = Sweep<SmallPages>::Phase;
 
 constexpr PageCount no_limit{1U << 20};
+constexpr PageCount batch_limit{1};
 
 Action act(HintAction kind, unsigned page = 0) {
     return {static_cast<std::uint8_t>(kind), static_cast<std::uint8_t>(page)};
@@ -61,6 +62,7 @@ State HintModel::initial() const {
         state.precopy.layers.pending = all_;
         step_precopy(state, {PrecopyEvent::Kind::start, {}});
     } else if (sweeps()) {
+        state.sweep.limit = batch_limit;
         step_sweep(state, SweepEvent::Kind::start);
     }
     return state;
@@ -311,6 +313,7 @@ Verdict HintModel::apply(State& state, Action action) const {
             state.effect = no_effect;
             if (state.published < setting_.rounds) {
                 state.sweep = {};
+                state.sweep.limit = batch_limit;
                 step_sweep(state, SweepEvent::Kind::start);
             }
         } else {
@@ -546,10 +549,10 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
         const auto bit = [&key](bool value) { key = key << 1 | (value ? 1U : 0U); };
         bit((holds() || !setting_.reduce) && state.held.has(page));
         bit((setting_.use == Use::skip_unwritten || setting_.verifies || !setting_.reduce) && layers.hinted.has(page));
-        for (const SmallPages& set :
-             {state.live, state.data, state.in_flight, state.landed, state.dirty, state.got, state.guarded,
-              state.behind, state.written, state.decided, state.ever_hinted, layers.log, layers.discarded,
-              layers.absent, layers.pending, state.sweep.log, state.sweep.written, state.sweep.hinted})
+        for (const SmallPages& set : {state.live, state.data, state.in_flight, state.landed, state.dirty, state.got,
+                                      state.guarded, state.behind, state.written, state.decided, state.ever_hinted,
+                                      layers.log, layers.discarded, layers.absent, layers.pending, state.sweep.log,
+                                      state.sweep.written, state.sweep.hinted, state.sweep.later})
             bit(set.has(page));
         for (unsigned at = 0; at < state.queued; ++at)
             bit(counts(at) && state.queue[at].kind == Chain::Kind::hint && state.queue[at].value == page);
@@ -587,7 +590,7 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
     field(4, static_cast<unsigned>(state.precopy.phase));
     field(1, state.precopy.finishing ? 1 : 0);
     field(4, static_cast<unsigned>(state.sweep.phase));
-    field(1, state.sweep.last_batch ? 1 : 0);
+    field(1, state.sweep.round_over ? 1 : 0);
 
     Fingerprint fingerprint;
     fingerprint.mix(keys[0] | keys[1] << 32);
