@@ -82,6 +82,7 @@ public:
         return after_start();
     }
     Answer operator()(const StartHinting&) { return hinting(); }
+    Answer operator()(const Sweep&) { return hinting(); }
     Answer operator()(const GetHintingStatus&) { return hinting(); }
     Answer operator()(const StopHinting&) { return hinting(); }
 

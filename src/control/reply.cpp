@@ -42,6 +42,14 @@ Json json_of(const HintingStatus& hinting) {
     return json;
 }
 
+Json json_of(const SweepStatus& sweep) {
+    return {{"hinted_bytes", sweep.hinted.value},
+            {"discarded_bytes", sweep.discarded.value},
+            {"batches", sweep.batches},
+            {"longest_hold_us", sweep.longest_hold.count()},
+            {"duration_us", sweep.duration.count()}};
+}
+
 struct Printer {
     HttpReply operator()(const Done&) const { return {204, "", ""}; }
     HttpReply operator()(const Failure& failure) const {

@@ -52,6 +52,9 @@ struct StartHinting {
 struct GetHintingStatus {};
 struct StopHinting {};
 
+/// Give all free memory back now.
+struct Sweep {};
+
 struct GetStatus {};
 struct GetMetrics {};
 struct Stop {
@@ -63,7 +66,7 @@ using Request =
     std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
                  PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel, SetPaused, GetBalloon, PutBalloon,
                  PatchBalloon, GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus,
-                 StopHinting, GetStatus, GetMetrics, Stop>;
+                 StopHinting, Sweep, GetStatus, GetMetrics, Stop>;
 
 /// 204: carried out, nothing to say.
 struct Done {};
@@ -81,6 +84,6 @@ struct Metrics {
 };
 
 using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
-                           HintingStatus, VmStatus, Metrics>;
+                           HintingStatus, SweepStatus, VmStatus, Metrics>;
 
 } // namespace aerate::control

@@ -126,7 +126,7 @@ Result<Request> put_stop(std::string_view body) {
     return request;
 }
 
-constexpr std::array<Route, 21> routes{{
+constexpr std::array<Route, 22> routes{{
     {"GET", "/", bare<GetInstance>},
     {"GET", "/version", bare<GetVersion>},
     {"GET", "/vm/config", bare<GetVmConfig>},
@@ -145,6 +145,7 @@ constexpr std::array<Route, 21> routes{{
     {"PATCH", "/balloon/hinting/start", start_hinting},
     {"GET", "/balloon/hinting/status", bare<GetHintingStatus>},
     {"PATCH", "/balloon/hinting/stop", bare<StopHinting>},
+    {"PUT", "/aerate/sweep", bare<Sweep>},
     {"GET", "/aerate/status", bare<GetStatus>},
     {"PUT", "/aerate/stop", put_stop},
     {"GET", "/metrics", bare<GetMetrics>},

@@ -42,6 +42,15 @@ struct HintingStatus {
     std::optional<std::uint32_t> guest_cmd{};
 };
 
+/// What a sweep came to.
+struct SweepStatus {
+    ByteCount hinted{};    ///< what the guest said is free
+    ByteCount discarded{}; ///< what was given back of it
+    unsigned batches = 0;
+    std::chrono::microseconds longest_hold{}; ///< the longest time for which the guest stood still
+    std::chrono::microseconds duration{};
+};
+
 /// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".
 struct Counter {
     std::string name{};

@@ -123,6 +123,7 @@ void EventLoop::run() {
     impl_->thread = std::this_thread::get_id();
     impl_->context.run();
     impl_->thread = std::thread::id{};
+    impl_->context.restart();
 }
 
 void EventLoop::stop() {

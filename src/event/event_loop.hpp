@@ -70,9 +70,10 @@ public:
         return answer.get();
     }
 
-    /// Serves until stop(). The calling thread becomes the loop thread.
+    /// Serves until stop(). The calling thread becomes the loop thread. May be called again: what was posted meanwhile,
+    /// and every watch and timer, is still there.
     void run();
-    /// Any thread. What is posted later is dropped when the loop is destroyed.
+    /// Any thread. What is posted later waits for the next run(), or is dropped when the loop is destroyed.
     void stop();
     [[nodiscard]] bool on_loop_thread() const;
 

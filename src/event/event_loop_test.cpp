@@ -96,5 +96,21 @@ TEST(EventLoop, TimersFireInOrder) {
     running.loop.call([&] { timers.clear(); });
 }
 
+TEST(EventLoop, RunsAgainAfterStopWithWhatIsStillWatchedAndPosted) {
+    EventLoop loop;
+    int ticks = 0;
+    const Subscription timer = loop.every(1ms, [&] {
+        if (++ticks % 3 == 0)
+            loop.stop();
+    });
+    loop.run();
+    EXPECT_EQ(ticks, 3);
+    bool posted = false;
+    loop.post([&] { posted = true; });
+    loop.run();
+    EXPECT_EQ(ticks, 6);
+    EXPECT_TRUE(posted);
+}
+
 } // namespace
 } // namespace aerate

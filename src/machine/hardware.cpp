@@ -41,6 +41,7 @@ Hardware::~Hardware() {
     // The balloon goes only when its thread can touch it no more, the memory after everything that uses it.
     balloon_thread.stop();
     vcpus.clear();
+    sweeper.reset();
     slots.clear();
     console.reset();
 }
@@ -113,6 +114,10 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
         TRY(balloon->set_target(whole_pages_of(config.balloon->target)));
         balloon->statistics().set_interval(config.balloon->stats_polling_interval);
         TRY(add_virtio("balloon", balloon_thread.loop(), std::move(device)));
+        sweeper = std::make_unique<Sweeper>(
+            memory, vm_, balloon->hinting(),
+            Sweeper::Guest{.hold = [this] { loop_.post([this] { callbacks_.hold(); }); },
+                           .resume = [this] { loop_.post([this] { callbacks_.release(); }); }});
     }
     for (const control::Drive& drive : config.drives) {
         auto image = TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only}));

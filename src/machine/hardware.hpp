@@ -23,6 +23,7 @@
 #include "kvm/kvm.hpp"
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
+#include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/mmio_transport.hpp"
@@ -54,6 +55,8 @@ public:
         std::function<void(GuestEnd)> ended; ///< the guest powered off, reset or crashed
         std::function<void()> left;          ///< a vCPU thread is gone
         std::function<void()> quit;          ///< the operator asked at the console
+        std::function<void()> hold;          ///< the sweeper wants the guest to rest
+        std::function<void()> release;       ///< and to go on
     };
 
     /// Everything up to the first instruction. All callbacks come on `loop`.
@@ -65,6 +68,7 @@ public:
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
     balloon::CountingSink counted_hints; ///< balloon loop
+    std::unique_ptr<Sweeper> sweeper;    ///< balloon loop; there when the balloon is
     LoopThread balloon_thread{"balloon"};
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;

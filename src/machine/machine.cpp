@@ -32,24 +32,26 @@ control::VmState Machine::api_state() const {
     switch (state_) {
     case State::not_started:
         return control::VmState::not_started;
-    case State::pausing:
-    case State::paused:
-        return control::VmState::paused;
     case State::crashed:
         return control::VmState::crashed;
     case State::running:
+    case State::coming_to_rest:
+    case State::at_rest:
     case State::ending:
         break;
     }
-    return control::VmState::running;
+    // A sweep's short holds are no pause.
+    return pause_wanted_ ? control::VmState::paused : control::VmState::running;
 }
 
 Result<> Machine::start() {
     hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
-                                     {.paused = [this] { count_down_to_paused(); },
+                                     {.paused = [this] { count_down_to_rest(); },
                                       .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
                                       .left = [this] { vcpu_left(); },
-                                      .quit = [this] { kill(); }}));
+                                      .quit = [this] { kill(); },
+                                      .hold = [this] { hold_for_sweep(); },
+                                      .release = [this] { release_from_sweep(); }}));
     started_ = std::chrono::steady_clock::now();
     state_ = State::running;
     hardware_->balloon_thread.start();
@@ -96,7 +98,10 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                        });
                    },
                    [&](const control::StartHinting& start) { start_hinting(start, std::move(answer)); },
+                   [&](const control::Sweep&) { sweep(std::move(answer)); },
                    [&](const control::StopHinting&) {
+                       if (waiting_for_sweep_)
+                           return answer(conflict("a sweep is under way: it uses hinting, and ends by itself"));
                        on_balloon_thread(std::move(answer), [](Hardware& hardware) {
                            hardware.balloon->hinting().done();
                            return control::Done{};
@@ -130,46 +135,64 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
 }
 
 void Machine::set_paused(bool paused, control::Server::Answer answer) {
-    if (paused && state_ == State::running)
-        return pause(std::move(answer));
-    if (paused && state_ == State::pausing)
-        return waiting_for_pause_.push_back(std::move(answer));
-    if (!paused && state_ == State::paused)
-        resume();
-    else if (state_ == State::pausing || state_ == State::crashed)
-        return answer(conflict(state_ == State::crashed ? "the guest has crashed: " + crash_
-                                                        : "the VM is still coming to rest: try again"));
+    if (state_ == State::crashed)
+        return answer(conflict("the guest has crashed: " + crash_));
+    if (paused) {
+        pause_wanted_ = true;
+        if (state_ == State::at_rest)
+            return answer(control::Done{});
+        waiting_for_pause_.push_back(std::move(answer));
+        if (state_ == State::running)
+            come_to_rest();
+        return;
+    }
+    if (state_ == State::coming_to_rest && pause_wanted_)
+        return answer(conflict("the VM is still coming to rest: try again"));
+    pause_wanted_ = false;
+    go_on();
     answer(control::Done{});
 }
 
 // The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU
 // that waits for a device's register is answered.
-void Machine::pause(control::Server::Answer answer) {
-    state_ = State::pausing;
+void Machine::come_to_rest() {
+    state_ = State::coming_to_rest;
     devices_rest_ = false;
-    waiting_for_pause_.push_back(std::move(answer));
     still_moving_ = hardware_->slots.size() + 1;
     for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post(
-            [this, &slot] { slot.transport->pause([this] { loop_.post([this] { count_down_to_paused(); }); }); });
-    count_down_to_paused();
+        slot.loop->post([this, &slot] {
+            slot.transport->pause([this] {
+                loop_.post([this, alive = std::weak_ptr(alive_)] {
+                    if (!alive.expired())
+                        count_down_to_rest();
+                });
+            });
+        });
+    count_down_to_rest();
 }
 
-void Machine::count_down_to_paused() {
-    if (state_ != State::pausing || --still_moving_ > 0)
+void Machine::count_down_to_rest() {
+    if (state_ != State::coming_to_rest || --still_moving_ > 0)
         return;
-    if (!std::exchange(devices_rest_, true)) {
-        still_moving_ = hardware_->vcpus.size();
-        for (const auto& vcpu : hardware_->vcpus)
-            vcpu->pause();
-        return;
-    }
-    state_ = State::paused;
+    if (std::exchange(devices_rest_, true))
+        return rests();
+    vcpus_rest_since_ = std::chrono::steady_clock::now();
+    still_moving_ = hardware_->vcpus.size();
+    for (const auto& vcpu : hardware_->vcpus)
+        vcpu->pause();
+}
+
+void Machine::rests() {
+    state_ = State::at_rest;
     for (auto& answer : std::exchange(waiting_for_pause_, {}))
         answer(control::Done{});
+    if (hold_wanted_)
+        hardware_->balloon_thread.loop().post([this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });
 }
 
-void Machine::resume() {
+void Machine::go_on() {
+    if (state_ != State::at_rest || pause_wanted_ || hold_wanted_)
+        return;
     state_ = State::running;
     for (VirtioSlot& slot : hardware_->slots)
         slot.loop->post([&slot] { slot.transport->resume(); });
@@ -177,9 +200,47 @@ void Machine::resume() {
         vcpu->resume();
 }
 
+void Machine::sweep(control::Server::Answer answer) {
+    if (waiting_for_sweep_)
+        return answer(conflict("a sweep is under way already"));
+    if (state_ != State::running)
+        return answer(
+            conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
+    waiting_for_sweep_ = std::move(answer);
+    hardware_->balloon_thread.loop().post([this] {
+        hardware_->sweeper->start([this](Result<SweepReport> result) {
+            loop_.post([this, result = std::move(result)]() mutable {
+                if (!waiting_for_sweep_)
+                    return;
+                auto waiting = std::move(*std::exchange(waiting_for_sweep_, std::nullopt));
+                if (!result)
+                    return waiting(conflict(std::move(result).error().message));
+                waiting(control::SweepStatus{bytes_of(result->hinted), bytes_of(result->discarded), result->batches,
+                                             result->longest_hold, result->duration});
+            });
+        });
+    });
+}
+
+void Machine::hold_for_sweep() {
+    hold_wanted_ = true;
+    if (state_ == State::at_rest)
+        rests();
+    else if (state_ == State::running)
+        come_to_rest();
+}
+
+void Machine::release_from_sweep() {
+    hold_wanted_ = false;
+    go_on();
+}
+
 void Machine::guest_ended(GuestEnd end) {
     if (state_ == State::ending || state_ == State::crashed)
         return;
+    // A guest that loses its way says nothing itself: its console only shows the next boot.
+    if (end.kind == GuestEnd::Kind::reset && !end.reason.empty())
+        log::warning("{}: the guest was reset by a {}", config_.name, end.reason);
     if (end.kind != GuestEnd::Kind::crash)
         return shut_down(end.kind == GuestEnd::Kind::reset ? Outcome::reset : Outcome::power_off);
     // The monitor stays, so that the operator can look (reliability: a guest never ends its monitor by crashing).
@@ -188,17 +249,26 @@ void Machine::guest_ended(GuestEnd end) {
     log::error("the guest has crashed and stands still; 'aerate stop --kill {}' ends it. {}", config_.name, crash_);
     for (const auto& vcpu : hardware_->vcpus)
         vcpu->pause();
+    refuse_waiting("the guest has crashed: " + crash_);
+}
+
+void Machine::refuse_waiting(const std::string& why) {
     for (auto& answer : std::exchange(waiting_for_pause_, {}))
-        answer(conflict("the guest has crashed: " + crash_));
+        answer(conflict(why));
+    if (auto answer = std::exchange(waiting_for_sweep_, std::nullopt))
+        (*answer)(conflict(why));
 }
 
 void Machine::shut_down(Outcome outcome) {
-    if (state_ == State::ending)
+    if (state_ == State::ending) {
+        // Who wants the VM gone while its guest resets does not want the next one either.
+        if (outcome == Outcome::killed)
+            outcome_ = Outcome::killed;
         return;
+    }
     state_ = State::ending;
     outcome_ = outcome;
-    for (auto& answer : std::exchange(waiting_for_pause_, {}))
-        answer(conflict("the VM is ending"));
+    refuse_waiting("the VM is ending");
     vcpus_left_ = 0;
     if (!hardware_)
         return options_.ended(outcome_);
@@ -207,8 +277,10 @@ void Machine::shut_down(Outcome outcome) {
 }
 
 void Machine::vcpu_left() {
-    if (++vcpus_left_ == hardware_->vcpus.size())
-        options_.ended(outcome_);
+    if (++vcpus_left_ < hardware_->vcpus.size())
+        return;
+    // By way of the balloon's thread: what it was asked before is answered first.
+    hardware_->balloon_thread.loop().post([this] { loop_.post([this] { options_.ended(outcome_); }); });
 }
 
 template <typename F>
@@ -229,6 +301,8 @@ void Machine::set_balloon_target(ByteCount target, control::Server::Answer answe
 }
 
 void Machine::start_hinting(control::StartHinting start, control::Server::Answer answer) {
+    if (waiting_for_sweep_)
+        return answer(conflict("a sweep is under way: it uses hinting, and ends by itself"));
     const auto on_stop = start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
     on_balloon_thread(std::move(answer), [on_stop](Hardware& hardware) -> control::Reply {
         hardware.counted_hints.clear();

@@ -24,7 +24,8 @@ class Machine {
 public:
     struct Options {
         ConsoleOptions console;
-        std::function<void(Outcome)> ended; ///< once; every vCPU thread has left, the loop may stop
+        /// Once; every vCPU thread has left and every request that was carried out is answered: the loop may stop.
+        std::function<void(Outcome)> ended;
     };
 
     Machine(EventLoop& loop, control::VmConfig config, Options options);
@@ -33,24 +34,31 @@ public:
     [[nodiscard]] Result<> start();
     /// A Request of the API, or of whoever has it.
     void handle(const control::Request&, control::Server::Answer);
+    /// The guest has reset itself: this machine answers nothing any more, the next one will.
+    [[nodiscard]] bool resetting() const { return state_ == State::ending && outcome_ == Outcome::reset; }
     /// Ends the guest at once.
     void kill() { shut_down(Outcome::killed); }
 
     [[nodiscard]] const control::VmConfig& config() const { return config_; }
 
 private:
-    enum class State : std::uint8_t { not_started, running, pausing, paused, crashed, ending };
+    enum class State : std::uint8_t { not_started, running, coming_to_rest, at_rest, crashed, ending };
 
     void carry_out(const control::Request&, control::Server::Answer);
     void set_paused(bool paused, control::Server::Answer);
-    void pause(control::Server::Answer);
-    void resume();
-    void count_down_to_paused();
+    void come_to_rest();
+    void count_down_to_rest();
+    void rests();
+    void go_on();
     void guest_ended(GuestEnd);
+    void refuse_waiting(const std::string& why);
     void shut_down(Outcome);
     void vcpu_left();
     void set_balloon_target(ByteCount, control::Server::Answer);
     void start_hinting(control::StartHinting, control::Server::Answer);
+    void sweep(control::Server::Answer);
+    void hold_for_sweep();
+    void release_from_sweep();
     template <typename F>
     void on_balloon_thread(control::Server::Answer, F);
     void report_status(std::move_only_function<void(control::VmStatus)>);
@@ -62,12 +70,18 @@ private:
     Options options_;
     State state_ = State::not_started;
     std::chrono::steady_clock::time_point started_;
+    bool pause_wanted_ = false; ///< by the operator
+    bool hold_wanted_ = false;  ///< by the sweeper
     std::vector<control::Server::Answer> waiting_for_pause_;
+    std::optional<control::Server::Answer> waiting_for_sweep_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet
     bool devices_rest_ = false;
+    std::chrono::steady_clock::time_point vcpus_rest_since_;
     std::size_t vcpus_left_ = 0;
     Outcome outcome_ = Outcome::power_off;
     std::string crash_; ///< why
+    /// The loop outlives a machine: what may still be posted when the machine is gone looks here first.
+    std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     std::unique_ptr<Hardware> hardware_;
 };
 

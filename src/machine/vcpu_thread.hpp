@@ -21,7 +21,7 @@ namespace aerate {
 struct GuestEnd {
     enum class Kind : std::uint8_t { power_off, reset, crash };
     Kind kind = Kind::power_off;
-    std::string reason; ///< of a crash
+    std::string reason; ///< of a crash, or of a reset that the guest did not ask for
 };
 
 class VcpuThread {

@@ -22,6 +22,7 @@ void add_top(CLI::App&, Command& chosen);
 void add_balloon(CLI::App&, Command& chosen);
 void add_hint(CLI::App&, Command& chosen);
 void add_lifecycle(CLI::App&, Command& chosen);
+void add_sweep(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 

@@ -57,6 +57,7 @@ int main_with(int argc, char** argv) {
     add_top(app, chosen);
     add_balloon(app, chosen);
     add_hint(app, chosen);
+    add_sweep(app, chosen);
     add_lifecycle(app, chosen);
     add_api(app, chosen);
     add_prove(app, chosen);

@@ -16,6 +16,8 @@
 
 #include <csignal>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace aerate {
 namespace {
@@ -54,30 +56,60 @@ void use_small_stacks() {
     return {.kind = ConsoleOptions::Kind::file, .path = where};
 }
 
-/// One life of the guest, from its first instruction to its end or reset. `config` comes back as the API left it.
-[[nodiscard]] Result<Outcome> live(RunOptions& options, const FileDescriptor& signals) {
-    EventLoop loop;
-    Outcome outcome = Outcome::killed;
-    Machine machine(loop, options.config, {.console = console_from(options.console), .ended = [&](Outcome how) {
-                                               outcome = how;
-                                               loop.stop();
-                                           }});
-    const Subscription ending = loop.watch(signals.get(), [&] {
-        signalfd_siginfo info{};
-        if (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-            machine.kill();
-    });
-    auto server =
-        TRY(control::Server::create(loop, control::socket_path(control::runtime_directory(), options.config.name),
-                                    [&](const control::Request& request, control::Server::Answer answer) {
-                                        machine.handle(request, std::move(answer));
-                                    }));
-    if (options.start)
-        TRY(machine.start());
-    loop.run();
-    options.config = machine.config();
-    return outcome;
-}
+/// The guest's lives, one after the other: a reset makes the machine anew, so that what the guest had given back or
+/// taken is forgotten with it. The API's server and its connections outlive them all: a caller sees no reset.
+class Lives {
+public:
+    Lives(RunOptions options, const FileDescriptor& signals)
+        : options_(std::move(options))
+        , ending_(loop_.watch(signals.get(), [this, &signals] {
+            signalfd_siginfo info{};
+            if (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+                machine_->kill();
+        })) {}
+
+    [[nodiscard]] Result<> live() {
+        renew();
+        const auto serve = [this](control::Request request, control::Server::Answer answer) {
+            if (machine_->resetting())
+                waiting_.emplace_back(std::move(request), std::move(answer));
+            else
+                machine_->handle(request, std::move(answer));
+        };
+        const auto server = TRY(control::Server::create(
+            loop_, control::socket_path(control::runtime_directory(), options_.config.name), serve));
+        if (options_.start)
+            TRY(machine_->start());
+        for (;;) {
+            loop_.run();
+            if (outcome_ != Outcome::reset)
+                return {};
+            options_.config = machine_->config();
+            renew();
+            TRY(machine_->start());
+            for (auto& [request, answer] : std::exchange(waiting_, {}))
+                machine_->handle(request, std::move(answer));
+        }
+    }
+
+private:
+    void renew() {
+        // The old one first: there is memory, and a terminal, for one only.
+        machine_.reset();
+        machine_.emplace(loop_, options_.config,
+                         Machine::Options{.console = console_from(options_.console), .ended = [this](Outcome how) {
+                                              outcome_ = how;
+                                              loop_.stop();
+                                          }});
+    }
+
+    RunOptions options_;
+    EventLoop loop_;
+    Subscription ending_;
+    Outcome outcome_ = Outcome::killed;
+    std::optional<Machine> machine_;
+    std::vector<std::pair<control::Request, control::Server::Answer>> waiting_; ///< while the guest resets
+};
 
 } // namespace
 
@@ -90,15 +122,9 @@ int run_vm(RunOptions options) {
     auto signals = signals_to_end();
     if (!signals)
         return report(signals.error());
-    for (;;) {
-        auto outcome = live(options, *signals);
-        if (!outcome)
-            return report(outcome.error());
-        if (*outcome != Outcome::reset)
-            return 0;
-        // A reset makes everything anew: what the guest had given back or taken is forgotten with it.
-        options.start = true;
-    }
+    if (const auto lived = Lives(std::move(options), *signals).live(); !lived)
+        return report(lived.error());
+    return 0;
 }
 
 } // namespace aerate

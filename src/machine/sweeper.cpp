@@ -1,0 +1,128 @@
+#include "machine/sweeper.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace aerate {
+namespace {
+
+using Event = protocol::SweepEvent::Kind;
+using Effect = protocol::SweepEffect::Kind;
+using Phase = protocol::Sweep<PageBitmap>::Phase;
+
+constexpr PageCount any_length{~0ULL};
+
+std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - then);
+}
+
+} // namespace
+
+Sweeper::Sweeper(GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest)
+    : memory_(memory)
+    , dirty_log_(vm)
+    , hinting_(hinting)
+    , guest_(std::move(guest)) {}
+
+void Sweeper::start(Done done, PageCount batch) {
+    if (done_)
+        return done(fail("a sweep is under way already"));
+    if (auto started = dirty_log_.start(); !started)
+        return done(std::unexpected(std::move(started).error()));
+    memory_.write_log().start();
+    done_ = std::move(done);
+    sweep_ = {};
+    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later})
+        *set = PageBitmap(memory_.address_space());
+    sweep_.limit = batch;
+    report_ = {};
+    collected_ = {};
+    began_ = Clock::now();
+    tell({Event::start, {}});
+}
+
+void Sweeper::held(Clock::time_point vcpus_rest_since) {
+    held_since_ = vcpus_rest_since;
+    ++report_.batches;
+    tell({Event::held, {}});
+}
+
+void Sweeper::hinted(PageRange range) {
+    report_.hinted += range.count;
+    collected_ += range.count;
+    tell({Event::hinted, range});
+    if (collected_ >= sweep_.limit)
+        tell({Event::batch, {}});
+}
+
+void Sweeper::round_ended() {
+    tell({Event::round_over, {}});
+}
+
+/// Carries out what the event leads to, and what that leads to, as far as it can be done at once.
+void Sweeper::tell(const protocol::SweepEvent& event) {
+    const auto effect = protocol::step(sweep_, event);
+    if (!effect)
+        return;
+    switch (effect->kind) {
+    case Effect::gather:
+        return gather();
+    case Effect::publish:
+        return publish();
+    case Effect::hold:
+        collected_ = {};
+        return guest_.hold();
+    case Effect::discard:
+        return discard();
+    case Effect::resume:
+        resume_guest();
+        return tell({Event::resumed, {}});
+    case Effect::finish:
+        return finish();
+    }
+}
+
+/// Devices that hold buffers are no concern here: when it matters, all of them are at rest.
+void Sweeper::gather() {
+    dirty_log_.take(sweep_.log);
+    memory_.write_log().take(sweep_.log);
+    tell({Event::gathered, {}});
+}
+
+void Sweeper::publish() {
+    if (hinting_.start(*this).value == 0)
+        return end(fail("the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
+                        "accept the feature"));
+    tell({Event::published, {}});
+}
+
+void Sweeper::discard() {
+    ranges_.clear();
+    for (PageRange run = sweep_.hinted.next_run({0}, any_length); run.count > PageCount{};
+         run = sweep_.hinted.next_run(run.end(), any_length))
+        ranges_.push_back(run);
+    report_.discarded += memory_.discard(ranges_).discarded;
+    tell({Event::discarded, {}});
+}
+
+void Sweeper::resume_guest() {
+    report_.longest_hold = std::max(report_.longest_hold, since(held_since_));
+    guest_.resume();
+}
+
+void Sweeper::finish() {
+    hinting_.done();
+    resume_guest();
+    report_.duration = since(began_);
+    end(report_);
+}
+
+void Sweeper::end(Result<SweepReport> result) {
+    memory_.write_log().stop();
+    sweep_.phase = Phase::finished;
+    if (auto stopped = dirty_log_.stop(); !stopped && result)
+        result = std::unexpected(std::move(stopped).error());
+    std::exchange(done_, nullptr)(std::move(result));
+}
+
+} // namespace aerate

@@ -1,0 +1,74 @@
+// Gives back all of a running guest's free memory at once: carries out protocol::Sweep with the real logs, the
+// balloon's hints and the real discards.
+//
+// Lives on the balloon loop. What holds the guest lives on the main loop, so that is asked and answered by posts.
+#pragma once
+
+#include "balloon/free_page_hinting.hpp"
+#include "base/error.hpp"
+#include "kvm/dirty_log.hpp"
+#include "memory/guest_memory.hpp"
+#include "protocol/sweep.hpp"
+
+#include <chrono>
+#include <functional>
+#include <vector>
+
+namespace aerate {
+
+struct SweepReport {
+    PageCount hinted;    ///< repetitions included
+    PageCount discarded; ///< of them; the rest was written since, or the host refused
+    unsigned batches = 0;
+    std::chrono::microseconds longest_hold{}; ///< for which no vCPU ran
+    std::chrono::microseconds duration{};
+};
+
+class Sweeper final : private HintSink {
+public:
+    /// Any thread. hold(): bring devices and vCPUs to rest and call held(); resume(): let them go on.
+    struct Guest {
+        std::function<void()> hold;
+        std::function<void()> resume;
+    };
+    using Done = std::move_only_function<void(Result<SweepReport>)>;
+
+    /// How much is discarded while the guest is held once: that sets the length of its pause.
+    static constexpr PageCount default_batch = whole_pages_of(ByteCount{64ULL << 20});
+
+    Sweeper(GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest);
+
+    /// Fails through `done` when a sweep is under way, or when the guest has not negotiated hinting.
+    void start(Done done, PageCount batch = default_batch);
+    /// The guest is at rest; its vCPUs since `since`.
+    void held(std::chrono::steady_clock::time_point since);
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    void hinted(PageRange) override;
+    void round_ended() override;
+    void tell(const protocol::SweepEvent&);
+    void gather();
+    void publish();
+    void discard();
+    void resume_guest();
+    void finish();
+    void end(Result<SweepReport>);
+
+    GuestMemory& memory_;
+    DirtyLog dirty_log_;
+    balloon::FreePageHinting& hinting_;
+    Guest guest_;
+
+    // Of the sweep under way.
+    Done done_;
+    protocol::Sweep<PageBitmap> sweep_;
+    SweepReport report_;
+    PageCount collected_; ///< hinted since the last batch was begun
+    Clock::time_point began_;
+    Clock::time_point held_since_;
+    std::vector<PageRange> ranges_;
+};
+
+} // namespace aerate
