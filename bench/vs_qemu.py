@@ -1,16 +1,14 @@
 #!/usr/bin/env python3
-"""Compares Aerate with QEMU's microvm machine; see bench/vs-qemu. Runs inside whatever machine has a working /dev/kvm.
+"""One life of one guest, under Aerate or QEMU, measured; bench/vs-qemu runs this inside whatever machine has a working /dev/kvm.
 
-Both monitors boot the same kernel and initramfs with 512 MiB, one vCPU and the same kernel command line, one after the other in
-each run, so that a slow spell of the machine hits both.
+Both monitors boot the same kernel and initramfs with 512 MiB, one vCPU and the same kernel command line. Writes {row: figure} as
+JSON to --output, anew after each figure: what was measured before a machine died is there.
 """
 import argparse
 import json
 import os
 import re
 import socket
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +19,8 @@ from vm import GuestError, Vm  # noqa: E402
 MEMORY_MIB = 512
 
 
-def guest_resident_mib(pid):
-    """Resident size of the largest mapping, or group of mappings of that file: the guest's memory, in either monitor."""
+def resident_mib(pid):
+    """(MiB of the guest's memory, MiB of all else) that are resident."""
     sizes, name = {}, None
     with open(f"/proc/{pid}/smaps", encoding="ascii", errors="replace") as file:
         for line in file:
@@ -37,12 +35,10 @@ def guest_resident_mib(pid):
 
 
 class Aerate(Vm):
-    title = "aerate"
+    def __init__(self, options):
+        super().__init__(options.binary, options.kernel, options.initrd, "bench", memory=f"{MEMORY_MIB}M")
 
-    def __init__(self, options, **more):
-        super().__init__(options.binary, options.kernel, options.initrd, "bench", memory=f"{MEMORY_MIB}M", **more)
-
-    def set_balloon(self, mib):
+    def request_balloon(self, mib):
         self.api("PATCH", "/balloon", {"amount_mib": mib})
 
     def balloon_mib(self):
@@ -50,19 +46,16 @@ class Aerate(Vm):
 
 
 class Qemu(Vm):
-    title = "qemu"
-
-    def __init__(self, options, append=""):
+    def __init__(self, options):
         # Vm starts any command that puts the guest's console on its standard streams.
         self.name, self.runtime = "qemu", os.environ["AERATE_RUNTIME_DIR"]
         self.socket = os.path.join(self.runtime, "qmp")
-        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "microvm",
-                   "-global", "virtio-mmio.force-legacy=false", "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none",
-                   "-no-reboot", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
-                   "-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
-                   "-kernel", options.kernel, "-initrd", options.initrd,
-                   "-append", f"console=ttyS0 quiet panic=-1 mitigations=off {append}".strip()]
-        self.start(command)
+        self.start(["qemu-system-x86_64", "-accel", "kvm", "-cpu", options.qemu_cpu, "-M", options.qemu_machine,
+                    "-global", "virtio-mmio.force-legacy=false", "-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config",
+                    "-display", "none", "-no-reboot", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off",
+                    "-device", f"virtio-balloon-{'device' if options.qemu_machine.startswith('microvm') else 'pci'},free-page-reporting=on,deflate-on-oom=on",
+                    "-kernel", options.kernel, "-initrd", options.initrd,
+                    "-append", "console=ttyS0 quiet panic=-1 mitigations=off"])
         self.qmp = None
 
     def command(self, name, **arguments):
@@ -75,89 +68,87 @@ class Qemu(Vm):
             self.command("qmp_capabilities")
         self.qmp.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
         while True:
-            answer = json.loads(self.reader.readline())
+            line = self.reader.readline()
+            if not line:
+                raise GuestError("qemu ended:\n" + "\n".join(self.log[-15:]))
+            answer = json.loads(line)
             if "return" in answer or "error" in answer:
                 return answer.get("return")
 
-    def set_balloon(self, mib):
+    def request_balloon(self, mib):
         self.command("balloon", value=(MEMORY_MIB - mib) << 20)
 
     def balloon_mib(self):
         return MEMORY_MIB - self.command("query-balloon")["actual"] / 2**20
 
 
-def wait_for_balloon(vm, mib):
+MONITORS = {"aerate": Aerate, "qemu": Qemu}
+
+
+def used_mib(vm):
+    """In use, by the guest's own word."""
+    total, free, _ = vm.guest_memory()
+    return total - free
+
+
+def move_balloon(vm, mib):
+    """Returns the seconds until the balloon has that size."""
     began = time.monotonic()
+    vm.request_balloon(mib)
+    # Asking costs time that the balloon could have, a monitor more than the other: as seldom as 10 % of precision need.
     while abs(vm.balloon_mib() - mib) > 0.5:
-        if time.monotonic() - began > 120:
-            raise GuestError(f"{vm.name}: the balloon is at {vm.balloon_mib()} MiB, not {mib}")
-        time.sleep(0.02)
+        if time.monotonic() - began > 180:
+            raise GuestError(f"{vm.name}: the balloon is at {vm.balloon_mib():.1f} MiB, not {mib}, after 180 s")
+        time.sleep(max(0.1, 0.1 * (time.monotonic() - began)))
     return time.monotonic() - began
 
 
-def measure(vm, figures):
-    """One life of a guest: fills {row: figure}, as far as it comes."""
-    init, _ = vm.wait_for("AERATE-GUEST-INIT", 120)
-    figures["boot"] = time.monotonic() - vm.started
-    vm.wait_for("AERATE-GUEST-READY", 120)
+def measure(vm, note):
+    """One life of a guest; note(row, figure) for each figure, as far as it comes."""
+    vm.wait_for("AERATE-GUEST-INIT", 60)
+    note("boot", time.monotonic() - vm.started)
+    vm.wait_for("AERATE-GUEST-READY", 60)
     time.sleep(6)
-    guest, monitor = guest_resident_mib(vm.process.pid)
-    figures["overhead"] = monitor
-    base = guest
-    vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null", 120)
+    guest, monitor = resident_mib(vm.process.pid)
+    note("overhead", monitor)
+    vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null", 60)
     vm.check("rm /tmp/fill")
     time.sleep(5)
-    figures["report"] = guest_resident_mib(vm.process.pid)[0] - base
-    vm.set_balloon(300)
-    figures["inflate"] = 300 / wait_for_balloon(vm, 300)
-    vm.set_balloon(0)
-    figures["deflate"] = 300 / wait_for_balloon(vm, 0)
-    vm.set_balloon(300)
-    figures["inflate again"] = 300 / wait_for_balloon(vm, 300)
-
-
-ROWS = {"boot": ("boot to init", "s"), "overhead": ("resident beside guest RAM", "MiB"), "report": ("left 5 s after freeing 300 MiB", "MiB"),
-        "inflate": ("inflate 300 MiB", "MiB/s"), "inflate again": ("inflate 300 MiB again", "MiB/s"), "deflate": ("deflate 300 MiB", "MiB/s")}
+    after = resident_mib(vm.process.pid)[0]
+    note("report", after - guest)
+    note("over use", after - used_mib(vm))
+    note("inflate", 300 / move_balloon(vm, 300))
+    note("deflate", 300 / move_balloon(vm, 0))
+    note("inflate again", 300 / move_balloon(vm, 300))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("binary", "kernel", "initrd"):
+    for name in ("binary", "kernel", "initrd", "output"):
         parser.add_argument("--" + name, required=True)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--aerate-append", default="", help="added to the kernel command line under Aerate only")
+    parser.add_argument("--monitor", choices=MONITORS, required=True)
+    parser.add_argument("--qemu-cpu", default="host")
+    parser.add_argument("--qemu-machine", default="microvm")
     options = parser.parse_args()
     os.environ["AERATE_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="aerate-bench-")
     os.environ["AERATE_TESTBED"] = "never"
-    figures = {Aerate.title: {}, Qemu.title: {}}
-    for run in range(options.runs):
-        for monitor in (Aerate, Qemu) if run % 2 == 0 else (Qemu, Aerate):
-            extra = {"append": options.aerate_append} if monitor is Aerate else {}
-            result = {}
-            try:
-                with monitor(options, **extra) as vm:
-                    measure(vm, result)
-            except GuestError as error:
-                print(f"run {run + 1}/{options.runs} {monitor.title}: cut short: {error}", file=sys.stderr, flush=True)
-            print(f"run {run + 1}/{options.runs} {monitor.title:7}" + "  ".join(f"{key} {value:.1f}" for key, value in result.items()), file=sys.stderr, flush=True)
-            for row, value in result.items():
-                figures[monitor.title].setdefault(row, []).append(value)
+    figures = {}
 
-    if not options.json:
-        print(f"{'':34} {'unit':>6} {'aerate':>9} {'qemu':>9} {'ratio':>7}   medians of {options.runs} runs")
-    for row, (title, unit) in ROWS.items():
-        runs = min(len(figures[name].get(row, ())) for name in figures)
-        if runs == 0:
-            print(f"{title}: no figure: a guest did not come that far", file=sys.stderr)
-            continue
-        ours, theirs = (statistics.median(figures[name][row]) for name in (Aerate.title, Qemu.title))
-        ratio = ours / theirs if theirs else float("nan")
-        if options.json:
-            print(json.dumps({"row": row, "unit": unit, "aerate": round(ours, 2), "qemu": round(theirs, 2), "ratio": round(ratio, 3), "runs": runs}))
-        else:
-            print(f"{title:34} {unit:>6} {ours:9.1f} {theirs:9.1f} {ratio:7.2f}")
+    def note(row, figure):
+        figures[row] = figure
+        with open(options.output, "w", encoding="ascii") as file:
+            json.dump(figures, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        with MONITORS[options.monitor](options) as vm:
+            measure(vm, note)
+    except (GuestError, OSError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

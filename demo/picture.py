@@ -3,7 +3,8 @@
 import argparse
 import json
 
-WIDTH, HEIGHT, LEFT, TOP, GAP, BOTTOM = 1120, 470, 64, 84, 36, 66
+WIDTH, HEIGHT, LEFT, TOP, GAP, BOTTOM = 1120, 492, 64, 106, 36, 66
+LABEL = 62  # the width of an event's label
 BLUE, ORANGE, GREY = "#2a6fb0", "#d1602a", "#777"
 
 
@@ -15,7 +16,7 @@ def panel(run, x, width, top_mib, seconds, budget):
         return f"{x + (time - begin) / seconds * width:.1f},{TOP + height - mib / top_mib * height:.1f}"
 
     title = "free page reporting on" if run["reporting"] else "free page reporting off"
-    parts = [f'<text x="{x}" y="{TOP - 14}" class="title">{title}</text>']
+    parts = [f'<text x="{x}" y="{TOP - 36}" class="title">{title}</text>']
     for mib in range(0, top_mib + 1, 200):
         y = TOP + height - mib / top_mib * height
         parts.append(f'<line x1="{x}" x2="{x + width}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
@@ -31,12 +32,15 @@ def panel(run, x, width, top_mib, seconds, budget):
     y = at(begin, budget).split(",")[1]
     parts.append(f'<line x1="{x}" x2="{x + width}" y1="{y}" y2="{y}" stroke="{GREY}" stroke-dasharray="6 4"/>')
     parts.append(f'<text x="{x + width}" y="{float(y) - 6:.1f}" class="tick" text-anchor="end">budget {budget} MiB</text>')
+    labelled_to = 0
     for time, text in run["events"]:
         if "writes" in text or "deletes" in text:
-            place = at(time, 0).split(",")[0]
-            parts.append(f'<line x1="{place}" x2="{place}" y1="{TOP}" y2="{TOP + height}" class="event"/>')
-            label = text.split(" ")[0].split("-")[0] + (" fills" if "writes" in text else " frees")
-            parts.append(f'<text transform="translate({float(place) + 11:.1f},{TOP + 8}) rotate(90)" class="tick">{label}</text>')
+            place = float(at(time, 0).split(",")[0])
+            label = text.split(" ")[0] + (" fills" if "writes" in text else " frees")
+            row = TOP - (6 if place - LABEL / 2 > labelled_to else 17)
+            labelled_to = place + LABEL / 2
+            parts.append(f'<line x1="{place}" x2="{place}" y1="{row + 3}" y2="{TOP + height}" class="event"/>')
+            parts.append(f'<text x="{place}" y="{row}" class="tick" text-anchor="middle">{label}</text>')
     return parts
 
 
@@ -47,7 +51,7 @@ def draw(result):
     width = (WIDTH - LEFT - GAP - 20) / 2
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}">',
              "<style>text{font:13px sans-serif;fill:#222}.title{font-weight:bold;font-size:15px}.head{font-size:18px;font-weight:bold}"
-             ".tick{font-size:11px;fill:#666}.grid{stroke:#e4e4e4}.event{stroke:#bbb;stroke-dasharray:2 3}</style>",
+             ".tick{font-size:11px;fill:#666;paint-order:stroke;stroke:white;stroke-width:3px}.grid{stroke:#e4e4e4}.event{stroke:#bbb;stroke-dasharray:2 3}</style>",
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
              f'<text x="{LEFT}" y="30" class="head">Two guests of {result["guest_mib"]} MiB, Debian kernel {result["runs"][0]["kernel"]}</text>']
     for index, run in enumerate(result["runs"]):
@@ -58,6 +62,12 @@ def draw(result):
               f'<text x="{LEFT + 272}" y="{y}">resident on the host, MiB</text>',
               f'<text x="{WIDTH - 20}" y="{y}" text-anchor="end" class="tick">seconds · engine: {result["engine"]}</text>', "</svg>"]
     return "\n".join(parts)
+
+
+def settled(run):
+    if run["settle_seconds"] is not None:
+        return f"{run['settle_seconds']:.1f}"
+    return f"over {run['settle_limit']}" if run["reporting"] else "never"
 
 
 def main():
@@ -72,18 +82,18 @@ def main():
         file.write(draw(result))
     with_reporting, without = result["runs"]
     if arguments.json:
-        settled = with_reporting["settle_seconds"]
+        seconds = with_reporting["settle_seconds"]
         print(json.dumps({"engine": result["engine"], "kernel": with_reporting["kernel"], "guests": result["guests"], "fill_mib": result["fill_mib"],
                           "guest_used_mib": round(with_reporting["guest_used_mib"], 1), "resident_peak_mib": round(with_reporting["resident_peak_mib"], 1),
                           "resident_after_mib": round(with_reporting["resident_after_mib"], 1),
                           "resident_after_without_reporting_mib": round(without["resident_after_mib"], 1),
-                          "settle_seconds": None if settled is None else round(settled, 1)}))
+                          "settle_seconds": None if seconds is None else round(seconds, 1)}))
         return
     rows = [("MiB over both guests", "reporting on", "reporting off"),
             ("in use by the guests, at the end", *(f"{run['guest_used_mib']:.0f}" for run in result["runs"])),
             ("resident on the host, peak", *(f"{run['resident_peak_mib']:.0f}" for run in result["runs"])),
             ("resident on the host, at the end", *(f"{run['resident_after_mib']:.0f}" for run in result["runs"])),
-            ("seconds from free to given back", *("never" if run["settle_seconds"] is None else f"{run['settle_seconds']:.1f}" for run in result["runs"]))]
+            ("seconds from free to given back", *(settled(run) for run in result["runs"]))]
     print()
     for index, (label, left, right) in enumerate(rows):
         print(f"  {label:36} {left:>13} {right:>14}")

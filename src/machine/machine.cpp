@@ -52,6 +52,8 @@ Result<> Machine::start() {
                                       .quit = [this] { kill(); },
                                       .hold = [this] { hold_for_sweep(); },
                                       .release = [this] { release_from_sweep(); }}));
+    if (options_.assembled)
+        options_.assembled(*hardware_);
     started_ = std::chrono::steady_clock::now();
     state_ = State::running;
     hardware_->balloon_thread.start();

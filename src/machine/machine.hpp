@@ -26,6 +26,8 @@ public:
         ConsoleOptions console;
         /// Once; every vCPU thread has left and every request that was carried out is answered: the loop may stop.
         std::function<void(Outcome)> ended;
+        /// Before the first instruction: for tests that hold a device still.
+        std::function<void(Hardware&)> assembled = {};
     };
 
     Machine(EventLoop& loop, control::VmConfig config, Options options);

@@ -11,6 +11,10 @@ import threading
 import time
 
 
+# The testbed is slow, and when others use its outer machine too, slower by any factor: a limit there is for what never comes.
+PATIENCE = 5 if "AERATE_IN_TESTBED" in os.environ else 1
+
+
 class GuestError(Exception):
     """What went wrong, with the end of the guest's console."""
 
@@ -51,6 +55,7 @@ class Vm:
 
     def wait_for(self, pattern, timeout=60):
         """Returns the first console line from now on that matches, with the lines before it."""
+        timeout *= PATIENCE
         before, deadline = [], time.monotonic() + timeout
         while True:
             try:
@@ -90,17 +95,24 @@ class Vm:
         match = re.search(r"MEM (\d+) (\d+) (\d+)", self.check("mem"))
         return tuple(int(value) / 1024 for value in match.groups())
 
-    def api(self, method, path, body=None, expect=(200, 204)):
-        """One request to the VM's API; the parsed JSON (None when empty)."""
-        connection = http.client.HTTPConnection("localhost", timeout=20)
+    def connect(self):
+        """A connection to the VM's API, for requests one after the other."""
+        connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(20)
+        connection.sock.settimeout(20 * PATIENCE)
         connection.sock.connect(os.path.join(self.runtime, self.name + ".sock"))
+        return connection
+
+    def api(self, method, path, body=None, expect=(200, 204), connection=None):
+        """One request to the VM's API; the parsed JSON (None when empty)."""
+        kept = connection is not None
+        connection = connection or self.connect()
         headers = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
         text = response.read().decode()
-        connection.close()
+        if not kept:
+            connection.close()
         if expect and response.status not in expect:
             raise GuestError(f"{self.name}: {method} {path}: {response.status} {text}")
         try:
@@ -121,6 +133,7 @@ class Vm:
 
     def wait_until(self, condition, timeout, period=0.2):
         """Samples `condition()` until it holds; returns the seconds that took, or raises with its last value."""
+        timeout *= PATIENCE
         began = time.monotonic()
         while True:
             value = condition()
@@ -131,7 +144,16 @@ class Vm:
                 raise GuestError(f"{self.name}: not within {timeout} s: {value}")
             time.sleep(period)
 
+    def set_balloon(self, mib, timeout=60):
+        """Sets the balloon's target and waits for the guest to follow; returns the seconds that took."""
+        self.api("PATCH", "/balloon", {"amount_mib": mib})
+        return self.wait_until(lambda: self.status()["balloon"]["actual_bytes"] == mib << 20 or self.status()["balloon"], timeout)
+
     def power_off(self, timeout=30):
         """The guest powers itself off; returns the monitor's exit status."""
         self.send("poweroff -f")
-        return self.process.wait(timeout)
+        return self.wait_for_end(timeout)
+
+    def wait_for_end(self, timeout=10):
+        """The monitor's exit status."""
+        return self.process.wait(timeout * PATIENCE)
