@@ -62,8 +62,8 @@ void FreePageHinting::done() {
     host_->config_changed();
 }
 
-std::expected<bool, virtio::RingFault> FreePageHinting::serve(virtio::Virtqueue& queue) {
-    return take_chains(queue, queue.size(), [&](const virtio::DescriptorChain& chain) {
+std::expected<bool, virtio::RingFault> FreePageHinting::serve(virtio::Virtqueue& queue, unsigned limit) {
+    return take_chains(queue, limit, [&](const virtio::DescriptorChain& chain) {
         const virtio::ChainId id = chain.id;
         if (tracker_.chain_is_current())
             take(chain);

@@ -41,7 +41,9 @@ public:
     void attach(virtio::Virtqueue&, virtio::DeviceHost&);
     /// The queue is gone; an open round ends.
     void reset();
-    std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&);
+    std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue& queue) { return serve(queue, queue.size()); }
+    /// At most so many chains.
+    std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&, unsigned limit);
 
     /// CommandId{0}: no round, because the guest has not negotiated hinting or every ID is used up. Round_ended() comes
     /// when the guest says so, and when the host cuts the round; not after stop() or done().

@@ -32,9 +32,10 @@ void Sweeper::start(Done done, PageCount batch) {
     memory_.write_log().start();
     done_ = std::move(done);
     sweep_ = {};
-    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later})
+    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero})
         *set = PageBitmap(memory_.address_space());
     sweep_.limit = batch;
+    sweep_.scans = true;
     report_ = {};
     collected_ = {};
     began_ = Clock::now();
@@ -69,6 +70,8 @@ void Sweeper::tell(const protocol::SweepEvent& event) {
         return gather();
     case Effect::publish:
         return publish();
+    case Effect::scan:
+        return scan();
     case Effect::hold:
         collected_ = {};
         return guest_.hold();
@@ -94,6 +97,16 @@ void Sweeper::publish() {
         return end(fail("the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
                         "accept the feature"));
     tell({Event::published, {}});
+}
+
+void Sweeper::scan() {
+    for (PageRange run = sweep_.hinted.next_run({0}, any_length); run.count > PageCount{};
+         run = sweep_.hinted.next_run(run.end(), any_length)) {
+        for (FrameNumber frame = run.first; frame < run.end(); ++frame.value)
+            if (sweep_.written.test(frame) && memory_.is_zero(frame))
+                tell({Event::zero, {frame, {1}}});
+    }
+    tell({Event::scanned, {}});
 }
 
 void Sweeper::discard() {

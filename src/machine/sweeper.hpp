@@ -18,7 +18,7 @@ namespace aerate {
 
 struct SweepReport {
     PageCount hinted;    ///< repetitions included
-    PageCount discarded; ///< of them; the rest was written since, or the host refused
+    PageCount discarded; ///< of them; the rest holds data again, or the host refused
     unsigned batches = 0;
     std::chrono::microseconds longest_hold{}; ///< for which no vCPU ran
     std::chrono::microseconds duration{};
@@ -51,6 +51,7 @@ private:
     void tell(const protocol::SweepEvent&);
     void gather();
     void publish();
+    void scan();
     void discard();
     void resume_guest();
     void finish();

@@ -86,6 +86,9 @@ public:
     /// Whoever writes through it calls wrote() afterwards.
     [[nodiscard]] std::optional<std::span<std::byte>> span(GuestAddress, ByteCount length);
     void wrote(GuestAddress, ByteCount length);
+    /// Whether the page is RAM and all of it reads as zero. Stops at the first byte that does not, which in a page with
+    /// data is an early one. A page that the host does not hold costs a look at the shared zero page.
+    [[nodiscard]] bool is_zero(FrameNumber) const;
 
     /// Gives the pages back to the host. Ranges are clipped to RAM, rounded inwards to whole host pages, coalesced
     /// where adjacent, and handed over in as few system calls as the kernel allows. Afterwards they read as zero.

@@ -191,6 +191,20 @@ TEST(GuestMemory, TheWriteLogSeesEveryWayToWrite) {
                   {{0}, {2}}, {{10}, {1}}, {{20}, {1}}, {{30}, {2}}, {{40}, {3}}, {{frame_of(high_start)}, {1}}}));
 }
 
+TEST(GuestMemory, ZeroPagesAreTold) {
+    auto memory = *GuestMemory::create({{{{0}, 4_MiB}}, Backing::anonymous});
+    EXPECT_TRUE(memory.is_zero({3}));
+    for (const std::uint64_t offset : {0U, 1U, 7U, 8U, 4088U, 4095U}) {
+        const std::array one{std::byte{1}};
+        ASSERT_TRUE(memory.write({3 * 4096 + offset}, one));
+        EXPECT_FALSE(memory.is_zero({3})) << offset;
+        EXPECT_TRUE(memory.is_zero({2}) && memory.is_zero({4})) << offset;
+        ASSERT_TRUE(memory.fill({3 * 4096}, page_size, std::byte{0}));
+        EXPECT_TRUE(memory.is_zero({3})) << offset;
+    }
+    EXPECT_FALSE(memory.is_zero({1024})) << "not RAM";
+}
+
 TEST(GuestMemory, TheMemfdIsSealed) {
     const auto memory = GuestMemory::create(layout(Backing::memfd, {{{0}, 2_MiB}, {high_start, 4_MiB}}));
     ASSERT_TRUE(memory) << memory.error().message;

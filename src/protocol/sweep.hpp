@@ -1,16 +1,21 @@
 // Giving all free memory back at once: one hint round, whose blocks are discarded while every writer is held for a
 // moment. Pure, as precopy.hpp.
 //
-//     start ─▶ gather ─▶ publish ─▶ collecting: hints ──(a batch is full, or the round is over)──▶ hold
-//                                        ▲                                                          │
-//                                        └── resumed ◀── resume ◀── discard ◀── gather ◀────────────┘
-//
-// A batch has a limit, so that writers are held for a short time however many hints are there; the rest waits for the
-// next, which looks at the log again.
+//     start ─▶ gather ─▶ publish ─▶ collecting: hints ──(a batch is full, or the round is over)──▶ gather ─▶ scan
+//                                        ▲                                                                   │
+//                                        └── resumed ◀── resume ◀── discard ◀── gather ◀── hold ◀────────────┘
 //
 // Held means: no vCPU runs and no device writes, so that nothing can come between the look at the log and the discard.
+// A hinted block is discarded when
+//   - it was not written since the ID: the guest said that it is free, and has not touched it since; or
+//   - it read as zero after a gathering and was not written since: a discard then changes nothing. Linux with
+//     init_on_alloc (Debian's default) clears each block after the ID, when it takes it to hint it, so that is the rule
+//     there, not the exception.
 // `written` holds everything written since the ID, over all batches: a block that was written after the ID and hinted
 // by a buffer that the host reads only in a later batch must stay.
+//
+// A batch has a limit, so that writers are held for a short time however many hints are there; the rest waits for the
+// next.
 #pragma once
 
 #include "protocol/page_set.hpp"
@@ -28,7 +33,9 @@ struct SweepEvent {
         hinted,     ///< the device accepted this range under the current ID
         batch,      ///< enough is collected
         round_over, ///< the guest has no more, or its time is up
-        held,       ///< no vCPU runs, no device writes, and no hint arrives
+        zero,       ///< these read as zero
+        scanned,
+        held, ///< no vCPU runs, no device writes, and no hint arrives
         discarded,
         resumed,
     };
@@ -42,6 +49,7 @@ struct SweepEffect {
     enum class Kind : std::uint8_t {
         gather,
         publish,
+        scan, ///< read what is in both state.hinted and state.written; the guest runs meanwhile
         hold,
         discard, ///< what is in state.hinted now
         resume,
@@ -59,6 +67,8 @@ struct Sweep {
         arming,
         publishing,
         collecting,
+        looking,
+        scanning,
         holding,
         checking,
         discarding,
@@ -68,9 +78,11 @@ struct Sweep {
 
     Set log;     ///< written since the last gathering
     Set written; ///< written since the ID, as far as gathered
-    Set hinted;  ///< and not discarded yet
+    Set hinted;  ///< of this batch
     Set later;   ///< hinted, for a later batch
+    Set zero;    ///< of this batch: read as zero since the last gathering
     PageCount limit{~0ULL};
+    bool scans = false; ///< off: what was written since the ID stays, zero or not
     Phase phase = Phase::idle;
     bool round_over = false;
 
@@ -79,29 +91,27 @@ struct Sweep {
 
 namespace detail {
 
+/// Moves the first `limit` pages of state.later to state.hinted.
 template <PageSet Set>
-bool is_empty(const Set& set) {
-    return set.next_run({0}, {1}).count == PageCount{};
-}
-
-/// Leaves the first `limit` pages in state.hinted.
-template <PageSet Set>
-void put_off(Sweep<Set>& state) {
+void choose_batch(Sweep<Set>& state) {
     FrameNumber at{0};
     for (PageCount room = state.limit; room > PageCount{};) {
-        const PageRange run = state.hinted.next_run(at, room);
+        const PageRange run = state.later.next_run(at, room);
         if (run.count == PageCount{})
             return;
+        state.later.clear(run);
+        state.hinted.set(run);
         room -= run.count;
         at = run.end();
     }
-    constexpr PageCount any_length{~0ULL};
-    for (PageRange run = state.hinted.next_run(at, any_length); run.count > PageCount{};
-         run = state.hinted.next_run(at, any_length)) {
-        state.hinted.clear(run);
-        state.later.set(run);
-        at = run.end();
-    }
+}
+
+template <PageSet Set>
+void check(Sweep<Set>& state) {
+    state.zero.remove(state.log);
+    state.log.move_into(state.written);
+    state.hinted.remove(state.written);
+    state.zero.move_into(state.hinted);
 }
 
 } // namespace detail
@@ -117,6 +127,10 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
         state.phase = next;
         return SweepEffect{effect};
     };
+    const auto begin_batch = [&] {
+        detail::choose_batch(state);
+        return state.scans ? go(Phase::looking, Effect::gather) : go(Phase::holding, Effect::hold);
+    };
 
     switch (event.kind) {
     case Event::start:
@@ -129,10 +143,12 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
             state.log.clear_all();
             return go(Phase::publishing, Effect::publish);
         }
-        if (state.phase == Phase::checking) {
+        if (state.phase == Phase::looking) {
             state.log.move_into(state.written);
-            state.hinted.remove(state.written);
-            detail::put_off(state);
+            return go(Phase::scanning, Effect::scan);
+        }
+        if (state.phase == Phase::checking) {
+            detail::check(state);
             return go(Phase::discarding, Effect::discard);
         }
         break;
@@ -141,18 +157,25 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
             state.phase = Phase::collecting;
         break;
     case Event::hinted:
-        if (state.phase == Phase::publishing || state.phase == Phase::collecting || state.phase == Phase::holding)
-            state.hinted.set(event.pages);
+        if (state.phase == Phase::publishing || state.phase == Phase::collecting || state.phase == Phase::looking ||
+            state.phase == Phase::scanning || state.phase == Phase::holding)
+            state.later.set(event.pages);
         break;
     case Event::batch:
         if (state.phase == Phase::collecting)
-            return go(Phase::holding, Effect::hold);
+            return begin_batch();
         break;
     case Event::round_over:
-        // While holding it comes in time for the batch at hand.
-        if (state.phase == Phase::collecting || state.phase == Phase::holding)
-            state.round_over = true;
+        state.round_over = true;
         if (state.phase == Phase::collecting)
+            return begin_batch();
+        break;
+    case Event::zero:
+        if (state.phase == Phase::scanning)
+            state.zero.set(event.pages);
+        break;
+    case Event::scanned:
+        if (state.phase == Phase::scanning)
             return go(Phase::holding, Effect::hold);
         break;
     case Event::held:
@@ -162,15 +185,14 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
     case Event::discarded:
         if (state.phase == Phase::discarding) {
             state.hinted.clear_all();
-            state.later.move_into(state.hinted);
-            const bool all_done = state.round_over && detail::is_empty(state.hinted);
+            const bool all_done = state.round_over && state.later.next_run({0}, {1}).count == PageCount{};
             return all_done ? go(Phase::finished, Effect::finish) : go(Phase::resuming, Effect::resume);
         }
         break;
     case Event::resumed:
         if (state.phase == Phase::resuming) {
             if (state.round_over)
-                return go(Phase::holding, Effect::hold);
+                return begin_batch();
             state.phase = Phase::collecting;
         }
         break;

@@ -13,7 +13,7 @@ struct Fixture {
     Sweep<PageBitmap> sweep;
 
     Fixture() {
-        for (PageBitmap* set : {&sweep.log, &sweep.written, &sweep.hinted, &sweep.later})
+        for (PageBitmap* set : {&sweep.log, &sweep.written, &sweep.hinted, &sweep.later, &sweep.zero})
             *set = PageBitmap({128});
     }
     std::optional<Effect> step(Event kind, PageRange pages = {}) {
@@ -88,7 +88,26 @@ TEST(Sweep, HintsWhileTheLogIsLookedAtDoNotCount) {
     fixture.step(Event::batch);
     fixture.step(Event::held);
     fixture.step(Event::hinted, {{0}, {64}});
-    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{0});
+    EXPECT_EQ(fixture.sweep.later.count(), PageCount{0});
+}
+
+/// Debian's kernels clear a block when they take it to hint it.
+TEST(Sweep, WhatWasWrittenButReadsAsZeroIsDiscardedUnlessItIsWrittenAgain) {
+    Fixture fixture;
+    fixture.sweep.scans = true;
+    fixture.begin();
+    fixture.step(Event::hinted, {{0}, {10}});
+    EXPECT_EQ(fixture.step(Event::round_over), Effect::gather);
+    fixture.sweep.log.set({{0}, {8}});
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::scan);
+    EXPECT_EQ(fixture.step(Event::zero, {{0}, {6}}), std::nullopt);
+    EXPECT_EQ(fixture.step(Event::scanned), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::held), Effect::gather);
+    fixture.sweep.log.set({{2}, {1}});
+    EXPECT_EQ(fixture.step(Event::gathered), Effect::discard);
+    for (const std::uint64_t page : {0U, 1U, 3U, 4U, 5U, 8U, 9U})
+        EXPECT_TRUE(fixture.sweep.hinted.test({page})) << page;
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{7});
 }
 
 } // namespace

@@ -94,12 +94,14 @@ void add_planted(std::vector<Entry>& entries, const Scale& scale) {
         {Fault::discard_in_flight, Use::discard_held, Verdict::destroyed, true},
         {Fault::not_protected_again, Use::discard_locked, Verdict::destroyed},
         {Fault::hole_not_protected, Use::discard_locked, Verdict::destroyed},
+        {Fault::zero_not_checked, Use::discard_held, Verdict::destroyed},
     };
     for (const Planted& bug : bugs) {
         HintSetting one = setting(bug.use, Driver::linux_stock, Log::eager, scale);
         one.fault = bug.fault;
         one.devices = bug.needs_devices;
         one.verifies = false;
+        one.clears = bug.fault == Fault::zero_not_checked;
         entries.push_back({fmt::format("planted/{}", name_of(bug.fault)), Shelf::planted, one, bug.expected});
     }
 }
@@ -124,6 +126,11 @@ std::vector<Entry> catalogue(const Scale& scale) {
     reports.reports = true;
     reports.devices = false;
     entries.push_back({"clear-pending+reports/linux", Shelf::uses, reports, Verdict::safe, true});
+    // Debian's kernels clear what they allocate: each hinted block is written after the ID.
+    HintSetting clears = setting(Use::discard_held, Driver::linux_stock, Log::eager, scale);
+    clears.clears = true;
+    clears.devices = false;
+    entries.push_back({"discard-held+init-on-alloc/linux", Shelf::uses, clears, Verdict::safe, true});
     // More pages, a longer queue and more rounds for what ships. Without devices: those are in the rows above.
     Scale large{static_cast<std::uint8_t>(scale.pages + 1), static_cast<std::uint8_t>(scale.queue + 1),
                 static_cast<std::uint8_t>(scale.rounds + 1)};

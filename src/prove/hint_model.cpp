@@ -63,6 +63,7 @@ State HintModel::initial() const {
         step_precopy(state, {PrecopyEvent::Kind::start, {}});
     } else if (sweeps()) {
         state.sweep.limit = batch_limit;
+        state.sweep.scans = setting_.clears;
         step_sweep(state, SweepEvent::Kind::start);
     }
     return state;
@@ -172,6 +173,9 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
     if (wants(state, SweepEffect::Kind::gather))
         actions.add(
             act(setting_.log == Log::eager || state.got.empty() ? HintAction::read_log : HintAction::rearm_log));
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if (wants(state, SweepEffect::Kind::scan) && to_scan(state).has(page))
+            actions.add(act(HintAction::scan, page));
     if (wants(state, SweepEffect::Kind::publish))
         actions.add(act(HintAction::publish));
     if (wants(state, SweepEffect::Kind::hold) &&
@@ -182,7 +186,7 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
     if (wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish))
         actions.add(act(HintAction::resume));
     if (state.sweep.phase == SweepPhase::collecting) {
-        if (!state.sweep.hinted.empty())
+        if (!state.sweep.later.empty())
             actions.add(act(HintAction::batch));
         actions.add(act(HintAction::round_over));
     }
@@ -230,6 +234,10 @@ Verdict HintModel::apply(State& state, Action action) const {
         break;
     case HintAction::hint:
         state.held.insert(page);
+        if (setting_.clears) {
+            state.zero.insert(page);
+            state.dirty.insert(page);
+        }
         push(state, {Chain::Kind::hint, action.page});
         break;
     case HintAction::end:
@@ -256,6 +264,7 @@ Verdict HintModel::apply(State& state, Action action) const {
         break;
     case HintAction::land:
         state.landed.insert(page);
+        state.zero.erase(page);
         state.data.insert(page);
         state.behind.insert(page);
         break;
@@ -264,6 +273,9 @@ Verdict HintModel::apply(State& state, Action action) const {
         break;
     case HintAction::pop:
         return pop(state);
+    case HintAction::scan:
+        scan(state, page);
+        break;
     case HintAction::discard_page:
         state.decided.erase(page);
         return discard(state, SmallPages::only(page));
@@ -314,6 +326,7 @@ Verdict HintModel::apply(State& state, Action action) const {
             if (state.published < setting_.rounds) {
                 state.sweep = {};
                 state.sweep.limit = batch_limit;
+                state.sweep.scans = setting_.clears;
                 step_sweep(state, SweepEvent::Kind::start);
             }
         } else {
@@ -330,6 +343,7 @@ Verdict HintModel::apply(State& state, Action action) const {
 void HintModel::guest_writes(State& state, unsigned page) const {
     state.data.insert(page);
     state.behind.insert(page);
+    state.zero.erase(page);
     // A page that is in the log already leaves no new trace.
     state.dirty.insert(page);
     if (state.guarded.has(page)) {
@@ -455,10 +469,14 @@ void HintModel::rearm_log(State& state) const {
 }
 
 void HintModel::gathered(State& state) const {
-    if (sweeps())
-        step_sweep(state, SweepEvent::Kind::gathered);
-    else
-        step_precopy(state, {PrecopyEvent::Kind::gathered, {}});
+    if (!sweeps())
+        return step_precopy(state, {PrecopyEvent::Kind::gathered, {}});
+    if (setting_.fault == Fault::zero_not_checked)
+        state.sweep.log.remove(state.sweep.zero);
+    step_sweep(state, SweepEvent::Kind::gathered);
+    state.looked_at.clear_all();
+    if (wants(state, SweepEffect::Kind::scan) && to_scan(state).empty())
+        step_sweep(state, SweepEvent::Kind::scanned);
 }
 
 Verdict HintModel::publish(State& state) const {
@@ -522,6 +540,22 @@ void HintModel::step_precopy(State& state, PrecopyEvent event) const {
         state.effect = effect ? static_cast<std::uint8_t>(effect->kind) : no_effect;
 }
 
+SmallPages HintModel::to_scan(const State& state) const {
+    SmallPages pages{static_cast<std::uint8_t>(state.sweep.hinted.bits & state.sweep.written.bits)};
+    pages.remove(state.looked_at);
+    return pages;
+}
+
+void HintModel::scan(State& state, unsigned page) const {
+    state.looked_at.insert(page);
+    const auto effect = state.effect;
+    if (state.zero.has(page))
+        step_sweep(state, SweepEvent::Kind::zero, page_range(page));
+    state.effect = effect;
+    if (to_scan(state).empty())
+        step_sweep(state, SweepEvent::Kind::scanned);
+}
+
 void HintModel::step_sweep(State& state, SweepEvent::Kind kind, PageRange pages) const {
     const auto effect = protocol::step(state.sweep, {kind, pages});
     if (kind != SweepEvent::Kind::hinted)
@@ -549,10 +583,12 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
         const auto bit = [&key](bool value) { key = key << 1 | (value ? 1U : 0U); };
         bit((holds() || !setting_.reduce) && state.held.has(page));
         bit((setting_.use == Use::skip_unwritten || setting_.verifies || !setting_.reduce) && layers.hinted.has(page));
-        for (const SmallPages& set : {state.live, state.data, state.in_flight, state.landed, state.dirty, state.got,
-                                      state.guarded, state.behind, state.written, state.decided, state.ever_hinted,
-                                      layers.log, layers.discarded, layers.absent, layers.pending, state.sweep.log,
-                                      state.sweep.written, state.sweep.hinted, state.sweep.later})
+        for (const SmallPages& set :
+             {state.live,        state.data,          state.in_flight,    state.landed,      state.dirty,
+              state.got,         state.guarded,       state.behind,       state.written,     state.decided,
+              state.ever_hinted, layers.log,          layers.discarded,   layers.absent,     layers.pending,
+              state.sweep.log,   state.sweep.written, state.sweep.hinted, state.sweep.later, state.sweep.zero,
+              state.looked_at,   state.zero})
             bit(set.has(page));
         for (unsigned at = 0; at < state.queued; ++at)
             bit(counts(at) && state.queue[at].kind == Chain::Kind::hint && state.queue[at].value == page);

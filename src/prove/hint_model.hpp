@@ -35,6 +35,7 @@ enum class HintAction : std::uint8_t {
     complete,
     // the balloon
     pop,
+    scan,         ///< see whether a hinted page reads as zero
     discard_page, ///< carry out a discard that was decided before
     hint_late,    ///< carry out a hint that was accepted before
     // who copies or sweeps
@@ -81,6 +82,7 @@ public:
         SmallPages got;     ///< read from KVM's log and not cleared there yet
         SmallPages guarded; ///< write-protected by userfaultfd
         SmallPages behind;
+        SmallPages zero; ///< content, as the guest cleared it
         // the monitor
         protocol::HintTracker tracker;
         protocol::Precopy<SmallPages> precopy;
@@ -88,6 +90,7 @@ public:
         SmallPages written; ///< since the ID, by write faults
         SmallPages decided; ///< accepted, checked, and not carried out yet
         SmallPages ever_hinted;
+        SmallPages looked_at; ///< of this batch of a sweep
         bool frozen = false;
         std::uint8_t effect = no_effect; ///< what the engine asked for and is not done yet
         std::uint8_t published = 0;      ///< rounds
@@ -133,6 +136,8 @@ private:
     [[nodiscard]] Verdict hand_over(const State&) const;
     void complete(State&, unsigned page) const;
     void step_precopy(State&, protocol::PrecopyEvent) const;
+    [[nodiscard]] SmallPages to_scan(const State&) const;
+    void scan(State&, unsigned page) const;
     void step_sweep(State&, protocol::SweepEvent::Kind, PageRange = {}) const;
 
     HintSetting setting_;

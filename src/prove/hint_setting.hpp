@@ -45,6 +45,7 @@ enum class Fault : std::uint8_t {
     discard_in_flight,     ///< vCPUs are held for the discard, devices are not
     not_protected_again,   ///< a discard drops the write protection, and it stays off
     hole_not_protected,    ///< pages that were never touched are not write-protected
+    zero_not_checked,      ///< what read as zero is discarded even if it was written since
 };
 
 struct HintSetting {
@@ -57,6 +58,7 @@ struct HintSetting {
     std::uint8_t rounds = 2;
     bool devices = false;  ///< devices write to guest memory
     bool reports = false;  ///< the guest reports free pages, too
+    bool clears = false;   ///< the guest clears each page that it allocates (init_on_alloc); a sweep looks for zeroes
     bool verifies = false; ///< nothing that a verification leaves out may be live in the end
     bool reduce = true;    ///< states that go on equally are one
 };
@@ -75,9 +77,17 @@ constexpr std::string_view name_of(Use use) {
     return names[static_cast<unsigned>(use)];
 }
 constexpr std::string_view name_of(Fault fault) {
-    constexpr std::string_view names[] = {
-        "none",          "hint-clears-log",       "late-hints",        "id-reused",           "id-ignored",
-        "index-ignored", "device-writes-pending", "discard-in-flight", "not-protected-again", "hole-not-protected"};
+    constexpr std::string_view names[] = {"none",
+                                          "hint-clears-log",
+                                          "late-hints",
+                                          "id-reused",
+                                          "id-ignored",
+                                          "index-ignored",
+                                          "device-writes-pending",
+                                          "discard-in-flight",
+                                          "not-protected-again",
+                                          "hole-not-protected",
+                                          "zero-not-checked"};
     return names[static_cast<unsigned>(fault)];
 }
 

@@ -36,7 +36,8 @@ public:
             return begin(before, after);
         case Kind::hint:
             return {guest, queue, fmt::format("hint {}", page),
-                    fmt::format("The driver allocates free block {} and queues a hint for it.", page)};
+                    fmt::format("The driver allocates free block {}{} and queues a hint for it.", page,
+                                setting_.clears ? ", which the kernel clears," : "")};
         case Kind::end:
             return {guest, queue, "stop marker",
                     before.queued == setting_.queue
@@ -73,6 +74,10 @@ public:
                                   page)};
         case Kind::pop:
             return pop(before, after);
+        case Kind::scan:
+            return {balloon, guest, fmt::format("scan {}", page),
+                    fmt::format("The monitor reads {}, which was written since the ID: it {}.", page,
+                                before.zero.has(action.page) ? "is all zero" : "holds data")};
         case Kind::discard_page:
             return {balloon, guest, fmt::format("discard {}", page),
                     fmt::format("The monitor carries out the discard of {} that it decided on before.", page), true};
@@ -103,10 +108,8 @@ public:
                     setting_.fault == Fault::discard_in_flight ? "The vCPUs are held, but the disk's I/O goes on."
                                                                : "vCPUs and devices are held."};
         case Kind::discard:
-            return {
-                balloon, guest, "discard",
-                fmt::format("The monitor discards what is hinted and was not written: {}.", names(before.sweep.hinted)),
-                true};
+            return {balloon, guest, "discard",
+                    fmt::format("The monitor discards what passed: {}.", names(before.sweep.hinted)), true};
         case Kind::resume:
             return {balloon, guest, "resume", "vCPUs and devices go on."};
         case Kind::publish_done:

@@ -67,7 +67,8 @@ const Finding* find(const std::vector<Finding>& findings, const HintSetting& lik
     for (const Finding& finding : findings) {
         const auto* setting = std::get_if<HintSetting>(&finding.entry.setting);
         if (finding.entry.shelf == Shelf::uses && setting && setting->use == like.use && setting->log == like.log &&
-            setting->driver == driver && setting->reports == like.reports && setting->pages == like.pages)
+            setting->driver == driver && setting->reports == like.reports && setting->clears == like.clears &&
+            setting->pages == like.pages)
             return &finding;
     }
     return nullptr;
@@ -83,7 +84,8 @@ std::string uses_table(const std::vector<Finding>& findings) {
         if (finding.entry.shelf != Shelf::uses || !setting || setting->driver != Driver::linux_stock)
             continue;
         page += fmt::format("| {}{} | {} |", meaning_of(*setting),
-                            setting->reports   ? ", with reports in between"
+                            setting->clears    ? ", where zeroes count as free"
+                            : setting->reports ? ", with reports in between"
                             : setting->devices ? ""
                                                : ", larger, without devices",
                             name_of(setting->log));

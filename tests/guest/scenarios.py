@@ -45,6 +45,7 @@ class Context:
     def __init__(self, arguments):
         self.binary, self.kernel, self.initrd = arguments.binary, arguments.kernel, arguments.initrd
         self.release, self.unit_tests = arguments.release, arguments.unit_tests
+        self.late_hints_monitor = arguments.late_hints_monitor
         self.runtime = os.environ["AERATE_RUNTIME_DIR"]
         self.count = 0
         self.shared, self.shared_name = None, None
@@ -293,7 +294,7 @@ def configured_guest(context):
         json.dump({"boot-source": {"kernel_image_path": context.kernel, "initrd_path": context.initrd,
                                    "boot_args": "console=ttyS0 quiet panic=-1 mitigations=off from.file=1"},
                    "machine-config": {"vcpu_count": 1, "mem_size_mib": 256},
-                   "balloon": {"amount_mib": 0, "deflate_on_oom": True, "free_page_reporting": False, "free_page_hinting": False}}, file)
+                   "balloon": {"amount_mib": 0, "deflate_on_oom": True, "free_page_reporting": False, "free_page_hinting": True}}, file)
     vm = Vm.__new__(Vm)
     vm.name, vm.runtime = name, context.runtime
     vm.start([context.binary, "run", "--name", name, "--config", path])
@@ -312,6 +313,19 @@ def without_reporting_the_host_keeps_it(_, vm):
     time.sleep(5)
     resident = vm.resident_mib()
     require(resident > 120, f"resident is {resident:.0f} MiB: the test of reporting would show nothing")
+
+
+@scenario("configured")
+def sweep_gives_free_memory_back_at_once(context, vm):
+    """Without the guest's reports. Debian's kernels clear each block that they hint (init_on_alloc)."""
+    vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null; rm /tmp/fill")
+    vm.check("dd if=/dev/urandom of=/tmp/kept bs=1M count=8 2>/dev/null")
+    before, kept = vm.resident_mib(), vm.check("md5sum /tmp/kept")
+    print(context.cli("sweep", vm.name).stdout.strip(), flush=True)
+    after = vm.resident_mib()
+    require(after < before - 80, f"resident went from {before:.0f} to {after:.0f} MiB only")
+    require(vm.check("md5sum /tmp/kept; rm /tmp/kept").startswith(kept), "a file changed")
+    vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null; rm /tmp/fill")  # the guest has its pages
 
 
 @scenario("configured")
@@ -352,6 +366,35 @@ def memfd_backing_and_init_on_free_return_memory_too(context):
         full = vm.resident_mib()
         vm.check("rm /tmp/fill")
         vm.wait_until(lambda: vm.resident_mib() < full - 100 or f"resident {vm.resident_mib():.0f} of {full:.0f} MiB", 20)
+
+
+# --- Hints that the host reads late: the schedule that destroys a file on a stock kernel --------------------------------------------------
+
+def file_after_late_hints(context, use):
+    """Whether a file that the guest wrote into blocks which it had hinted is whole when the host has used the hints."""
+    vm = Vm.__new__(Vm)
+    vm.name, vm.runtime = context.next_name(), context.runtime
+    vm.start([context.late_hints_monitor, use, context.kernel, context.initrd, "256", "console=ttyS0 quiet panic=-1 mitigations=off"])
+    with vm:
+        vm.wait_ready(60)
+        vm.process.send_signal(signal.SIGUSR1)  # a command ID; the queue stays unread
+        vm.wait_until(lambda: vm.guest_memory()[1] < 60 or f"{vm.guest_memory()} MiB are free", 20)
+        # More than is left: the driver's shrinker takes hinted blocks back.
+        written = vm.check("dd if=/dev/urandom of=/tmp/file bs=1M count=64 2>/dev/null; md5sum /tmp/file")
+        vm.process.send_signal(signal.SIGUSR2)  # the hints are read
+        discarded = int(vm.wait_for(r"LATE-HINTS discarded (\d+) MiB", 30)[0][1])
+        require(discarded > 50, f"only {discarded} MiB were discarded: this shows nothing")
+        return vm.check("md5sum /tmp/file") == written
+
+
+@scenario()
+def late_hints_destroy_a_file_with_a_naive_monitor(context):
+    require(not file_after_late_hints(context, "naive"), "the file is whole: the schedule did not show the race, so the next scenario shows nothing")
+
+
+@scenario()
+def late_hints_harm_no_file_with_a_sweep(context):
+    require(file_after_late_hints(context, "shipping"), "the file changed")
 
 
 # --- Ends, without a whole boot -----------------------------------------------------------------------------------------------------------
@@ -488,6 +531,7 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
     parser.add_argument("--unit-tests", required=True, help="the memory_test of this build")
+    parser.add_argument("--late-hints-monitor", required=True, help="of this build")
     parser.add_argument("--release", required=True, help="what uname -r begins with")
     parser.add_argument("--results", required=True, help="file that gets a line of JSON for each finished scenario")
     parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end")
