@@ -16,22 +16,43 @@ namespace {
 constexpr std::size_t scratch_size = 0x10000;
 constexpr std::size_t page_map = 0x1000; // three levels, a page each
 constexpr std::size_t code = 0x8000;
+constexpr std::size_t tables = 0xb000;
 constexpr std::uint16_t report_port = 0x80;
 
-// Instruction emulation does a million or two instructions a second, a processor a thousand times that, and a nested
-// guest under a binary translator still a hundred times. Eight million tell them apart within the limit.
+// What a stock kernel does first (PVH entry and startup_64: arch/x86/platform/pvh/head.S, kernel/head_64.S), then a
+// loop. Instruction emulation does a million or two instructions a second, a processor a thousand times that, and a
+// nested guest under a binary translator still a hundred times. Eight million tell them apart within the limit.
 constexpr auto program = std::to_array<std::uint8_t>({
-    0x31, 0xc0,                   // xor eax, eax
-    0x31, 0xd2,                   // xor edx, edx
-    0xbf, 0x00, 0x90, 0x00, 0x00, // mov edi, 0x9000
-    0xf0, 0x48, 0x0f, 0xc7, 0x0f, // lock cmpxchg16b [rdi]: the kernel's allocator needs it, and KVM's
-                                  // instruction emulator does not have it
-    0xb9, 0x00, 0x09, 0x3d, 0x00, // mov ecx, 4000000
-    0xff, 0xc9,                   // dec ecx
-    0x75, 0xfc,                   // jnz to the dec
-    0xb0, 0x01,                   // mov al, 1
-    0xe6, report_port,            // out report_port, al
-    0xf4,                         // hlt
+    0xfc,                                           // cld
+    0x0f, 0x01, 0x15, 0x00, 0xb0, 0x00, 0x00,       // lgdt [tables]
+    0xb8, 0x10, 0x00, 0x00, 0x00,                   // mov eax, 0x10
+    0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0,             // mov ds, eax; mov es, eax; mov ss, eax
+    0xbc, 0x00, 0xc0, 0x00, 0x00,                   // mov esp, 0xc000
+    0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20,             // mov eax, cr4; or eax, PAE
+    0x0f, 0x22, 0xe0,                               // mov cr4, eax
+    0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32,       // mov ecx, EFER; rdmsr
+    0x0d, 0x01, 0x09, 0x00, 0x00, 0x0f, 0x30,       // or eax, SCE | LME | NX; wrmsr
+    0xb8, 0x00, 0x10, 0x00, 0x00, 0x0f, 0x22, 0xd8, // mov eax, page_map; mov cr3, eax
+    0xb8, 0x01, 0x00, 0x00, 0x80, 0x0f, 0x22, 0xc0, // mov eax, PG | PE; mov cr0, eax
+    0xea, 0x46, 0x80, 0x00, 0x00, 0x08, 0x00,       // jmp 0x08:long_mode
+    // long_mode:
+    0xb9, 0x01, 0x01, 0x00, 0xc0,                   // mov ecx, GS_BASE
+    0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30,             // xor eax, eax; xor edx, edx; wrmsr
+    0xb8, 0x01, 0x00, 0x00, 0x80, 0x0f, 0xa2,       // mov eax, 0x80000001; cpuid
+    0x0f, 0x20, 0xe0,                               // mov rax, cr4
+    0x48, 0x0d, 0x80, 0x00, 0x00, 0x00,             // or rax, PGE
+    0x0f, 0x22, 0xe0,                               // mov cr4, rax
+    0x0f, 0x01, 0x1c, 0x25, 0x10, 0xb0, 0x00, 0x00, // lidt [tables + 0x10]
+    0x0f, 0x01, 0x3c, 0x25, 0x00, 0x90, 0x00, 0x00, // invlpg [0x9000]
+    0x6a, 0x02, 0x9d,                               // push 2; popf
+    0x31, 0xc0, 0x31, 0xd2, 0x31, 0xdb, 0x31, 0xc9, // xor eax, eax; edx; ebx; ecx
+    0xbf, 0x00, 0x90, 0x00, 0x00,                   // mov edi, 0x9000
+    0xf0, 0x48, 0x0f, 0xc7, 0x0f,                   // lock cmpxchg16b [rdi]: the kernel's allocator needs it, and KVM's
+                                                    // instruction emulator does not have it
+    0xb9, 0x00, 0x09, 0x3d, 0x00,                   // mov ecx, 4000000
+    0xff, 0xc9, 0x75, 0xfc,                         // dec ecx; jnz to the dec
+    0xb0, 0x01, 0xe6, report_port,                  // mov al, 1; out report_port, al
+    0xf4,                                           // hlt
 });
 
 class ScratchMemory {
@@ -60,6 +81,12 @@ void fill(std::byte* memory) {
     store(page_map, (page_map + 0x1000) | present_writable);
     store(page_map + 0x1000, (page_map + 0x2000) | present_writable);
     store(page_map + 0x2000, large | present_writable);
+    constexpr std::size_t gdt = tables + 0x20;
+    constexpr std::uint64_t limit_of_gdt = 3 * 8 - 1;
+    store(tables, limit_of_gdt | gdt << 16);
+    store(tables + 0x10, 0);               // an empty IDT
+    store(gdt + 0x08, 0x00af9a000000ffff); // code, 64 bits
+    store(gdt + 0x10, 0x00cf92000000ffff); // data
     std::memcpy(memory + code, program.data(), program.size());
 }
 
@@ -109,8 +136,7 @@ Result<void> probe_hardware(const Kvm& kvm, std::chrono::milliseconds limit) {
                                                      .fd = -1,
                                                      .fd_offset = {}}));
     const auto vcpu = TRY(vm.create_vcpu(0));
-    TRY(vcpu->enter(LongModeEntry{
-        .instruction = GuestAddress{code}, .boot_params = {}, .page_table = GuestAddress{page_map}, .gdt = {}}));
+    TRY(vcpu->enter(ProtectedModeEntry{.instruction = GuestAddress{code}, .start_info = {}}));
     const Watchdog watchdog(*vcpu, limit);
     return judge(TRY(vcpu->run()), limit);
 }

@@ -10,8 +10,8 @@
 
 namespace aerate {
 
-/// Runs a few million instructions in a scratch machine, some of which only hardware executes. Takes milliseconds;
-/// gives up after `limit`. The error says what was found and what to do.
+/// Goes through a stock kernel's entry and a few million instructions in a scratch machine, some of which only hardware
+/// executes. Takes milliseconds; gives up after `limit`. The error says what was found and what to do.
 [[nodiscard]] Result<void> probe_hardware(const Kvm&, std::chrono::milliseconds limit = std::chrono::seconds(2));
 
 } // namespace aerate

@@ -251,13 +251,14 @@ TEST_F(KvmVm, DirtyLogHasWritesSinceTheLastTake) {
     log.take(taken);
     EXPECT_TRUE(taken.test({0x50}));
     EXPECT_TRUE(taken.test({0x51}));
-    EXPECT_EQ(taken.count(), PageCount{2});
+    EXPECT_FALSE(taken.test({0x1ff}));
 
     taken.clear_all();
     expect_exit<PortWrite>(guest->vcpu());
     log.take(taken);
     EXPECT_TRUE(taken.test({0x1ff}));
-    EXPECT_EQ(taken.count(), PageCount{1}) << "what was taken is forgotten";
+    // Not only this one: a processor may count a page that it has only read.
+    EXPECT_FALSE(taken.test({0x50}) || taken.test({0x51})) << "what was taken is forgotten";
 }
 
 TEST_F(KvmVm, DirtyLogThatStoppedIsSilent) {

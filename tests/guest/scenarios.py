@@ -43,12 +43,15 @@ class Context:
     """What a scenario gets: makes guests, holds the one that is shared, runs the command line."""
 
     def __init__(self, arguments):
-        self.binary, self.kernel, self.initrd = arguments.binary, arguments.kernel, arguments.initrd
-        self.release, self.unit_tests = arguments.release, arguments.unit_tests
-        self.late_hints_monitor = arguments.late_hints_monitor
+        self.kernel, self.initrd, self.release = arguments.kernel, arguments.initrd, arguments.release
+        self.programs = arguments.programs
+        self.binary = self.program("aerate")
         self.runtime = os.environ["AERATE_RUNTIME_DIR"]
         self.count = 0
         self.shared, self.shared_name = None, None
+
+    def program(self, name):
+        return os.path.join(self.programs, name)
 
     def next_name(self):
         self.count += 1
@@ -374,7 +377,7 @@ def file_after_late_hints(context, use):
     """Whether a file that the guest wrote into blocks which it had hinted is whole when the host has used the hints."""
     vm = Vm.__new__(Vm)
     vm.name, vm.runtime = context.next_name(), context.runtime
-    vm.start([context.late_hints_monitor, use, context.kernel, context.initrd, "256", "console=ttyS0 quiet panic=-1 mitigations=off"])
+    vm.start([context.program("late_hints_monitor"), use, context.kernel, context.initrd, "256", "console=ttyS0 quiet panic=-1 mitigations=off"])
     with vm:
         vm.wait_ready(60)
         vm.process.send_signal(signal.SIGUSR1)  # a command ID; the queue stays unread
@@ -465,21 +468,10 @@ def a_terminal_is_put_back_and_its_end_is_the_monitors(context):
         require(not os.path.exists(context.file(vm.name + ".sock")), "the socket stayed")
 
 
-@scenario(kernels=("6.1",))
-def unit_tests_with_huge_pages(context):
-    """Those that most machines skip for want of a pool of huge pages; the testbed's machine can have one. A result each."""
-    context.drop_guest()
-    pool = "/proc/sys/vm/nr_hugepages"
-    with open(pool, encoding="ascii") as file:
-        before = file.read()
-    results = context.file("huge.xml")
-    try:
-        with open(pool, "w", encoding="ascii") as file:
-            file.write("64")
-        done = subprocess.run([context.unit_tests, "--gtest_filter=*/Hugetlb", f"--gtest_output=xml:{results}"], capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
-    finally:
-        with open(pool, "w", encoding="ascii") as file:
-            file.write(before)
+def run_unit_tests(context, program, *flags):
+    """Each test is a result of its own. None may be skipped: this machine is here to run them."""
+    results = context.file(f"{program}.xml")
+    done = subprocess.run([context.program(program), f"--gtest_output=xml:{results}", *flags], capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     require(os.path.exists(results), f"no results: status {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
     cases = {f"{case.get('classname')}.{case.get('name')}": case for case in tree.parse(results).iter("testcase")}
     skipped = [name for name, case in cases.items() if case.get("result") == "skipped"]
@@ -488,6 +480,28 @@ def unit_tests_with_huge_pages(context):
     require(len(cases) >= 10 and not skipped, f"{len(cases)} tests, skipped: {skipped}")
     context.parts = list(cases)
     print(f"    {len(cases)} tests")
+
+
+@scenario(kernels=("6.1",))
+def unit_tests_of_kvm(context):
+    """On a KVM that runs stock kernels: others emulate what these try."""
+    run_unit_tests(context, "kvm_test")
+
+
+@scenario(kernels=("6.1",))
+def unit_tests_with_huge_pages(context):
+    """Those that most machines skip for want of a pool of huge pages; the testbed's machine can have one."""
+    context.drop_guest()
+    pool = "/proc/sys/vm/nr_hugepages"
+    with open(pool, encoding="ascii") as file:
+        before = file.read()
+    try:
+        with open(pool, "w", encoding="ascii") as file:
+            file.write("64")
+        run_unit_tests(context, "memory_test", "--gtest_filter=*/Hugetlb")
+    finally:
+        with open(pool, "w", encoding="ascii") as file:
+            file.write(before)
 
 
 GUESTS = {"common": common_guest, "configured": configured_guest, "large": large_guest}
@@ -527,11 +541,9 @@ def run_scenario(function, context):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--binary", required=True)
+    parser.add_argument("--programs", required=True, help="the directory of aerate and of the test programs that scenarios run")
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
-    parser.add_argument("--unit-tests", required=True, help="the memory_test of this build")
-    parser.add_argument("--late-hints-monitor", required=True, help="of this build")
     parser.add_argument("--release", required=True, help="what uname -r begins with")
     parser.add_argument("--results", required=True, help="file that gets a line of JSON for each finished scenario")
     parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end")
