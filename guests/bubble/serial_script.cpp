@@ -137,7 +137,8 @@ void SerialScript::set_word() {
     HintQueue* const queue = hint_queue();
     if (queue == nullptr || !take(value))
         return;
-    queue->set_word(last_word_, static_cast<std::uint32_t>(value));
+    const bool own = driver_->hinting()->policy().word_per_command;
+    queue->set_word(own ? last_word_ : guestkit::shared_word, static_cast<std::uint32_t>(value));
     ok();
 }
 

@@ -16,7 +16,7 @@ public:
         total_ += range.count;
         ++ranges_;
     }
-    void round_ended() override { ended_ = true; }
+    void round_ended(RoundEnd) override { ended_ = true; }
 
     /// Before a new round.
     void clear() {

@@ -26,7 +26,7 @@ void FreePageHinting::reset() {
     queue_ = nullptr;
     host_ = nullptr;
     tracker_.reset();
-    end_round();
+    end_round(RoundEnd::cut);
 }
 
 CommandId FreePageHinting::start(HintSink& sink, OnGuestStop on_guest_stop) {
@@ -105,7 +105,7 @@ void FreePageHinting::take_command(std::span<const virtio::Buffer> buffers) {
             tracker_.done();
             host_->config_changed();
         }
-        return end_round();
+        return end_round(RoundEnd::guest_stopped);
     }
 }
 
@@ -139,13 +139,13 @@ void FreePageHinting::cut_round() {
         return;
     ++counters_.hint_rounds_cut;
     host_->config_changed();
-    end_round();
+    end_round(RoundEnd::cut);
 }
 
-void FreePageHinting::end_round() {
+void FreePageHinting::end_round(RoundEnd how) {
     time_limit_.cancel();
     if (HintSink* sink = std::exchange(sink_, nullptr))
-        sink->round_ended();
+        sink->round_ended(how);
 }
 
 } // namespace aerate::balloon

@@ -63,7 +63,7 @@ private:
     void take_command(std::span<const virtio::Buffer>);
     void take_hint(const virtio::Buffer&);
     void cut_round();
-    void end_round();
+    void end_round(RoundEnd);
 
     GuestMemory& memory_;
     EventLoop& loop_;

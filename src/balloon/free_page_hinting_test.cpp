@@ -245,7 +245,7 @@ struct RestartingSink final : HintSink {
         ++hints;
         hinting.stop();
     }
-    void round_ended() override { hinting.start(*this); }
+    void round_ended(RoundEnd) override { hinting.start(*this); }
     FreePageHinting& hinting;
     int hints = 0;
 };

@@ -47,7 +47,8 @@ Json json_of(const SweepStatus& sweep) {
             {"discarded_bytes", sweep.discarded.value},
             {"batches", sweep.batches},
             {"longest_hold_us", sweep.longest_hold.count()},
-            {"duration_us", sweep.duration.count()}};
+            {"duration_us", sweep.duration.count()},
+            {"cut", sweep.cut}};
 }
 
 struct Printer {

@@ -49,6 +49,7 @@ struct SweepStatus {
     unsigned batches = 0;
     std::chrono::microseconds longest_hold{}; ///< the longest time for which the guest stood still
     std::chrono::microseconds duration{};
+    bool cut = false; ///< the guest did not come to the end in time: there may be more
 };
 
 /// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".

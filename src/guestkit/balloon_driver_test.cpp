@@ -15,7 +15,7 @@ struct Sink final : HintSink {
     std::vector<PageRange> ranges;
     bool ended = false;
     void hinted(PageRange range) override { ranges.push_back(range); }
-    void round_ended() override { ended = true; }
+    void round_ended(RoundEnd) override { ended = true; }
     [[nodiscard]] PageCount pages() const {
         PageCount total;
         for (const PageRange& range : ranges)

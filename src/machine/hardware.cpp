@@ -70,7 +70,14 @@ Result<> Hardware::map_memory() {
 
 // Posted by vCPU threads, and by a port handler as often as the guest writes it; Machine takes the first.
 void Hardware::end_guest(GuestEnd::Kind kind) {
-    loop_.post([this, kind] { callbacks_.ended({kind, {}}); });
+    post_to_main([this, kind] { callbacks_.ended({kind, {}}); });
+}
+
+void Hardware::post_to_main(std::function<void()> f) {
+    loop_.post([alive = std::weak_ptr(alive_), f = std::move(f)] {
+        if (!alive.expired())
+            f();
+    });
 }
 
 Result<> Hardware::add_legacy_devices(const ConsoleOptions& options) {
@@ -115,9 +122,9 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
         balloon->statistics().set_interval(config.balloon->stats_polling_interval);
         TRY(add_virtio("balloon", balloon_thread.loop(), std::move(device)));
         sweeper = std::make_unique<Sweeper>(
-            memory, vm_, balloon->hinting(),
-            Sweeper::Guest{.hold = [this] { loop_.post([this] { callbacks_.hold(); }); },
-                           .resume = [this] { loop_.post([this] { callbacks_.release(); }); }});
+            balloon_thread.loop(), memory, vm_, balloon->hinting(),
+            Sweeper::Guest{.hold = [this] { post_to_main([this] { callbacks_.hold(); }); },
+                           .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
     }
     for (const control::Drive& drive : config.drives) {
         auto image = TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only}));

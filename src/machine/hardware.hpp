@@ -84,11 +84,14 @@ private:
     Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
     Result<> load(const control::VmConfig&);
     void end_guest(GuestEnd::Kind);
+    /// From any thread. Dropped when the machine is gone: the loop outlives it.
+    void post_to_main(std::function<void()>);
 
     Kvm kvm_;
     Vm vm_;
     EventLoop& loop_;
     Callbacks callbacks_;
+    std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     PioBus ports_;
     MmioBus mmio_;
     CmosRtc rtc_;

@@ -141,17 +141,21 @@ void Machine::set_paused(bool paused, control::Server::Answer answer) {
         return answer(conflict("the guest has crashed: " + crash_));
     if (paused) {
         pause_wanted_ = true;
-        if (state_ == State::at_rest)
+        if (state_ == State::at_rest && !hold_wanted_)
             return answer(control::Done{});
         waiting_for_pause_.push_back(std::move(answer));
         if (state_ == State::running)
             come_to_rest();
         return;
     }
-    if (state_ == State::coming_to_rest && pause_wanted_)
+    if (!waiting_for_pause_.empty())
         return answer(conflict("the VM is still coming to rest: try again"));
     pause_wanted_ = false;
-    go_on();
+    vcpus_rest_since_ = std::chrono::steady_clock::now();
+    if (state_ == State::at_rest && hold_wanted_)
+        rests();
+    else
+        go_on();
     answer(control::Done{});
 }
 
@@ -186,10 +190,12 @@ void Machine::count_down_to_rest() {
 
 void Machine::rests() {
     state_ = State::at_rest;
+    // A batch that has begun is finished first. While the operator wants the VM paused no other one begins.
+    if (hold_wanted_)
+        return hardware_->balloon_thread.loop().post(
+            [this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });
     for (auto& answer : std::exchange(waiting_for_pause_, {}))
         answer(control::Done{});
-    if (hold_wanted_)
-        hardware_->balloon_thread.loop().post([this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });
 }
 
 void Machine::go_on() {
@@ -205,20 +211,22 @@ void Machine::go_on() {
 void Machine::sweep(control::Server::Answer answer) {
     if (waiting_for_sweep_)
         return answer(conflict("a sweep is under way already"));
-    if (state_ != State::running)
+    if (state_ == State::crashed)
+        return answer(conflict("the guest has crashed: " + crash_));
+    if (pause_wanted_)
         return answer(
             conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
     waiting_for_sweep_ = std::move(answer);
     hardware_->balloon_thread.loop().post([this] {
         hardware_->sweeper->start([this](Result<SweepReport> result) {
-            loop_.post([this, result = std::move(result)]() mutable {
-                if (!waiting_for_sweep_)
+            loop_.post([this, alive = std::weak_ptr(alive_), result = std::move(result)]() mutable {
+                if (alive.expired() || !waiting_for_sweep_)
                     return;
                 auto waiting = std::move(*std::exchange(waiting_for_sweep_, std::nullopt));
                 if (!result)
                     return waiting(conflict(std::move(result).error().message));
                 waiting(control::SweepStatus{bytes_of(result->hinted), bytes_of(result->discarded), result->batches,
-                                             result->longest_hold, result->duration});
+                                             result->longest_hold, result->duration, result->cut});
             });
         });
     });
@@ -226,15 +234,16 @@ void Machine::sweep(control::Server::Answer answer) {
 
 void Machine::hold_for_sweep() {
     hold_wanted_ = true;
-    if (state_ == State::at_rest)
-        rests();
-    else if (state_ == State::running)
+    if (state_ == State::running)
         come_to_rest();
 }
 
 void Machine::release_from_sweep() {
     hold_wanted_ = false;
-    go_on();
+    if (state_ == State::at_rest && pause_wanted_)
+        rests();
+    else
+        go_on();
 }
 
 void Machine::guest_ended(GuestEnd end) {

@@ -10,7 +10,11 @@ using Event = protocol::SweepEvent::Kind;
 using Effect = protocol::SweepEffect::Kind;
 using Phase = protocol::Sweep<PageBitmap>::Phase;
 
-constexpr PageCount any_length{~0ULL};
+template <typename Visit>
+void for_each_run(const PageBitmap& pages, Visit&& visit) {
+    for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end()))
+        visit(run);
+}
 
 std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
     return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - then);
@@ -18,8 +22,9 @@ std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
 
 } // namespace
 
-Sweeper::Sweeper(GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest)
-    : memory_(memory)
+Sweeper::Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest)
+    : loop_(loop)
+    , memory_(memory)
     , dirty_log_(vm)
     , hinting_(hinting)
     , guest_(std::move(guest)) {}
@@ -27,8 +32,12 @@ Sweeper::Sweeper(GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting,
 void Sweeper::start(Done done, PageCount batch) {
     if (done_)
         return done(fail("a sweep is under way already"));
-    if (auto started = dirty_log_.start(); !started)
+    if (hinting_.tracker().open())
+        return done(fail("a round of free page hinting is under way: stop it first"));
+    if (auto started = dirty_log_.start(); !started) {
+        (void)dirty_log_.stop();
         return done(std::unexpected(std::move(started).error()));
+    }
     memory_.write_log().start();
     done_ = std::move(done);
     sweep_ = {};
@@ -56,7 +65,8 @@ void Sweeper::hinted(PageRange range) {
         tell({Event::batch, {}});
 }
 
-void Sweeper::round_ended() {
+void Sweeper::round_ended(RoundEnd how) {
+    report_.cut = how == RoundEnd::cut;
     tell({Event::round_over, {}});
 }
 
@@ -73,13 +83,11 @@ void Sweeper::tell(const protocol::SweepEvent& event) {
     case Effect::scan:
         return scan();
     case Effect::hold:
-        collected_ = {};
         return guest_.hold();
     case Effect::discard:
         return discard();
     case Effect::resume:
-        resume_guest();
-        return tell({Event::resumed, {}});
+        return resume_guest();
     case Effect::finish:
         return finish();
     }
@@ -100,27 +108,35 @@ void Sweeper::publish() {
 }
 
 void Sweeper::scan() {
-    for (PageRange run = sweep_.hinted.next_run({0}, any_length); run.count > PageCount{};
-         run = sweep_.hinted.next_run(run.end(), any_length)) {
+    for_each_run(sweep_.hinted, [this](PageRange run) {
         for (FrameNumber frame = run.first; frame < run.end(); ++frame.value)
             if (sweep_.written.test(frame) && memory_.is_zero(frame))
                 tell({Event::zero, {frame, {1}}});
-    }
+    });
     tell({Event::scanned, {}});
 }
 
 void Sweeper::discard() {
     ranges_.clear();
-    for (PageRange run = sweep_.hinted.next_run({0}, any_length); run.count > PageCount{};
-         run = sweep_.hinted.next_run(run.end(), any_length))
-        ranges_.push_back(run);
+    for_each_run(sweep_.hinted, [this](PageRange run) { ranges_.push_back(run); });
     report_.discarded += memory_.discard(ranges_).discarded;
     tell({Event::discarded, {}});
 }
 
+/// However many batches are left, the guest runs for as long as it stood still.
 void Sweeper::resume_guest() {
-    report_.longest_hold = std::max(report_.longest_hold, since(held_since_));
+    const auto held_for = since(held_since_);
+    report_.longest_hold = std::max(report_.longest_hold, held_for);
     guest_.resume();
+    if (sweep_.phase == Phase::resuming)
+        next_batch_ = loop_.after(std::chrono::ceil<std::chrono::milliseconds>(held_for), [this] { resumed(); });
+}
+
+void Sweeper::resumed() {
+    collected_ = sweep_.later.count();
+    tell({Event::resumed, {}});
+    if (collected_ >= sweep_.limit)
+        tell({Event::batch, {}});
 }
 
 void Sweeper::finish() {
@@ -133,6 +149,7 @@ void Sweeper::finish() {
 void Sweeper::end(Result<SweepReport> result) {
     memory_.write_log().stop();
     sweep_.phase = Phase::finished;
+    next_batch_.cancel();
     if (auto stopped = dirty_log_.stop(); !stopped && result)
         result = std::unexpected(std::move(stopped).error());
     std::exchange(done_, nullptr)(std::move(result));

@@ -22,6 +22,7 @@ struct SweepReport {
     unsigned batches = 0;
     std::chrono::microseconds longest_hold{}; ///< for which no vCPU ran
     std::chrono::microseconds duration{};
+    bool cut = false; ///< the guest did not come to the end in time: there may be more
 };
 
 class Sweeper final : private HintSink {
@@ -36,7 +37,7 @@ public:
     /// How much is discarded while the guest is held once: that sets the length of its pause.
     static constexpr PageCount default_batch = whole_pages_of(ByteCount{64ULL << 20});
 
-    Sweeper(GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest);
+    Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest);
 
     /// Fails through `done` when a sweep is under way, or when the guest has not negotiated hinting.
     void start(Done done, PageCount batch = default_batch);
@@ -47,16 +48,18 @@ private:
     using Clock = std::chrono::steady_clock;
 
     void hinted(PageRange) override;
-    void round_ended() override;
+    void round_ended(RoundEnd) override;
     void tell(const protocol::SweepEvent&);
     void gather();
     void publish();
     void scan();
     void discard();
     void resume_guest();
+    void resumed();
     void finish();
     void end(Result<SweepReport>);
 
+    EventLoop& loop_;
     GuestMemory& memory_;
     DirtyLog dirty_log_;
     balloon::FreePageHinting& hinting_;
@@ -70,6 +73,7 @@ private:
     Clock::time_point began_;
     Clock::time_point held_since_;
     std::vector<PageRange> ranges_;
+    Subscription next_batch_;
 };
 
 } // namespace aerate

@@ -34,9 +34,10 @@ void VcpuThread::start() {
 
 // The order is stored before the kick and read after every return from the guest, so none is missed.
 void VcpuThread::give(Order order) {
-    order_.store(order);
+    order_.store({.number = ++orders_, .order = order});
     order_.notify_one();
-    vcpu_->request_stop();
+    if (order != Order::run)
+        vcpu_->request_stop();
 }
 
 void VcpuThread::pause() {
@@ -46,25 +47,25 @@ void VcpuThread::stop() {
     give(Order::stop);
 }
 void VcpuThread::resume() {
-    order_.store(Order::run);
-    order_.notify_one();
+    give(Order::run);
 }
 
 void VcpuThread::serve() {
     const std::string name = "vcpu" + std::to_string(vcpu_->index());
     pthread_setname_np(pthread_self(), name.c_str());
     for (;;) {
-        switch (order_.load()) {
+        const NumberedOrder given = order_.load();
+        switch (given.order) {
         case Order::stop:
             hooks_.loop->post([this] { hooks_.left(); });
             return;
         case Order::pause:
             hooks_.loop->post([this] { hooks_.paused(); });
-            order_.wait(Order::pause);
+            order_.wait(given);
             break;
         case Order::run:
             if (ended_)
-                order_.wait(Order::run);
+                order_.wait(given);
             else
                 ended_ = !run_once();
             break;

@@ -49,6 +49,12 @@ public:
 
 private:
     enum class Order : std::uint8_t { run, pause, stop };
+    /// Every order is a new value: a thread that sleeps on one must wake for the next, be it of the same kind.
+    struct NumberedOrder {
+        std::uint32_t number = 0;
+        Order order = Order::run;
+        std::uint8_t unused[3] = {};
+    };
     void give(Order);
     void serve();
     /// One stay in the guest; false when it has ended.
@@ -59,8 +65,9 @@ private:
     const PioBus& ports_;
     const MmioBus& mmio_;
     Hooks hooks_;
-    std::atomic<Order> order_{Order::run};
-    bool ended_ = false; ///< the thread's own
+    std::atomic<NumberedOrder> order_{NumberedOrder{}};
+    std::uint32_t orders_ = 0; ///< given; the main loop's
+    bool ended_ = false;       ///< the thread's own
     std::jthread thread_;
 };
 

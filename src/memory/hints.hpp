@@ -13,13 +13,18 @@ struct CommandId {
     auto operator<=>(const CommandId&) const = default;
 };
 
+enum class RoundEnd : std::uint8_t {
+    guest_stopped, ///< it has no more
+    cut,           ///< by the host: time or budget was up, or the guest reset the device
+};
+
 /// Receives hints of the current command ID, on the balloon's thread. A hint says only that the range was free at some
 /// moment after the ID was published, so there is deliberately nothing here to discard with.
 class HintSink {
 public:
     virtual void hinted(PageRange) = 0;
-    /// The guest said that it has no more for this round, or the host cut the round. May never come.
-    virtual void round_ended() {}
+    /// May never come.
+    virtual void round_ended(RoundEnd) {}
 
 protected:
     ~HintSink() = default;

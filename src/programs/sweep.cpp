@@ -28,6 +28,8 @@ Result<void> sweep(const Options& options) {
                "{:.2f} ms at most\n",
                mib("discarded_bytes"), mib("hinted_bytes"), milliseconds("duration_us"),
                report.at("batches").get<unsigned>(), milliseconds("longest_hold_us"));
+    if (report.at("cut").get<bool>())
+        fmt::print("the guest did not come to the end in time: there may be more\n");
     return {};
 }
 

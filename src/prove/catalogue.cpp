@@ -44,7 +44,6 @@ Verdict expected_of(const HintSetting& setting) {
     case Use::discard_checked:
         return holds ? Verdict::safe : Verdict::destroyed;
     case Use::discard_held:
-        return lazy ? Verdict::destroyed : Verdict::safe;
     case Use::discard_locked:
         return Verdict::safe;
     case Use::skip_by_hint:
@@ -58,7 +57,7 @@ bool asks_a_log(Use use) {
 }
 
 bool ships(const HintSetting& setting) {
-    return setting.driver == Driver::linux_stock && setting.log != Log::lazy_clear &&
+    return setting.driver == Driver::linux_stock && setting.log == Log::eager &&
            (setting.use == Use::clear_pending || setting.use == Use::discard_held ||
             setting.use == Use::skip_unwritten);
 }
@@ -69,6 +68,9 @@ void add_uses(std::vector<Entry>& entries, const Scale& scale) {
         for (const Driver driver : drivers) {
             for (const Log log : logs) {
                 if (log != Log::eager && !asks_a_log(use))
+                    continue;
+                // Of what is never cleared everything stays written: a sweep would be safe, and give nothing back.
+                if (log == Log::lazy_clear && use == Use::discard_held)
                     continue;
                 const HintSetting one = setting(use, driver, log, scale);
                 entries.push_back({name_of_use(one), Shelf::uses, one, expected_of(one), ships(one)});
@@ -129,7 +131,6 @@ std::vector<Entry> catalogue(const Scale& scale) {
     // Debian's kernels clear what they allocate: each hinted block is written after the ID.
     HintSetting clears = setting(Use::discard_held, Driver::linux_stock, Log::eager, scale);
     clears.clears = true;
-    clears.devices = false;
     entries.push_back({"discard-held+init-on-alloc/linux", Shelf::uses, clears, Verdict::safe, true});
     // More pages, a longer queue and more rounds for what ships. Without devices: those are in the rows above.
     Scale large{static_cast<std::uint8_t>(scale.pages + 1), static_cast<std::uint8_t>(scale.queue + 1),

@@ -4,6 +4,7 @@
 #include "prove/fingerprint_table.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace aerate::prove {
 namespace {
@@ -125,8 +126,11 @@ void HintModel::guest_actions(const State& state, Actions& actions) const {
     if (state.seen != published)
         actions.add(act(HintAction::look));
     const bool can_send_marker = setting_.driver != Driver::wait_on_ack || idle;
-    if (!state.hinting && state.seen > protocol::command_done && state.seen != state.active && can_send_marker)
+    if (!state.hinting && !state.starting && state.seen > protocol::command_done && state.seen != state.active &&
+        can_send_marker)
         actions.add(act(HintAction::begin));
+    if (state.starting)
+        actions.add(act(HintAction::mark));
     if (state.hinting && can_send_marker)
         actions.add(act(HintAction::end));
     if (holds() && state.seen == protocol::command_done && !state.held.empty())
@@ -160,8 +164,12 @@ void HintModel::copy_actions(const State& state, Actions& actions) const {
     if (wants(state, PrecopyEffect::Kind::freeze) && state.in_flight.empty())
         actions.add(act(HintAction::freeze));
     const bool sends = state.precopy.phase == CopyPhase::copying && state.precopy.plan == PrecopyPlan::migration;
-    if (state.precopy.phase == CopyPhase::final_copy || (sends && !state.precopy.layers.pending.empty()))
-        actions.add(act(HintAction::send));
+    const bool is_final = state.precopy.phase == CopyPhase::final_copy;
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if ((is_final || sends) && state.precopy.layers.pending.has(page))
+            actions.add(act(HintAction::send, page));
+    if (is_final && state.precopy.layers.pending.empty())
+        actions.add(act(HintAction::hand_over));
     if (state.precopy.phase == CopyPhase::copying) {
         if (state.precopy.plan == PrecopyPlan::migration && state.published < setting_.rounds)
             actions.add(act(HintAction::next_round));
@@ -183,13 +191,23 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
         actions.add(act(HintAction::freeze));
     if (wants(state, SweepEffect::Kind::discard))
         actions.add(act(HintAction::discard));
-    if (wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish))
-        actions.add(act(HintAction::resume));
-    if (state.sweep.phase == SweepPhase::collecting) {
-        if (!state.sweep.later.empty())
-            actions.add(act(HintAction::batch));
-        actions.add(act(HintAction::round_over));
+    const bool collecting = state.sweep.phase == SweepPhase::collecting;
+    const bool resumes = wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish);
+    // With the page that is the next batch, where there is one.
+    for (unsigned page = 0; page < setting_.pages; ++page) {
+        if (!state.sweep.later.has(page))
+            continue;
+        if (collecting)
+            actions.add(act(HintAction::batch, page));
+        if (collecting)
+            actions.add(act(HintAction::round_over, page));
+        if (resumes)
+            actions.add(act(HintAction::resume, page));
     }
+    if (state.sweep.later.empty() && collecting)
+        actions.add(act(HintAction::round_over));
+    if (state.sweep.later.empty() && resumes)
+        actions.add(act(HintAction::resume));
 }
 
 void HintModel::round_actions(const State& state, Actions& actions) const {
@@ -231,6 +249,11 @@ Verdict HintModel::apply(State& state, Action action) const {
         break;
     case HintAction::begin:
         begin(state);
+        break;
+    case HintAction::mark:
+        state.starting = false;
+        state.hinting = true;
+        push(state, {Chain::Kind::shared_marker, 0});
         break;
     case HintAction::hint:
         state.held.insert(page);
@@ -293,7 +316,10 @@ Verdict HintModel::apply(State& state, Action action) const {
     case HintAction::publish:
         return publish(state);
     case HintAction::send:
-        return send(state);
+        return send(state, page);
+    case HintAction::hand_over:
+        (void)protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}});
+        return hand_over(state);
     case HintAction::next_round:
         end_round(state, PrecopyEvent::Kind::next_round);
         break;
@@ -301,10 +327,10 @@ Verdict HintModel::apply(State& state, Action action) const {
         end_round(state, PrecopyEvent::Kind::finish);
         break;
     case HintAction::batch:
-        step_sweep(state, SweepEvent::Kind::batch);
+        with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::batch); });
         break;
     case HintAction::round_over:
-        step_sweep(state, SweepEvent::Kind::round_over);
+        with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::round_over); });
         break;
     case HintAction::freeze:
         state.frozen = true;
@@ -330,7 +356,7 @@ Verdict HintModel::apply(State& state, Action action) const {
                 step_sweep(state, SweepEvent::Kind::start);
             }
         } else {
-            step_sweep(state, SweepEvent::Kind::resumed);
+            with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::resumed); });
         }
         break;
     case HintAction::publish_done:
@@ -361,11 +387,11 @@ void HintModel::push(State& state, Chain chain) const {
 void HintModel::begin(State& state) const {
     // Linux reads the ID once to decide and once more to send.
     state.active = static_cast<std::uint8_t>(shares_word() ? state.tracker.config_value() : state.seen);
-    state.hinting = true;
     if (shares_word()) {
         state.word = state.active;
-        push(state, {Chain::Kind::shared_marker, 0});
+        state.starting = true;
     } else {
+        state.hinting = true;
         push(state, {Chain::Kind::marker, state.active});
     }
 }
@@ -450,8 +476,8 @@ Verdict HintModel::use_hint(State& state, unsigned page) const {
 
 void HintModel::read_log(State& state) const {
     SmallPages& log = sweeps() ? state.sweep.log : state.precopy.layers.log;
-    // What devices hold counts as written from the moment they popped it.
-    if (setting_.fault != Fault::discard_in_flight)
+    // What devices hold counts as written from the moment they popped it. A sweep looks when they hold nothing.
+    if (!sweeps())
         log.add(state.in_flight);
     log.add(state.dirty);
     if (setting_.log == Log::eager) {
@@ -511,15 +537,25 @@ void HintModel::end_round(State& state, PrecopyEvent::Kind decision) const {
     step_precopy(state, {PrecopyEvent::Kind::closed, {}});
 }
 
-Verdict HintModel::send(State& state) const {
+/// The engines take the lowest pages first. Which those are is no matter of the protocol, and pages are interchangeable
+/// here; so each may be the lowest.
+template <typename Step>
+void HintModel::with_page_first(SmallPages& pages, unsigned page, Step&& step) const {
+    SmallPages others = pages;
+    others.erase(page);
+    pages.remove(others);
+    step();
+    pages.add(others);
+}
+
+Verdict HintModel::send(State& state, unsigned page) const {
     // The content is read after the log of its chunk is armed again.
     if (setting_.log == Log::lazy_clear)
         rearm_log(state);
-    const auto effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}});
+    std::optional<PrecopyEffect> effect;
+    with_page_first(state.precopy.layers.pending, page,
+                    [&] { effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}}); });
     CHECK(effect.has_value());
-    if (effect->kind == PrecopyEffect::Kind::hand_over)
-        return hand_over(state);
-    const auto page = static_cast<unsigned>(effect->pages.first.value);
     if (effect->kind == PrecopyEffect::Kind::send)
         state.behind.erase(page);
     return Verdict::safe;
@@ -530,7 +566,8 @@ Verdict HintModel::hand_over(const State& state) const {
     if (!state.behind.empty() || (skipped.bits & state.data.bits) != 0)
         return Verdict::lost;
     // A verification leaves out what is hinted, so that must not be live.
-    return (state.precopy.layers.hinted.bits & state.data.bits) == 0 ? Verdict::safe : Verdict::lost;
+    return !setting_.verifies || (state.precopy.layers.hinted.bits & state.data.bits) == 0 ? Verdict::safe
+                                                                                           : Verdict::lost;
 }
 
 void HintModel::step_precopy(State& state, PrecopyEvent event) const {
@@ -581,7 +618,7 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
     for (unsigned page = 0; page < setting_.pages; ++page) {
         std::uint64_t key = 0;
         const auto bit = [&key](bool value) { key = key << 1 | (value ? 1U : 0U); };
-        bit((holds() || !setting_.reduce) && state.held.has(page));
+        bit((holds() || exact) && state.held.has(page));
         bit((setting_.use == Use::skip_unwritten || setting_.verifies || !setting_.reduce) && layers.hinted.has(page));
         for (const SmallPages& set :
              {state.live,        state.data,          state.in_flight,    state.landed,      state.dirty,
@@ -609,6 +646,7 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
     const bool can_begin = state.seen > protocol::command_done && state.seen != state.active;
     field(3, state.queued);
     field(1, state.hinting ? 1 : 0);
+    field(1, state.starting ? 1 : 0);
     field(1, can_begin ? 1 : 0);
     if (shares_word() && !exact) {
         field(1, state.seen == state.tracker.config_value() ? 1 : 0);

@@ -23,7 +23,8 @@ enum class HintAction : std::uint8_t {
     write,   ///< the owner writes it again
     give,    ///< the owner frees it
     look,    ///< the driver reads the command ID
-    begin,   ///< the driver sends a start marker
+    begin,   ///< the driver starts a round, with a start marker
+    mark,    ///< which Linux sends only now
     hint,    ///< the driver takes a free block and hints it
     end,     ///< the driver sends the stop marker
     release, ///< the driver gives a hinted block back to the allocator
@@ -43,6 +44,7 @@ enum class HintAction : std::uint8_t {
     rearm_log,
     publish,
     send,
+    hand_over,
     next_round,
     finish,
     batch,
@@ -73,6 +75,7 @@ public:
         std::uint8_t seen = 0;   ///< the command ID as last read
         std::uint8_t active = 0; ///< the one it hints under
         std::uint8_t word = 0;   ///< which every start marker points at (Linux)
+        bool starting = false;   ///< the shared word is written, the marker is not sent (Linux)
         bool hinting = false;
         std::array<Chain, max_queue> queue{};
         std::uint8_t queued = 0;
@@ -132,10 +135,12 @@ private:
     void gathered(State&) const;
     Verdict publish(State&) const;
     void end_round(State&, protocol::PrecopyEvent::Kind decision) const;
-    Verdict send(State&) const;
+    Verdict send(State&, unsigned page) const;
     [[nodiscard]] Verdict hand_over(const State&) const;
     void complete(State&, unsigned page) const;
     void step_precopy(State&, protocol::PrecopyEvent) const;
+    template <typename Step>
+    void with_page_first(SmallPages& pages, unsigned page, Step&& step) const;
     [[nodiscard]] SmallPages to_scan(const State&) const;
     void scan(State&, unsigned page) const;
     void step_sweep(State&, protocol::SweepEvent::Kind, PageRange = {}) const;

@@ -34,6 +34,12 @@ public:
                     fmt::format("The driver reads the config space: {}.", command(after.seen))};
         case Kind::begin:
             return begin(before, after);
+        case Kind::mark:
+            return {guest, queue, fmt::format("start, {}", command(before.word)),
+                    before.queued == setting_.queue
+                        ? "The start marker finds the ring full and is lost."
+                        : fmt::format("The driver queues its start marker: that word, which reads {} now.",
+                                      command(before.word))};
         case Kind::hint:
             return {guest, queue, fmt::format("hint {}", page),
                     fmt::format("The driver allocates free block {}{} and queues a hint for it.", page,
@@ -95,6 +101,8 @@ public:
             return publish(before, after);
         case Kind::send:
             return send(before, after);
+        case Kind::hand_over:
+            return {balloon, copy, "hand over", "Nothing is pending: the copy takes over."};
         case Kind::next_round:
             return {balloon, guest, "STOP", "Hinting is stopped, and a new round begins."};
         case Kind::finish:
@@ -186,13 +194,18 @@ private:
     }
 
     [[nodiscard]] StoryStep begin(const State& before, const State& after) const {
+        if (setting_.driver == Driver::linux_stock)
+            return {
+                guest, guest, fmt::format("word: {}", command(after.word)),
+                fmt::format(
+                    "The driver begins a round: it reads the command ID again, {}, and stores it in the one word that "
+                    "all its start markers point at.",
+                    command(after.word))};
         if (before.queued == setting_.queue)
             return {guest, queue, "start marker lost",
                     "The driver begins to hint, but its start marker finds the ring full and is lost."};
-        const std::string word =
-            setting_.driver == Driver::linux_stock ? ": the buffer is one word shared by all start markers" : "";
         return {guest, queue, fmt::format("start, {}", command(after.active)),
-                fmt::format("The driver queues its start marker for {}{}.", command(after.active), word)};
+                fmt::format("The driver queues its start marker for {}.", command(after.active))};
     }
 
     [[nodiscard]] StoryStep pop(const State& before, const State& after) const {
@@ -293,8 +306,6 @@ private:
     }
 
     [[nodiscard]] StoryStep send(const State& before, const State& after) const {
-        if (after.precopy.phase == protocol::Precopy<SmallPages>::Phase::handed_over)
-            return {balloon, copy, "hand over", "Nothing is pending: the copy takes over."};
         const SmallPages sent{
             static_cast<std::uint8_t>(before.precopy.layers.pending.bits & ~after.precopy.layers.pending.bits)};
         const char* first_cleared = setting_.log == Log::lazy_clear && !before.got.empty()

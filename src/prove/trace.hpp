@@ -22,7 +22,7 @@ using Trace = std::vector<Action>;
 /// What is possible in one state.
 class Actions {
 public:
-    void add(Action action) { items_[count_++] = action; }
+    void add(Action action) { items_.at(count_++) = action; }
     [[nodiscard]] bool empty() const { return count_ == 0; }
     [[nodiscard]] bool contains(Action action) const { return std::find(begin(), end(), action) != end(); }
     [[nodiscard]] const Action* begin() const { return items_.data(); }

@@ -15,10 +15,10 @@ namespace {
 
 // In the order of HintAction and HandOffAction.
 constexpr std::string_view hint_actions[] = {
-    "take",       "write",    "give",      "look",    "begin",        "hint",       "end",    "release",
-    "done",       "report",   "lend",      "land",    "complete",     "pop",        "scan",   "discard-page",
-    "hint-late",  "read-log", "rearm-log", "publish", "send",         "next-round", "finish", "batch",
-    "round-over", "freeze",   "discard",   "resume",  "publish-done",
+    "take",         "write",     "give",       "look",      "begin",   "mark",     "hint",         "end",
+    "release",      "done",      "report",     "lend",      "land",    "complete", "pop",          "scan",
+    "discard-page", "hint-late", "read-log",   "rearm-log", "publish", "send",     "hand-over",    "next-round",
+    "finish",       "batch",     "round-over", "freeze",    "discard", "resume",   "publish-done",
 };
 static_assert(std::size(hint_actions) == static_cast<std::size_t>(HintAction::publish_done) + 1);
 constexpr std::string_view hand_off_actions[] = {
@@ -64,7 +64,8 @@ std::string to_text(const TraceFile& file) {
             names.data() == hint_actions &&
             (kind <= HintAction::give || kind == HintAction::hint || kind == HintAction::release ||
              (kind >= HintAction::report && kind <= HintAction::complete) || kind == HintAction::scan ||
-             kind == HintAction::discard_page || kind == HintAction::hint_late);
+             kind == HintAction::send || kind == HintAction::batch || kind == HintAction::round_over ||
+             kind == HintAction::resume || kind == HintAction::discard_page || kind == HintAction::hint_late);
         text += has_page ? fmt::format(" {}\n", action.page) : "\n";
     }
     return text;

@@ -18,6 +18,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
 #include <variant>
 
 namespace aerate {
@@ -29,7 +32,7 @@ public:
     explicit NaiveUse(GuestMemory& memory)
         : memory_(memory) {}
     void hinted(PageRange range) override { discarded_ += memory_.discard({&range, 1}).discarded; }
-    void round_ended() override {
+    void round_ended(RoundEnd) override {
         fmt::print(stderr, "LATE-HINTS discarded {} MiB\n", bytes_of(discarded_).value >> 20);
     }
 
