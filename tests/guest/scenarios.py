@@ -507,8 +507,17 @@ def unit_tests_with_huge_pages(context):
 GUESTS = {"common": common_guest, "configured": configured_guest, "large": large_guest}
 
 
+LONGEST_ATTEMPT = 150  # seconds; the longest takes a quarter of it
+
+
+def give_up(*_):
+    raise GuestError(f"not done in {LONGEST_ATTEMPT} s")
+
+
 def attempt_scenario(function, context):
     """None, or what went wrong: a scenario that breaks in any way has failed."""
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST_ATTEMPT)
     try:
         if function.guest:
             function(context, context.guest(function.guest))
@@ -516,8 +525,11 @@ def attempt_scenario(function, context):
             context.drop_guest()
             function(context)
     except Exception as caught:
+        signal.alarm(0)
         context.drop_guest()  # whoever is next gets a fresh one
         return f"{type(caught).__name__}: {caught}"
+    finally:
+        signal.alarm(0)
     return None
 
 
