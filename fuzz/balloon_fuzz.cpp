@@ -70,12 +70,12 @@ class StrictSink final : public HintSink {
 public:
     void hinted(PageRange range) override {
         CHECK(open);
-        CHECK(hinting->tracker().phase == HintTracker::Phase::started);
+        CHECK(hinting->tracker().phase == protocol::HintTracker::Phase::started);
         CHECK(hinting->tracker().guest_command == id.value);
         CHECK(range.count.value > 0 && (range.end() <= hole.first || range.first >= hole.end()));
         CHECK(range.end() <= FrameNumber{2560});
     }
-    void round_ended() override {
+    void round_ended(RoundEnd) override {
         CHECK(open);
         open = false;
     }

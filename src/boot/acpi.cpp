@@ -12,19 +12,19 @@
 namespace aerate {
 namespace {
 
-using Bytes = std::vector<std::byte>;
+using Buffer = std::vector<std::byte>;
 
-void append(Bytes& bytes, std::uint64_t value, unsigned width) {
+void append(Buffer& bytes, std::uint64_t value, unsigned width) {
     for (unsigned i = 0; i < width; ++i)
         bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
 }
 
-void append(Bytes& bytes, std::span<const std::byte> more) {
+void append(Buffer& bytes, std::span<const std::byte> more) {
     for (const auto byte : more)
         bytes.push_back(byte);
 }
 
-void append(Bytes& bytes, std::string_view text) {
+void append(Buffer& bytes, std::string_view text) {
     append(bytes, std::as_bytes(std::span(text)));
 }
 
@@ -42,8 +42,8 @@ constexpr std::size_t header_size = 36;
 constexpr std::size_t checksum_offset = 9;
 
 /// A table with the common header (5.2.6).
-Bytes table(std::string_view signature, unsigned revision, std::span<const std::byte> body) {
-    Bytes bytes;
+Buffer table(std::string_view signature, unsigned revision, std::span<const std::byte> body) {
+    Buffer bytes;
     append(bytes, signature);
     append(bytes, header_size + body.size(), 4);
     append(bytes, revision, 1);
@@ -92,7 +92,7 @@ void describe_power_button(aml::Block& scope) {
     });
 }
 
-Bytes dsdt(const AcpiConfig& config) {
+Buffer dsdt(const AcpiConfig& config) {
     aml::Block root;
     root.scope("\\_SB_", [&](aml::Block& scope) {
         if (config.serial)
@@ -107,7 +107,7 @@ Bytes dsdt(const AcpiConfig& config) {
 }
 
 /// A Generic Address Structure (5.2.3.2) of one byte in I/O space.
-void append_io_register(Bytes& bytes, std::uint16_t port) {
+void append_io_register(Buffer& bytes, std::uint16_t port) {
     append(bytes, 1, 1); // system I/O
     append(bytes, 8, 1);
     append(bytes, 0, 1);
@@ -116,7 +116,7 @@ void append_io_register(Bytes& bytes, std::uint16_t port) {
 }
 
 /// 5.2.9. In a hardware-reduced machine all that describes fixed hardware is zero.
-Bytes fadt(GuestAddress dsdt_address) {
+Buffer fadt(GuestAddress dsdt_address) {
     constexpr std::size_t boot_flags_offset = 109 - header_size;
     constexpr std::size_t flags_offset = 112 - header_size;
     constexpr std::size_t minor_version_offset = 131 - header_size;
@@ -131,7 +131,7 @@ Bytes fadt(GuestAddress dsdt_address) {
     constexpr std::uint32_t reset_register = 1U << 10;
     constexpr std::uint32_t hardware_reduced = 1U << 20;
 
-    Bytes body;
+    Buffer body;
     const auto pad_to = [&body](std::size_t offset) { body.resize(offset); };
     pad_to(boot_flags_offset);
     append(body, no_vga | no_cmos_rtc, 2); // nor an 8042: its bit is clear
@@ -152,9 +152,9 @@ Bytes fadt(GuestAddress dsdt_address) {
 }
 
 /// 5.2.12.
-Bytes madt(unsigned vcpus) {
+Buffer madt(unsigned vcpus) {
     constexpr unsigned enabled = 1;
-    Bytes body;
+    Buffer body;
     append(body, layout::local_apic.value, 4);
     append(body, 0, 4); // no PIC pair
     for (unsigned index = 0; index < vcpus; ++index) {
@@ -177,19 +177,19 @@ Bytes madt(unsigned vcpus) {
     return table("APIC", 5, body);
 }
 
-Bytes xsdt(std::span<const GuestAddress> tables) {
-    Bytes body;
+Buffer xsdt(std::span<const GuestAddress> tables) {
+    Buffer body;
     for (const auto& address : tables)
         append(body, address.value, 8);
     return table("XSDT", 1, body);
 }
 
 /// 5.2.5.3.
-Bytes rsdp(GuestAddress xsdt_address) {
+Buffer rsdp(GuestAddress xsdt_address) {
     constexpr std::size_t first_part = 20;
     constexpr std::size_t checksum_of_first_part = 8;
     constexpr std::size_t checksum_of_all = 32;
-    Bytes bytes;
+    Buffer bytes;
     append(bytes, "RSD PTR ");
     append(bytes, 0, 1);
     append(bytes, oem_id);
@@ -216,11 +216,11 @@ constexpr auto reset = std::to_array<std::uint8_t>({
 
 } // namespace
 
-Bytes build_acpi_tables(const AcpiConfig& config) {
+Buffer build_acpi_tables(const AcpiConfig& config) {
     constexpr std::size_t alignment = 16;
     constexpr std::size_t rsdp_size = 36;
-    Bytes area(rsdp_size);
-    const auto place = [&area](const Bytes& bytes) {
+    Buffer area(rsdp_size);
+    const auto place = [&area](const Buffer& bytes) {
         area.resize((area.size() + alignment - 1) / alignment * alignment);
         const GuestAddress address{layout::acpi_tables.value + area.size()};
         append(area, bytes);
@@ -228,7 +228,7 @@ Bytes build_acpi_tables(const AcpiConfig& config) {
     };
     const auto dsdt_address = place(dsdt(config));
     const std::array tables{place(fadt(dsdt_address)), place(madt(config.vcpus))};
-    const Bytes root = rsdp(place(xsdt(tables)));
+    const Buffer root = rsdp(place(xsdt(tables)));
     std::ranges::copy(root, area.begin());
     return area;
 }

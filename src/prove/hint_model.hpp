@@ -55,6 +55,10 @@ enum class HintAction : std::uint8_t {
     publish_done,
 };
 
+inline Action act(HintAction kind, unsigned page = 0) {
+    return {static_cast<std::uint8_t>(kind), static_cast<std::uint8_t>(page)};
+}
+
 class HintModel {
 public:
     static constexpr std::uint8_t max_pages = 4;
@@ -110,6 +114,9 @@ public:
     [[nodiscard]] std::uint64_t fingerprint(const State&) const;
 
 private:
+    static constexpr PageCount no_limit{1U << 20};
+    static constexpr PageCount batch_limit{1};
+
     [[nodiscard]] bool precopies() const;
     [[nodiscard]] bool sweeps() const { return setting_.use == Use::discard_held; }
     [[nodiscard]] bool holds() const { return setting_.driver != Driver::linux_stock; }
@@ -148,5 +155,16 @@ private:
     HintSetting setting_;
     SmallPages all_;
 };
+
+/// The engines take the lowest pages first. Which those are is no matter of the protocol, and pages are interchangeable
+/// here; so each may be the lowest.
+template <typename Step>
+void HintModel::with_page_first(SmallPages& pages, unsigned page, Step&& step) const {
+    SmallPages others = pages;
+    others.erase(page);
+    pages.remove(others);
+    step();
+    pages.add(others);
+}
 
 } // namespace aerate::prove

@@ -1,0 +1,282 @@
+// The monitor's half: balloon, log, copy and sweep.
+#include "base/check.hpp"
+#include "prove/hint_model.hpp"
+
+#include <algorithm>
+
+namespace aerate::prove {
+namespace {
+
+using protocol::HintTracker;
+using protocol::Precopy;
+using protocol::PrecopyEffect;
+using protocol::PrecopyEvent;
+using protocol::PrecopyPlan;
+using protocol::Sweep;
+using protocol::SweepEffect;
+using protocol::SweepEvent;
+using State = HintModel::State;
+using Chain = HintModel::Chain;
+using CopyPhase = Precopy<SmallPages>::Phase;
+using SweepPhase = Sweep<SmallPages>::Phase;
+
+template <typename Effect>
+bool wants(const State& state, Effect effect) {
+    return state.effect == static_cast<std::uint8_t>(effect);
+}
+
+} // namespace
+
+void HintModel::balloon_actions(const State& state, Actions& actions) const {
+    if (state.queued > 0 && (state.decided.empty() || setting_.fault == Fault::late_hints))
+        actions.add(act(HintAction::pop));
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if (state.decided.has(page))
+            actions.add(
+                act(setting_.fault == Fault::late_hints ? HintAction::hint_late : HintAction::discard_page, page));
+}
+
+void HintModel::copy_actions(const State& state, Actions& actions) const {
+    const bool all_at_once = setting_.log == Log::eager || setting_.log == Log::lazy_clear;
+    if (wants(state, PrecopyEffect::Kind::gather))
+        actions.add(act(all_at_once || state.got.empty() ? HintAction::read_log : HintAction::rearm_log));
+    if (wants(state, PrecopyEffect::Kind::publish))
+        actions.add(act(HintAction::publish));
+    if (wants(state, PrecopyEffect::Kind::freeze) && state.in_flight.empty())
+        actions.add(act(HintAction::freeze));
+    const bool sends = state.precopy.phase == CopyPhase::copying && state.precopy.plan == PrecopyPlan::migration;
+    const bool is_final = state.precopy.phase == CopyPhase::final_copy;
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if ((is_final || sends) && state.precopy.layers.pending.has(page))
+            actions.add(act(HintAction::send, page));
+    if (is_final && state.precopy.layers.pending.empty())
+        actions.add(act(HintAction::hand_over));
+    if (state.precopy.phase == CopyPhase::copying) {
+        if (state.precopy.plan == PrecopyPlan::migration && state.published < setting_.rounds)
+            actions.add(act(HintAction::next_round));
+        actions.add(act(HintAction::finish));
+    }
+}
+
+void HintModel::sweep_actions(const State& state, Actions& actions) const {
+    if (wants(state, SweepEffect::Kind::gather))
+        actions.add(
+            act(setting_.log == Log::eager || state.got.empty() ? HintAction::read_log : HintAction::rearm_log));
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if (wants(state, SweepEffect::Kind::scan) && to_scan(state).has(page))
+            actions.add(act(HintAction::scan, page));
+    if (wants(state, SweepEffect::Kind::publish))
+        actions.add(act(HintAction::publish));
+    if (wants(state, SweepEffect::Kind::hold) &&
+        (state.in_flight.empty() || setting_.fault == Fault::discard_in_flight))
+        actions.add(act(HintAction::freeze));
+    if (wants(state, SweepEffect::Kind::discard))
+        actions.add(act(HintAction::discard));
+    const bool collecting = state.sweep.phase == SweepPhase::collecting;
+    const bool resumes = wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish);
+    // With the page that is the next batch, where there is one.
+    for (unsigned page = 0; page < setting_.pages; ++page) {
+        if (!state.sweep.later.has(page))
+            continue;
+        if (collecting)
+            actions.add(act(HintAction::batch, page));
+        if (collecting)
+            actions.add(act(HintAction::round_over, page));
+        if (resumes)
+            actions.add(act(HintAction::resume, page));
+    }
+    if (state.sweep.later.empty() && collecting)
+        actions.add(act(HintAction::round_over));
+    if (state.sweep.later.empty() && resumes)
+        actions.add(act(HintAction::resume));
+}
+
+void HintModel::round_actions(const State& state, Actions& actions) const {
+    if (!state.tracker.open() && state.published < setting_.rounds)
+        actions.add(act(HintAction::publish));
+    if (state.published > 0 && state.tracker.phase != HintTracker::Phase::done)
+        actions.add(act(HintAction::publish_done));
+}
+
+Verdict HintModel::discard(State& state, SmallPages pages) const {
+    if ((pages.bits & state.data.bits) != 0)
+        return Verdict::destroyed;
+    return Verdict::safe;
+}
+
+Verdict HintModel::pop(State& state) const {
+    const Chain chain = state.queue[0];
+    std::shift_left(state.queue.begin(), state.queue.end(), 1);
+    state.queue[--state.queued] = {};
+
+    const bool current = state.tracker.chain_is_current();
+    if (chain.kind != Chain::Kind::hint) {
+        if (current)
+            (void)state.tracker.command(chain.kind == Chain::Kind::shared_marker ? state.word : chain.value);
+        return Verdict::safe;
+    }
+    const auto verdict = current ? state.tracker.hint({1}) : HintTracker::HintVerdict::not_current;
+    state.tracker.budget = no_limit;
+    const bool ignores_id = setting_.fault == Fault::id_ignored && state.tracker.open();
+    if (verdict != HintTracker::HintVerdict::accepted && !ignores_id)
+        return Verdict::safe;
+    return use_hint(state, chain.value);
+}
+
+Verdict HintModel::use_hint(State& state, unsigned page) const {
+    const PageRange range = page_range(page);
+    if (precopies()) {
+        if (setting_.fault == Fault::late_hints) {
+            state.decided.insert(page);
+            return Verdict::safe;
+        }
+        // KVM_CLEAR_DIRTY_LOG of the chunk that the block is in.
+        if (setting_.log == Log::lazy_clear)
+            rearm_log(state);
+        step_precopy(state, {PrecopyEvent::Kind::hinted, range});
+        if (setting_.use == Use::clear_live)
+            state.dirty.erase(page);
+        if (setting_.use == Use::clear_live || setting_.fault == Fault::hint_clears_log)
+            state.precopy.layers.log.clear(range);
+        if (setting_.use == Use::skip_by_hint)
+            state.ever_hinted.insert(page);
+        return Verdict::safe;
+    }
+    switch (setting_.use) {
+    case Use::discard_held:
+        step_sweep(state, SweepEvent::Kind::hinted, range);
+        return Verdict::safe;
+    case Use::discard_at_once:
+        return discard(state, SmallPages::only(page));
+    case Use::discard_checked:
+        if (!state.dirty.has(page) && !state.precopy.layers.log.has(page) && !state.in_flight.has(page))
+            state.decided.insert(page);
+        return Verdict::safe;
+    default:
+        break;
+    }
+    // Under the lock that write faults take: nothing comes between.
+    if (state.written.has(page))
+        return Verdict::safe;
+    // A discard drops the protection, so one hint a page a session; unless it is forgotten.
+    state.guarded.erase(page);
+    if (setting_.fault != Fault::not_protected_again)
+        state.written.insert(page);
+    return discard(state, SmallPages::only(page));
+}
+
+void HintModel::read_log(State& state) const {
+    SmallPages& log = sweeps() ? state.sweep.log : state.precopy.layers.log;
+    // What devices hold counts as written from the moment they popped it. A sweep looks when they hold nothing.
+    if (!sweeps())
+        log.add(state.in_flight);
+    log.add(state.dirty);
+    if (setting_.log == Log::eager) {
+        state.dirty.clear_all();
+        return gathered(state);
+    }
+    state.got.add(state.dirty);
+    if (setting_.log == Log::lazy_clear || state.got.empty())
+        gathered(state);
+}
+
+void HintModel::rearm_log(State& state) const {
+    state.dirty.remove(state.got);
+    state.got.clear_all();
+}
+
+void HintModel::gathered(State& state) const {
+    if (!sweeps())
+        return step_precopy(state, {PrecopyEvent::Kind::gathered, {}});
+    if (setting_.fault == Fault::zero_not_checked)
+        state.sweep.log.remove(state.sweep.zero);
+    step_sweep(state, SweepEvent::Kind::gathered);
+    state.looked_at.clear_all();
+    if (wants(state, SweepEffect::Kind::scan) && to_scan(state).empty())
+        step_sweep(state, SweepEvent::Kind::scanned);
+}
+
+Verdict HintModel::publish(State& state) const {
+    const CommandId before = state.tracker.issued;
+    if (state.published < setting_.rounds) {
+        if (setting_.fault == Fault::id_reused && state.published > 0)
+            --state.tracker.issued.value;
+        (void)state.tracker.publish(setting_.fault == Fault::index_ignored ? 0U : state.queued, no_limit);
+        ++state.published;
+    }
+    if (precopies()) {
+        step_precopy(state, {PrecopyEvent::Kind::published, {}});
+    } else if (sweeps()) {
+        step_sweep(state, SweepEvent::Kind::published);
+    } else {
+        // Protects all, or empties the log, before the ID can be seen.
+        state.written = state.in_flight;
+        state.guarded = all_;
+        if (setting_.fault == Fault::hole_not_protected)
+            state.guarded = {static_cast<std::uint8_t>(state.live.bits | state.held.bits)};
+        state.guarded.remove(state.written);
+        state.dirty.clear_all();
+        state.precopy.layers.log = state.in_flight;
+    }
+    return state.published > 1 && state.tracker.issued == before ? Verdict::id_reused : Verdict::safe;
+}
+
+/// The decision alone changes nothing that others see, so it is one step with the closing.
+void HintModel::end_round(State& state, PrecopyEvent::Kind decision) const {
+    step_precopy(state, {decision, {}});
+    state.tracker.stop();
+    step_precopy(state, {PrecopyEvent::Kind::closed, {}});
+}
+
+Verdict HintModel::send(State& state, unsigned page) const {
+    // The content is read after the log of its chunk is armed again.
+    if (setting_.log == Log::lazy_clear)
+        rearm_log(state);
+    std::optional<PrecopyEffect> effect;
+    with_page_first(state.precopy.layers.pending, page,
+                    [&] { effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}}); });
+    CHECK(effect.has_value());
+    if (effect->kind == PrecopyEffect::Kind::send)
+        state.behind.erase(page);
+    return Verdict::safe;
+}
+
+Verdict HintModel::hand_over(const State& state) const {
+    const SmallPages skipped = setting_.use == Use::skip_by_hint ? state.ever_hinted : SmallPages{};
+    if (!state.behind.empty() || (skipped.bits & state.data.bits) != 0)
+        return Verdict::lost;
+    // A verification leaves out what is hinted, so that must not be live.
+    return !setting_.verifies || (state.precopy.layers.hinted.bits & state.data.bits) == 0 ? Verdict::safe
+                                                                                           : Verdict::lost;
+}
+
+void HintModel::step_precopy(State& state, PrecopyEvent event) const {
+    const bool is_hint = event.kind == PrecopyEvent::Kind::hinted;
+    const auto effect = protocol::step(state.precopy, event);
+    if (!is_hint)
+        state.effect = effect ? static_cast<std::uint8_t>(effect->kind) : no_effect;
+}
+
+SmallPages HintModel::to_scan(const State& state) const {
+    SmallPages pages{static_cast<std::uint8_t>(state.sweep.hinted.bits & state.sweep.written.bits)};
+    pages.remove(state.looked_at);
+    return pages;
+}
+
+void HintModel::scan(State& state, unsigned page) const {
+    state.looked_at.insert(page);
+    const auto effect = state.effect;
+    if (state.zero.has(page))
+        step_sweep(state, SweepEvent::Kind::zero, page_range(page));
+    state.effect = effect;
+    if (to_scan(state).empty())
+        step_sweep(state, SweepEvent::Kind::scanned);
+}
+
+void HintModel::step_sweep(State& state, SweepEvent::Kind kind, PageRange pages) const {
+    const auto effect = protocol::step(state.sweep, {kind, pages});
+    if (kind != SweepEvent::Kind::hinted)
+        state.effect = effect ? static_cast<std::uint8_t>(effect->kind) : no_effect;
+}
+
+} // namespace aerate::prove
