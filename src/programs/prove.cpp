@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -33,9 +34,6 @@ struct Options {
     bool json = false;
     bool page = false;
 };
-
-/// Enough for any state of ours; edges of the progress check beside it stay below 2 GiB.
-constexpr std::uint64_t progress_check_up_to = 4'000'000;
 
 Finding examine(const Entry& entry, bool show_progress) {
     using Clock = std::chrono::steady_clock;
