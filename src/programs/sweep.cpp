@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <memory>
 
 namespace aerate {
@@ -14,8 +15,11 @@ struct Options {
     bool json = false;
 };
 
+/// The monitor ends a round after 30 seconds; what was hinted until then is given back yet.
+constexpr std::chrono::minutes patience{2};
+
 Result<void> sweep(const Options& options) {
-    const RunningVm vm = TRY(RunningVm::named(options.name));
+    const RunningVm vm = TRY(RunningVm::named(options.name, patience));
     const std::string answer = TRY(vm.call("PUT", "/aerate/sweep"));
     if (options.json) {
         fmt::print("{}\n", answer);
