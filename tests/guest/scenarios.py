@@ -387,7 +387,11 @@ def file_after_late_hints(context, use):
         vm.process.send_signal(signal.SIGUSR2)  # the hints are read
         discarded = int(vm.wait_for(r"LATE-HINTS discarded (\d+) MiB", 30)[0][1])
         require(discarded > 50, f"only {discarded} MiB were discarded: this shows nothing")
-        return vm.check("md5sum /tmp/file") == written
+        try:
+            return vm.check("md5sum /tmp/file") == written
+        except GuestError as error:  # it may be the shell's own memory that is gone
+            print(f"    the guest came to harm: {error}", flush=True)
+            return False
 
 
 @scenario()
@@ -397,7 +401,7 @@ def late_hints_destroy_a_file_with_a_naive_monitor(context):
 
 @scenario()
 def late_hints_harm_no_file_with_a_sweep(context):
-    require(file_after_late_hints(context, "shipping"), "the file changed")
+    require(file_after_late_hints(context, "shipping"), "the file changed, or the guest came to harm")
 
 
 # --- Ends, without a whole boot -----------------------------------------------------------------------------------------------------------
