@@ -1,5 +1,5 @@
-// The hand-off of a migration, modelled a second time: from what the documentation promises, by someone who did not
-// look at the code. tests/spin/check compares the verdicts with those that `aerate prove` has from the code itself.
+// The hand-off of a migration, modelled a second time, from what the documentation promises; its author had seen
+// the code. tests/spin/check compares the verdicts with those that `aerate prove` has from the code itself.
 //
 //     source                      destination
 //     STATE + root of hashes ───▶
