@@ -14,8 +14,7 @@ using Chain = HintModel::Chain;
 } // namespace
 
 /// Equal states go on equally. What is left out (unless setting().reduce is off), and why that is right:
-///   - the order of the pages: a page is what is known of it, its places in the queue included, and the keys are
-///   sorted;
+///   - the order of the pages: a page is what is known of it, its places in the queue included, and keys are sorted;
 ///   - what stands in chains that are stale already, or that will be before the next hint counts: nobody looks at it
 ///     (a driver that holds its blocks does: whether they are used);
 ///   - with Linux, whether a free block is held: it may be taken back at any time;
