@@ -1,6 +1,7 @@
 #include "machine/machine.hpp"
 
 #include "base/log.hpp"
+#include "base/overloaded.hpp"
 #include "control/configuration.hpp"
 #include "machine/vm_counters.hpp"
 
@@ -11,11 +12,6 @@
 
 namespace aerate {
 namespace {
-
-template <typename... Ts>
-struct Overloaded : Ts... {
-    using Ts::operator()...;
-};
 
 [[nodiscard]] control::Failure conflict(std::string message) {
     return {409, std::move(message)};

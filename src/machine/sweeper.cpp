@@ -29,7 +29,7 @@ Sweeper::Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePage
     , hinting_(hinting)
     , guest_(std::move(guest)) {}
 
-void Sweeper::start(Done done, PageCount batch) {
+void Sweeper::start(Done done) {
     if (done_)
         return done(fail("a sweep is under way already"));
     if (hinting_.tracker().open())

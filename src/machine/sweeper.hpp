@@ -35,12 +35,12 @@ public:
     using Done = std::move_only_function<void(Result<SweepReport>)>;
 
     /// How much is discarded while the guest is held once: that sets the length of its pause.
-    static constexpr PageCount default_batch = whole_pages_of(ByteCount{64ULL << 20});
+    static constexpr PageCount batch = whole_pages_of(ByteCount{64ULL << 20});
 
     Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest);
 
     /// Fails through `done` when a sweep is under way, or when the guest has not negotiated hinting.
-    void start(Done done, PageCount batch = default_batch);
+    void start(Done done);
     /// The guest is at rest; its vCPUs since `since`.
     void held(std::chrono::steady_clock::time_point since);
 

@@ -1,6 +1,7 @@
 #include "machine/vcpu_thread.hpp"
 
 #include "base/check.hpp"
+#include "base/overloaded.hpp"
 
 #include <pthread.h>
 
@@ -10,14 +11,6 @@
 #include <variant>
 
 namespace aerate {
-namespace {
-
-template <typename... Ts>
-struct Overloaded : Ts... {
-    using Ts::operator()...;
-};
-
-} // namespace
 
 VcpuThread::VcpuThread(std::unique_ptr<Vcpu> vcpu, const PioBus& ports, const MmioBus& mmio, Hooks hooks)
     : vcpu_(std::move(vcpu))

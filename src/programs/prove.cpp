@@ -127,11 +127,9 @@ Result<void> prove_all(const Options& options, std::vector<Entry> entries) {
 }
 
 Result<void> run(const Options& options) {
-    Scale scale{static_cast<std::uint8_t>(options.pages), static_cast<std::uint8_t>(options.queue),
-                static_cast<std::uint8_t>(options.rounds)};
-    std::vector<Entry> entries = catalogue(scale);
-    if (options.nightly)
-        entries = nightly();
+    const Scale scale{static_cast<std::uint8_t>(options.pages), static_cast<std::uint8_t>(options.queue),
+                      static_cast<std::uint8_t>(options.rounds)};
+    std::vector<Entry> entries = options.nightly ? nightly() : catalogue(scale);
     if (options.list) {
         for (const Entry& entry : entries)
             fmt::print("{}\n", entry.name);
