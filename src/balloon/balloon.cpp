@@ -1,5 +1,6 @@
 #include "balloon/balloon.hpp"
 
+#include "balloon/config_space.hpp"
 #include "base/endian.hpp"
 
 #include <algorithm>
@@ -13,13 +14,6 @@ namespace {
 
 /// One free page hint of Linux on x86: MAX_PAGE_ORDER pages.
 constexpr ByteCount hint_block{4U << 20};
-
-/// Config space (virtio 1.2, 5.5.4).
-constexpr std::uint32_t num_pages_offset = 0;
-constexpr std::uint32_t actual_offset = 4;
-constexpr std::uint32_t hint_command_offset = 8;
-constexpr std::uint32_t poison_value_offset = 12;
-constexpr std::uint32_t config_bytes = 16;
 
 [[nodiscard]] virtio::FeatureSet features_of(const BalloonConfig& config, const GuestMemory& memory) {
     return virtio::FeatureSet{}
@@ -116,17 +110,17 @@ MemoryState Balloon::memory_state() const {
 }
 
 void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
-    std::array<std::byte, config_bytes> config{};
+    std::array<std::byte, config_space::size> config{};
     const std::span<std::byte> fields(config);
-    store_little_endian(fields.subspan(num_pages_offset), target_);
-    store_little_endian(fields.subspan(actual_offset), actual_);
+    store_little_endian(fields.subspan(config_space::num_pages), target_);
+    store_little_endian(fields.subspan(config_space::actual), actual_);
     std::size_t length = 8;
     if (offered_.has(feature::free_page_hinting)) {
-        store_little_endian(fields.subspan(hint_command_offset), hinting_.status().host_command);
+        store_little_endian(fields.subspan(config_space::hint_command), hinting_.status().host_command);
         length = 12;
     }
     if (offered_.has(feature::page_poison)) {
-        store_little_endian(fields.subspan(poison_value_offset), poison_value_);
+        store_little_endian(fields.subspan(config_space::poison_value), poison_value_);
         length = 16;
     }
     std::ranges::fill(into, std::byte{});
@@ -136,11 +130,11 @@ void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
 
 void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from, virtio::FeatureSet negotiated) {
     const std::uint32_t before = actual_;
-    write_field(actual_, actual_offset, offset, from);
+    write_field(actual_, config_space::actual, offset, from);
     actual_written(before);
     // Virtio 1.2, 5.5.6.6.1: set before DRIVER_OK, and never changed after it.
     if (host_ == nullptr && negotiated.has(feature::page_poison))
-        write_field(poison_value_, poison_value_offset, offset, from);
+        write_field(poison_value_, config_space::poison_value, offset, from);
 }
 
 void Balloon::actual_written(std::uint32_t before) {

@@ -1,7 +1,9 @@
 // The balloon's config space, its commands, and which queue index is which (virtio 1.2, 5.5).
 #pragma once
 
+#include "balloon/config_space.hpp"
 #include "balloon/features.hpp"
+#include "protocol/hint_commands.hpp"
 #include "virtio/features.hpp"
 
 #include <cstdint>
@@ -10,16 +12,11 @@ namespace aerate::guestkit {
 
 inline constexpr std::uint32_t balloon_device_type = 5;
 
-namespace balloon_config {
-inline constexpr std::uint32_t num_pages = 0;
-inline constexpr std::uint32_t actual = 4;
-inline constexpr std::uint32_t hint_command = 8;
-inline constexpr std::uint32_t poison_value = 12;
-} // namespace balloon_config
+namespace balloon_config = balloon::config_space;
 
-inline constexpr std::uint32_t command_stop = 0;
-inline constexpr std::uint32_t command_done = 1;
-inline constexpr std::uint32_t first_command_id = 2;
+using protocol::command_done;
+using protocol::command_stop;
+using protocol::first_command_id;
 
 inline constexpr std::uint16_t inflate_queue = 0;
 inline constexpr std::uint16_t deflate_queue = 1;

@@ -17,15 +17,13 @@
 
 #include "base/units.hpp"
 #include "memory/hints.hpp"
+#include "protocol/hint_commands.hpp"
 
 #include <cstdint>
 #include <limits>
 #include <optional>
 
 namespace aerate::protocol {
-
-inline constexpr std::uint32_t command_stop = 0;
-inline constexpr std::uint32_t command_done = 1;
 
 struct HintTracker {
     enum class Phase : std::uint8_t {
