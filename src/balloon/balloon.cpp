@@ -65,6 +65,13 @@ constexpr ByteCount hint_block{4U << 20};
     return sizes;
 }
 
+[[nodiscard]] std::vector<PageRange> runs_of(const PageBitmap& pages) {
+    std::vector<PageRange> runs;
+    for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end()))
+        runs.push_back(run);
+    return runs;
+}
+
 /// Stores the bytes of a write at `offset` that fall on the four bytes of the field.
 void write_field(std::uint32_t& field, std::uint32_t field_offset, std::uint32_t offset,
                  std::span<const std::byte> from) {
@@ -228,6 +235,34 @@ void Balloon::resume() {
     for (const auto& index : layout_)
         if (index)
             host_->kick_again(*index);
+}
+
+BalloonState Balloon::save() const {
+    return {.target = target_,
+            .actual = actual_,
+            .poison_value = poison_value_,
+            .last_command = hinting_.tracker().issued,
+            .ballooned = runs_of(states_.ballooned),
+            .reported = runs_of(states_.reported)};
+}
+
+Result<> Balloon::restore(const BalloonState& state) {
+    TRY(set_target({state.target}));
+    const PageCount frames = memory_.address_space();
+    for (const auto* runs : {&state.ballooned, &state.reported})
+        for (const PageRange& run : *runs)
+            if (run.first.value > frames.value || run.count.value > frames.value - run.first.value ||
+                !memory_.contains(address_of(run.first), bytes_of(run.count)))
+                return fail("saved balloon: frames {:#x} to {:#x} are not RAM of this guest", run.first.value,
+                            run.end().value);
+    actual_ = state.actual;
+    poison_value_ = state.poison_value;
+    inflation_.restore(state.ballooned);
+    for (const PageRange& run : state.reported)
+        states_.reported.set(run);
+    states_.reported.remove(states_.ballooned);
+    hinting_.restore(state.last_command);
+    return {};
 }
 
 } // namespace aerate::balloon

@@ -9,6 +9,7 @@
 // All calls on the thread of `loop`; discards happen there too, so give the balloon a loop of its own.
 #pragma once
 
+#include "balloon/balloon_state.hpp"
 #include "balloon/counters.hpp"
 #include "balloon/free_page_hinting.hpp"
 #include "balloon/free_page_reporting.hpp"
@@ -65,6 +66,11 @@ public:
     void reset() override;
     void pause(EventLoop::Callback quiesced) override;
     void resume() override;
+
+    /// REQUIRES: paused.
+    [[nodiscard]] BalloonState save() const;
+    /// After the transport is restored. Values beyond the guest's RAM are refused.
+    [[nodiscard]] Result<> restore(const BalloonState&);
 
 private:
     [[nodiscard]] virtio::Virtqueue* queue(Queue kind) const { return queues_[static_cast<std::size_t>(kind)]; }

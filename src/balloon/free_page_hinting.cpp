@@ -3,6 +3,7 @@
 #include "balloon/chain_access.hpp"
 #include "base/endian.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -27,6 +28,11 @@ void FreePageHinting::reset() {
     host_ = nullptr;
     tracker_.reset();
     end_round(RoundEnd::cut);
+}
+
+void FreePageHinting::restore(CommandId last) {
+    tracker_.issued = std::max(tracker_.issued, last);
+    done();
 }
 
 CommandId FreePageHinting::start(HintSink& sink, OnGuestStop on_guest_stop) {

@@ -41,6 +41,8 @@ public:
     void attach(virtio::Virtqueue&, virtio::DeviceHost&);
     /// The queue is gone; an open round ends.
     void reset();
+    /// Of a VM that was saved when this was its newest ID. The guest is told DONE.
+    void restore(CommandId last);
     std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue& queue) { return serve(queue, queue.size()); }
     /// At most so many chains.
     std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&, unsigned limit);

@@ -36,6 +36,11 @@ std::expected<bool, virtio::RingFault> Inflation::deflate(virtio::Virtqueue& que
     return serve(queue, [&] { deflate_runs(); });
 }
 
+void Inflation::restore(std::span<const PageRange> ballooned) {
+    for (const PageRange& range : ballooned)
+        ballooned_ += states_.ballooned.set(range);
+}
+
 void Inflation::reset() {
     states_.ballooned.clear_all();
     ballooned_ = {};

@@ -35,6 +35,8 @@ public:
 
     /// Forgets every page: the guest has reset the device.
     void reset();
+    /// REQUIRES: reset, and all of it is RAM.
+    void restore(std::span<const PageRange> ballooned);
     [[nodiscard]] PageCount ballooned() const { return ballooned_; }
 
 private:

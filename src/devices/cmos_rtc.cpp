@@ -34,6 +34,16 @@ void CmosRtc::write(std::uint64_t offset, std::span<const std::byte> from) {
         index_ = std::to_integer<std::uint8_t>(from.front()) & 0x7f;
 }
 
+std::uint8_t CmosRtc::save() const {
+    const std::scoped_lock lock(mutex_);
+    return index_;
+}
+
+void CmosRtc::restore(std::uint8_t index) {
+    const std::scoped_lock lock(mutex_);
+    index_ = index & 0x7f;
+}
+
 std::uint8_t CmosRtc::read_register() {
     switch (index_) {
     case 0x00:

@@ -24,11 +24,15 @@ public:
     void read(std::uint64_t offset, std::span<std::byte> into);
     void write(std::uint64_t offset, std::span<const std::byte> from);
 
+    /// The register that the guest has chosen is all that a saved VM needs: the time is always the host's.
+    [[nodiscard]] std::uint8_t save() const;
+    void restore(std::uint8_t index);
+
 private:
     [[nodiscard]] std::uint8_t read_register();
 
     Clock clock_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::uint8_t index_ = 0; ///< guarded by mutex_
     std::tm latched_{};      ///< guarded by mutex_
 };

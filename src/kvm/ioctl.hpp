@@ -26,30 +26,30 @@ template <typename Argument = int>
     return value;
 }
 
-/// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing. Those types themselves
+/// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing, and, with a header of
+/// four bytes, kvm_msr_list. Those types themselves
 /// are of no use in C++: some kernel headers (6.1) put an empty struct before the entries, which has a size in C++
 /// only, so that the entries and the ioctl's number would both be wrong.
-template <typename Entry>
+template <typename Entry, std::size_t Header = 2 * sizeof(std::uint32_t)> // the count, and flags or padding
 class CountedEntries {
 public:
     explicit CountedEntries(std::uint32_t count)
-        : bytes_(header + count * sizeof(Entry)) {
+        : bytes_(Header + count * sizeof(Entry)) {
         std::memcpy(bytes_.data(), &count, sizeof count);
     }
     [[nodiscard]] void* argument() { return bytes_.data(); }
     [[nodiscard]] std::span<Entry> entries() {
         std::uint32_t count;
         std::memcpy(&count, bytes_.data(), sizeof count);
-        return {reinterpret_cast<Entry*>(bytes_.data() + header), count};
+        return {reinterpret_cast<Entry*>(bytes_.data() + Header), count};
     }
     /// The number of an ioctl that takes one of these.
     [[nodiscard]] static constexpr unsigned long request(unsigned long number) {
         constexpr unsigned long mask = static_cast<unsigned long>(_IOC_SIZEMASK) << _IOC_SIZESHIFT;
-        return (number & ~mask) | header << _IOC_SIZESHIFT;
+        return (number & ~mask) | Header << _IOC_SIZESHIFT;
     }
 
 private:
-    static constexpr std::size_t header = 2 * sizeof(std::uint32_t); ///< the count, and flags or padding
     std::vector<std::byte> bytes_;
 };
 

@@ -212,6 +212,14 @@ void Vcpu::request_stop() {
         ::syscall(SYS_tgkill, ::getpid(), thread, stop_signal());
 }
 
+void Vcpu::interrupt_next_run() {
+    std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_relaxed);
+}
+
+void Vcpu::excuse_pause() {
+    (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
+}
+
 Exit Vcpu::decode() const {
     switch (run_->exit_reason) {
     case KVM_EXIT_IO:

@@ -99,6 +99,11 @@ public:
     [[nodiscard]] Result<Exit> run();
     /// Makes run() return Interrupted soon, or its next call if it is not running. Any thread; never blocks.
     void request_stop();
+    /// Makes the next run() complete the exit that was served and return, most often Interrupted. Its thread only.
+    void interrupt_next_run();
+    /// The guest stood still: its watchdogs shall not take that for a hang (KVM_KVMCLOCK_CTRL). No-op for a guest that
+    /// does not keep time by kvmclock.
+    void excuse_pause();
 
     [[nodiscard]] unsigned index() const { return index_; }
     [[nodiscard]] Result<kvm_regs> registers() const;

@@ -118,14 +118,27 @@ Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index) {
     return Vcpu::create({.vm_fd = fd_.get(), .index = index, .run_area = run_area_, .cpuid = cpuid});
 }
 
-Result<kvm_clock_data> Vm::clock() const {
-    kvm_clock_data data{};
-    TRY(call_kvm(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &data));
-    return data;
+Result<VmState> Vm::save() const {
+    VmState state;
+    for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {
+        state.interrupt_controllers[id].chip_id = id;
+        TRY(call_kvm(fd_.get(), KVM_GET_IRQCHIP, "KVM_GET_IRQCHIP", &state.interrupt_controllers[id]));
+    }
+    kvm_clock_data clock{};
+    TRY(call_kvm(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &clock));
+    state.clock = clock.clock;
+    return state;
 }
 
-Result<void> Vm::set_clock(const kvm_clock_data& data) {
-    TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &data));
+Result<> Vm::restore(const VmState& state) {
+    for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {
+        kvm_irqchip chip = state.interrupt_controllers[id];
+        chip.chip_id = id;
+        TRY(call_kvm(fd_.get(), KVM_SET_IRQCHIP, "KVM_SET_IRQCHIP", &chip));
+    }
+    kvm_clock_data clock{};
+    clock.clock = state.clock;
+    TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock));
     return {};
 }
 

@@ -10,6 +10,7 @@
 #include "event/event_fd.hpp"
 #include "kvm/kvm.hpp"
 #include "kvm/vcpu.hpp"
+#include "kvm/vm_state.hpp"
 #include "memory/guest_address.hpp"
 #include "memory/guest_memory.hpp"
 
@@ -65,9 +66,9 @@ public:
     /// the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once.
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index);
 
-    /// Guest time (kvmclock), for saved state: read while the vCPUs stand, set before they run on.
-    [[nodiscard]] Result<kvm_clock_data> clock() const;
-    [[nodiscard]] Result<void> set_clock(const kvm_clock_data&);
+    /// REQUIRES: no vCPU runs. Guest time goes on from where it was saved: it does not show how long the VM lay still.
+    [[nodiscard]] Result<VmState> save() const;
+    [[nodiscard]] Result<> restore(const VmState&);
 
     [[nodiscard]] int fd() const { return fd_.get(); }
 

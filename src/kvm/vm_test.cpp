@@ -219,17 +219,6 @@ TEST_F(KvmVm, RefusesARegionThatOverlapsAnother) {
     EXPECT_NE(result.error().message.find("cannot map 2 MiB of guest memory at 0x0"), std::string::npos);
 }
 
-TEST_F(KvmVm, ClockIsReadAndSet) {
-    auto guest = TinyGuest::create(Program{0xf4});
-    ASSERT_TRUE(guest) << guest.error().message;
-    kvm_clock_data later{};
-    later.clock = 3'600'000'000'000;
-    ASSERT_TRUE(guest->vm.set_clock(later));
-    const auto clock = guest->vm.clock();
-    ASSERT_TRUE(clock);
-    EXPECT_GE(clock->clock, later.clock);
-}
-
 // mov [page], al for three pages, with an exit after each.
 const Program three_writes{
     0xa2, 0x00, 0x00, 0x05, 0x00, 0xe6, 0x42, // page 0x50

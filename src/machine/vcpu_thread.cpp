@@ -53,8 +53,10 @@ void VcpuThread::serve() {
             hooks_.loop->post([this] { hooks_.left(); });
             return;
         case Order::pause:
+            settle();
             hooks_.loop->post([this] { hooks_.paused(); });
             order_.wait(given);
+            vcpu_->excuse_pause();
             break;
         case Order::run:
             if (ended_)
@@ -66,12 +68,22 @@ void VcpuThread::serve() {
     }
 }
 
+/// KVM completes an exit that was served when the vCPU is entered again; before that the registers are not the ones to
+/// save (Documentation/virt/kvm/api.rst, note below KVM_EXIT_IO). An instruction may take several exits.
+void VcpuThread::settle() {
+    while (!settled_ && !ended_) {
+        vcpu_->interrupt_next_run();
+        ended_ = !run_once();
+    }
+}
+
 bool VcpuThread::run_once() {
     auto exit = vcpu_->run();
     if (!exit) {
         end({GuestEnd::Kind::crash, exit.error().message});
         return false;
     }
+    settled_ = std::holds_alternative<Interrupted>(*exit);
     return std::visit(Overloaded{
                           [](const Interrupted&) { return true; },
                           [&](const PortRead& access) {

@@ -7,6 +7,7 @@
 #include "devices/pio_bus.hpp"
 #include "event/event_loop.hpp"
 #include "kvm/vcpu.hpp"
+#include "kvm/vcpu_state.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -47,6 +48,13 @@ public:
     /// Asks; `left` says when.
     void stop();
 
+    /// REQUIRES: it stands since `paused`, or was never started.
+    [[nodiscard]] Result<VcpuState> save(const SavableState& savable) const {
+        return save_vcpu(vcpu_->fd(), savable);
+    }
+    /// REQUIRES: never started.
+    [[nodiscard]] Result<> restore(const VcpuState& state) { return restore_vcpu(vcpu_->fd(), state); }
+
 private:
     enum class Order : std::uint8_t { run, pause, stop };
     /// Every order is a new value: a thread that sleeps on one must wake for the next, be it of the same kind.
@@ -59,6 +67,7 @@ private:
     void serve();
     /// One stay in the guest; false when it has ended.
     bool run_once();
+    void settle();
     void end(GuestEnd);
 
     std::unique_ptr<Vcpu> vcpu_;
@@ -67,7 +76,9 @@ private:
     Hooks hooks_;
     std::atomic<NumberedOrder> order_{NumberedOrder{}};
     std::uint32_t orders_ = 0; ///< given; the main loop's
-    bool ended_ = false;       ///< the thread's own
+    // The thread's own.
+    bool ended_ = false;
+    bool settled_ = true; ///< the last exit is complete: the registers are those that the guest goes on with
     std::jthread thread_;
 };
 

@@ -291,11 +291,12 @@ bool MmioTransport::features_acceptable() const {
 
 // --- Life of the device --------------------------------------------------------------------------------------------
 
-void MmioTransport::activate() {
+void MmioTransport::activate(std::span<const QueuePosition> positions) {
     for (std::size_t i = 0; i < queues_.size(); ++i) {
         Queue& queue = queues_[i];
         if (queue.registers.ready)
-            queue.ring = make_virtqueue(queue.registers, {}, accepted_, memory_);
+            queue.ring = make_virtqueue(queue.registers, i < positions.size() ? positions[i] : QueuePosition{},
+                                        accepted_, memory_);
         rings_[i] = queue.ring.get();
     }
     device_.activate({.features = accepted_, .queues = rings_, .host = this});
@@ -360,6 +361,71 @@ void MmioTransport::resume() {
     for (Queue& queue : queues_)
         if (queue.ring)
             queue.kick.signal();
+}
+
+// --- Saved state ---------------------------------------------------------------------------------------------------
+
+TransportState MmioTransport::save() const {
+    TransportState state{.status = status_,
+                         .interrupt_status = interrupt_status_.load(),
+                         .config_generation = config_generation_,
+                         .device_features_select = device_features_select_,
+                         .driver_features_select = driver_features_select_,
+                         .queue_select = queue_select_,
+                         .accepted = accepted_,
+                         .queues = {}};
+    for (const Queue& queue : queues_)
+        state.queues.push_back({queue.registers, queue.ring ? queue.ring->position() : QueuePosition{}});
+    return state;
+}
+
+Result<> MmioTransport::restore(const TransportState& state) {
+    CHECK(paused_ && status_ == 0);
+    const auto base =
+        static_cast<std::uint8_t>(state.status & ~(device_status::needs_reset | device_status::failed));
+    const bool possible = base == 0 || std::ranges::any_of(status_steps, [base](auto step) { return step.to == base; });
+    if (!possible)
+        return fail("the saved device status {:#x} is none that a driver can reach", state.status);
+    if (state.queues.size() != queues_.size())
+        return fail("the saved device has {} queues, this one has {}", state.queues.size(), queues_.size());
+    const bool features_agreed = (base & device_status::features_ok) != 0;
+    if (features_agreed && !(state.accepted.within(offered_) && state.accepted.has(feature::version_1)))
+        return fail("the saved driver accepted features {:#x}, of which this device does not offer {:#x}",
+                    state.accepted.bits, state.accepted.bits & ~offered_.bits);
+    const bool active = (base & device_status::driver_ok) != 0;
+    // One whose ring the guest broke has no position to go on from, and waits for a reset.
+    const bool serves = active && base == state.status;
+    std::vector<QueuePosition> positions;
+    for (std::size_t i = 0; i < queues_.size(); ++i) {
+        const auto& [registers, position] = state.queues[i];
+        positions.push_back(position);
+        if (!registers.ready)
+            continue;
+        auto fault = features_agreed ? check_registers(registers, device_.queue_sizes()[i], state.accepted, memory_)
+                                     : RingFault::bad_registers;
+        if (!fault && serves)
+            fault = check_position(registers, position, state.accepted);
+        if (fault)
+            return fail("saved queue {}: {}", i, describe(*fault));
+    }
+
+    status_ = state.status;
+    interrupt_status_ = state.interrupt_status;
+    config_generation_ = state.config_generation;
+    device_features_select_ = state.device_features_select;
+    driver_features_select_ = state.driver_features_select;
+    queue_select_ = state.queue_select;
+    accepted_ = state.accepted;
+    for (std::size_t i = 0; i < queues_.size(); ++i)
+        queues_[i].registers = state.queues[i].registers;
+    if (serves)
+        activate(positions);
+    return {};
+}
+
+void MmioTransport::repeat_interrupt() {
+    if (interrupt_status_.load() != 0)
+        interrupt_.signal();
 }
 
 // --- DeviceHost ----------------------------------------------------------------------------------------------------

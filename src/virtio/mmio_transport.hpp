@@ -15,6 +15,7 @@
 #include "memory/guest_memory.hpp"
 #include "virtio/device.hpp"
 #include "virtio/transport_counters.hpp"
+#include "virtio/transport_state.hpp"
 #include "virtio/virtqueue.hpp"
 
 #include <array>
@@ -61,6 +62,15 @@ public:
     /// Undoes it, and looks at every queue: a kick may have come and gone.
     void resume();
 
+    /// REQUIRES: paused, and the device holds no buffer.
+    [[nodiscard]] TransportState save() const;
+    /// Checks the state as strictly as a driver's own steps to it, since its file may be damaged or hostile; activates
+    /// the device if it was active. REQUIRES: paused, and no driver has touched it.
+    [[nodiscard]] Result<> restore(const TransportState&);
+    /// Signals once more what the driver has not acknowledged: an interrupt that was on its way to the interrupt
+    /// controller is in no saved state. After everything that could lose it is restored.
+    void repeat_interrupt();
+
     void interrupt_queue(QueueIndex) override;
     void config_changed() override;
     void kick_again(QueueIndex) override;
@@ -87,7 +97,7 @@ private:
     void ring_doorbell(std::uint32_t value);
 
     [[nodiscard]] bool features_acceptable() const;
-    void activate();
+    void activate(std::span<const QueuePosition> positions = {});
     void reset();
     void watch_kicks();
     void ignore_kicks();
