@@ -70,6 +70,7 @@ public:
     [[nodiscard]] Result<VmState> save() const;
     [[nodiscard]] Result<> restore(const VmState&);
 
+    [[nodiscard]] std::span<const kvm_cpuid_entry2> supported_cpuid() const { return cpuid_; }
     [[nodiscard]] int fd() const { return fd_.get(); }
 
 private:

@@ -47,9 +47,11 @@ Hardware::~Hardware() {
 }
 
 Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& config, const ConsoleOptions& console,
-                                                   EventLoop& loop, Callbacks callbacks) {
+                                                   EventLoop& loop, Callbacks callbacks,
+                                                   std::optional<SavedGuest> saved) {
     auto regions = TRY(ram_regions(config.machine.mem_size));
-    auto memory = TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
+    auto memory = saved ? std::move(saved->memory)
+                        : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
     auto kvm = TRY(Kvm::open());
     auto vm = TRY(Vm::create(kvm, config.machine.vcpu_count));
     auto hardware = std::unique_ptr<Hardware>(
@@ -57,7 +59,8 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
     TRY(hardware->map_memory());
     TRY(hardware->add_legacy_devices(console));
     TRY(hardware->add_virtio_devices(config));
-    TRY(hardware->load(config));
+    TRY(hardware->add_vcpus(config.machine.vcpu_count));
+    TRY(saved ? hardware->restore(saved->state) : hardware->load(config));
     return hardware;
 }
 
@@ -128,6 +131,7 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
     }
     for (const control::Drive& drive : config.drives) {
         auto image = TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only}));
+        disks_.push_back({drive.drive_id, image.size()});
         TRY(add_virtio("block:" + drive.drive_id, loop_,
                        TRY(Block::create(loop_, memory, std::move(image), drive.drive_id))));
     }
@@ -146,19 +150,20 @@ Result<> Hardware::load(const control::VmConfig& config) {
                                                          .initrd = config.boot->initrd_path,
                                                          .command_line = config.boot->boot_args,
                                                          .entry = config.boot->entry}));
-    for (unsigned index = 0; index < config.machine.vcpu_count; ++index) {
-        auto vcpu = TRY(vm_.create_vcpu(index));
-        if (index == 0 && kernel.protocol == LoadedKernel::Protocol::linux64)
-            TRY(vcpu->enter(LongModeEntry{kernel.instruction, kernel.boot_data, layout::page_tables, layout::gdt}));
-        else if (index == 0)
-            TRY(vcpu->enter(ProtectedModeEntry{kernel.instruction, kernel.boot_data}));
+    Vcpu& first = vcpus.front()->vcpu();
+    if (kernel.protocol == LoadedKernel::Protocol::linux64)
+        return first.enter(LongModeEntry{kernel.instruction, kernel.boot_data, layout::page_tables, layout::gdt});
+    return first.enter(ProtectedModeEntry{kernel.instruction, kernel.boot_data});
+}
+
+Result<> Hardware::add_vcpus(unsigned count) {
+    for (unsigned index = 0; index < count; ++index)
         vcpus.push_back(std::make_unique<VcpuThread>(
-            std::move(vcpu), ports_, mmio_,
+            TRY(vm_.create_vcpu(index)), ports_, mmio_,
             VcpuThread::Hooks{.loop = &loop_,
                               .paused = [this] { callbacks_.paused(); },
                               .ended = [this](GuestEnd end) { callbacks_.ended(std::move(end)); },
                               .left = [this] { callbacks_.left(); }}));
-    }
     return {};
 }
 

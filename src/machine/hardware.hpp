@@ -26,11 +26,13 @@
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "memory/guest_memory.hpp"
+#include "state/saved_vm.hpp"
 #include "virtio/mmio_transport.hpp"
 
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +50,12 @@ struct VirtioSlot {
     void write(std::uint64_t offset, std::span<const std::byte> from) { transport->write(ByteCount{offset}, from); }
 };
 
+/// A guest that has run before, here or elsewhere.
+struct SavedGuest {
+    GuestMemory memory;
+    state::SavedVm state;
+};
+
 class Hardware {
 public:
     struct Callbacks {
@@ -59,11 +67,15 @@ public:
         std::function<void()> release;       ///< and to go on
     };
 
-    /// Everything up to the first instruction. All callbacks come on `loop`.
+    /// Everything up to the first instruction, or up to the next one of a saved guest. All callbacks come on `loop`.
     [[nodiscard]] static Result<std::unique_ptr<Hardware>> create(const control::VmConfig&, const ConsoleOptions&,
-                                                                  EventLoop& loop, Callbacks);
+                                                                  EventLoop& loop, Callbacks,
+                                                                  std::optional<SavedGuest> = std::nullopt);
     /// REQUIRES: no vCPU thread runs, and the main loop does not.
     ~Hardware();
+
+    /// REQUIRES: devices and vCPUs are at rest. Main loop, or before it runs.
+    [[nodiscard]] Result<state::SavedVm> save();
 
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
@@ -82,13 +94,17 @@ private:
     Result<> add_legacy_devices(const ConsoleOptions&);
     Result<> add_virtio_devices(const control::VmConfig&);
     Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
+    Result<> add_vcpus(unsigned count);
     Result<> load(const control::VmConfig&);
+    Result<> restore(const state::SavedVm&);
+    Result<> check_fits(const state::SavedVm&) const;
     void end_guest(GuestEnd::Kind);
     /// From any thread. Dropped when the machine is gone: the loop outlives it.
     void post_to_main(std::function<void()>);
 
     Kvm kvm_;
     Vm vm_;
+    std::vector<state::SavedDisk> disks_;
     EventLoop& loop_;
     Callbacks callbacks_;
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();

@@ -48,6 +48,8 @@ public:
     /// Asks; `left` says when.
     void stop();
 
+    /// REQUIRES: never started.
+    [[nodiscard]] Vcpu& vcpu() { return *vcpu_; }
     /// REQUIRES: it stands since `paused`, or was never started.
     [[nodiscard]] Result<VcpuState> save(const SavableState& savable) const {
         return save_vcpu(vcpu_->fd(), savable);
