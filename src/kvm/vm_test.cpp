@@ -1,4 +1,4 @@
-#include "kvm/dirty_log.hpp"
+#include "kvm/dirty_bitmap.hpp"
 #include "kvm/testing/tiny_guest.hpp"
 #include "kvm/vm.hpp"
 #include "memory/page_bitmap.hpp"
@@ -229,7 +229,7 @@ const Program three_writes{
 TEST_F(KvmVm, DirtyLogHasWritesSinceTheLastTake) {
     auto guest = TinyGuest::create(three_writes);
     ASSERT_TRUE(guest) << guest.error().message;
-    DirtyLog log(guest->vm);
+    DirtyBitmap log(guest->vm);
     ASSERT_TRUE(log.start());
     PageBitmap taken(guest->memory.address_space());
     log.take(taken);
@@ -253,7 +253,7 @@ TEST_F(KvmVm, DirtyLogHasWritesSinceTheLastTake) {
 TEST_F(KvmVm, DirtyLogThatStoppedIsSilent) {
     auto guest = TinyGuest::create(three_writes);
     ASSERT_TRUE(guest) << guest.error().message;
-    DirtyLog log(guest->vm);
+    DirtyBitmap log(guest->vm);
     ASSERT_TRUE(log.start());
     ASSERT_TRUE(log.stop());
     expect_exit<PortWrite>(guest->vcpu());

@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "boot/acpi.hpp"
+#include "kvm/dirty_bitmap.hpp"
 #include "virtio/mmio_registers.hpp"
 
 #include <unistd.h>
@@ -34,6 +35,7 @@ Hardware::Hardware(GuestMemory m, Kvm kvm, Vm vm, EventLoop& loop, Callbacks cal
     , counted_hints(memory.address_space())
     , kvm_(std::move(kvm))
     , vm_(std::move(vm))
+    , tracker_(memory, std::make_unique<DirtyBitmap>(vm_))
     , loop_(loop)
     , callbacks_(std::move(callbacks)) {}
 
@@ -125,7 +127,7 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
         balloon->statistics().set_interval(config.balloon->stats_polling_interval);
         TRY(add_virtio("balloon", balloon_thread.loop(), std::move(device)));
         sweeper = std::make_unique<Sweeper>(
-            balloon_thread.loop(), memory, vm_, balloon->hinting(),
+            balloon_thread.loop(), memory, tracker_, balloon->hinting(),
             Sweeper::Guest{.hold = [this] { post_to_main([this] { callbacks_.hold(); }); },
                            .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
     }

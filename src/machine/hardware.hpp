@@ -25,6 +25,7 @@
 #include "machine/console_options.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
+#include "memory/dirty_tracker.hpp"
 #include "memory/guest_memory.hpp"
 #include "state/saved_vm.hpp"
 #include "virtio/mmio_transport.hpp"
@@ -76,6 +77,7 @@ public:
 
     /// REQUIRES: devices and vCPUs are at rest. Main loop, or before it runs.
     [[nodiscard]] Result<state::SavedVm> save();
+    [[nodiscard]] DirtyTracker& tracker() { return tracker_; }
 
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
@@ -104,6 +106,7 @@ private:
 
     Kvm kvm_;
     Vm vm_;
+    DirtyTracker tracker_;
     std::vector<state::SavedDisk> disks_;
     EventLoop& loop_;
     Callbacks callbacks_;

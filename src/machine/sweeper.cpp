@@ -22,10 +22,11 @@ std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
 
 } // namespace
 
-Sweeper::Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest)
+Sweeper::Sweeper(EventLoop& loop, GuestMemory& memory, DirtyTracker& tracker, balloon::FreePageHinting& hinting,
+                 Guest guest)
     : loop_(loop)
     , memory_(memory)
-    , dirty_log_(vm)
+    , tracker_(tracker)
     , hinting_(hinting)
     , guest_(std::move(guest)) {}
 
@@ -34,11 +35,10 @@ void Sweeper::start(Done done) {
         return done(fail("a sweep is under way already"));
     if (hinting_.tracker().open())
         return done(fail("a round of free page hinting is under way: stop it first"));
-    if (auto started = dirty_log_.start(); !started) {
-        (void)dirty_log_.stop();
-        return done(std::unexpected(std::move(started).error()));
-    }
-    memory_.write_log().start();
+    auto writes = tracker_.track();
+    if (!writes)
+        return done(std::unexpected(std::move(writes).error()));
+    writes_ = *std::move(writes);
     done_ = std::move(done);
     sweep_ = {};
     for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero})
@@ -95,8 +95,7 @@ void Sweeper::tell(const protocol::SweepEvent& event) {
 
 /// Devices that hold buffers are no concern here: when it matters, all of them are at rest.
 void Sweeper::gather() {
-    dirty_log_.take(sweep_.log);
-    memory_.write_log().take(sweep_.log);
+    writes_.gather(sweep_.log);
     tell({Event::gathered, {}});
 }
 
@@ -147,11 +146,9 @@ void Sweeper::finish() {
 }
 
 void Sweeper::end(Result<SweepReport> result) {
-    memory_.write_log().stop();
+    writes_ = {};
     sweep_.phase = Phase::finished;
     next_batch_.cancel();
-    if (auto stopped = dirty_log_.stop(); !stopped && result)
-        result = std::unexpected(std::move(stopped).error());
     std::exchange(done_, nullptr)(std::move(result));
 }
 

@@ -6,7 +6,7 @@
 
 #include "balloon/free_page_hinting.hpp"
 #include "base/error.hpp"
-#include "kvm/dirty_log.hpp"
+#include "memory/dirty_tracker.hpp"
 #include "memory/guest_memory.hpp"
 #include "protocol/sweep.hpp"
 
@@ -37,7 +37,8 @@ public:
     /// How much is discarded while the guest is held once: that sets the length of its pause.
     static constexpr PageCount batch = whole_pages_of(ByteCount{64ULL << 20});
 
-    Sweeper(EventLoop& loop, GuestMemory& memory, Vm& vm, balloon::FreePageHinting& hinting, Guest guest);
+    Sweeper(EventLoop& loop, GuestMemory& memory, DirtyTracker& tracker, balloon::FreePageHinting& hinting,
+            Guest guest);
 
     /// Fails through `done` when a sweep is under way, or when the guest has not negotiated hinting.
     void start(Done done);
@@ -61,12 +62,13 @@ private:
 
     EventLoop& loop_;
     GuestMemory& memory_;
-    DirtyLog dirty_log_;
+    DirtyTracker& tracker_;
     balloon::FreePageHinting& hinting_;
     Guest guest_;
 
     // Of the sweep under way.
     Done done_;
+    DirtyTracker::Tracking writes_;
     protocol::Sweep<PageBitmap> sweep_;
     SweepReport report_;
     PageCount collected_; ///< hinted since the last batch was begun

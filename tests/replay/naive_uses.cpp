@@ -54,6 +54,11 @@ NaivePrecopy::NaivePrecopy(const HintSetting& setting, SteppedMonitor& monitor, 
         lazy_.emplace(monitor.vm);
 }
 
+NaivePrecopy::~NaivePrecopy() {
+    if (lazy_)
+        monitor_.memory.write_log().stop();
+}
+
 Result<> NaivePrecopy::start_logs() {
     if (!lazy_)
         return writes_.start();

@@ -19,6 +19,7 @@ namespace aerate::replay {
 class NaivePrecopy final : public ShippingPrecopy {
 public:
     NaivePrecopy(const prove::HintSetting&, SteppedMonitor&, SchedulePages&);
+    ~NaivePrecopy() override;
 
     Result<> step(prove::HintAction, unsigned page) override;
     Result<> finish() override;

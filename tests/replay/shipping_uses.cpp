@@ -1,5 +1,7 @@
 #include "shipping_uses.hpp"
 
+#include "kvm/dirty_bitmap.hpp"
+
 namespace aerate::replay {
 
 using protocol::PrecopyPlan;
@@ -12,16 +14,11 @@ using SweepPhase = protocol::Sweep<PageBitmap>::Phase;
 WriteGatherer::WriteGatherer(SteppedMonitor& monitor, SchedulePages& pages)
     : monitor_(monitor)
     , pages_(pages)
-    , kvm_log_(monitor.vm) {}
-
-WriteGatherer::~WriteGatherer() {
-    (void)kvm_log_.stop();
-    monitor_.memory.write_log().stop();
-}
+    , tracker_(monitor.memory, std::make_unique<DirtyBitmap>(monitor.vm)) {}
 
 Result<> WriteGatherer::start() {
-    monitor_.memory.write_log().start();
-    return kvm_log_.start();
+    tracking_ = TRY(tracker_.track());
+    return {};
 }
 
 void WriteGatherer::take(PageBitmap& into) {
@@ -31,8 +28,7 @@ void WriteGatherer::take(PageBitmap& into) {
 
 void WriteGatherer::take_logs(PageBitmap& into) {
     PageBitmap all(monitor_.memory.address_space());
-    kvm_log_.take(all);
-    monitor_.memory.write_log().take(all);
+    tracking_.gather(all);
     keep_schedule_pages(all, into);
 }
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "hint_use.hpp"
-#include "kvm/dirty_log.hpp"
+#include "memory/dirty_tracker.hpp"
 #include "protocol/precopy.hpp"
 #include "protocol/sweep.hpp"
 
@@ -20,9 +20,6 @@ namespace aerate::replay {
 class WriteGatherer {
 public:
     WriteGatherer(SteppedMonitor&, SchedulePages&);
-    ~WriteGatherer();
-    WriteGatherer(const WriteGatherer&) = delete;
-    WriteGatherer& operator=(const WriteGatherer&) = delete;
 
     [[nodiscard]] Result<> start();
     void take(PageBitmap& into);
@@ -35,7 +32,8 @@ public:
 private:
     SteppedMonitor& monitor_;
     SchedulePages& pages_;
-    DirtyLog kvm_log_;
+    DirtyTracker tracker_;
+    DirtyTracker::Tracking tracking_;
 };
 
 /// A migration, or a snapshot.

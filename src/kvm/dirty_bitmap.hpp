@@ -13,16 +13,15 @@ namespace aerate {
 /// Without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_GET_DIRTY_LOG clears the log and write-protects its pages again in
 /// the same call. That is what the hint rule asks for: after take() every write is in the next log, none is cleared
 /// lazily.
-class DirtyLog final : public DirtySource {
+class DirtyBitmap final : public DirtyLog {
 public:
     /// REQUIRES: `vm` outlives the log, stays where it is, and has all of its slots.
-    explicit DirtyLog(Vm& vm)
+    explicit DirtyBitmap(Vm& vm)
         : vm_(vm) {}
 
-    /// Starts with an empty log.
-    [[nodiscard]] Result<void> start();
-    [[nodiscard]] Result<void> stop();
-    /// One thread at a time. Should KVM refuse, the whole slot counts as written: too much is sent, nothing is lost.
+    [[nodiscard]] Result<void> start() override;
+    [[nodiscard]] Result<void> stop() override;
+    /// Should KVM refuse, the whole slot counts as written: too much is sent, nothing is lost.
     void take(PageBitmap& into) override;
 
 private:

@@ -1,4 +1,4 @@
-#include "kvm/dirty_log.hpp"
+#include "kvm/dirty_bitmap.hpp"
 
 #include "base/log.hpp"
 #include "kvm/ioctl.hpp"
@@ -14,7 +14,7 @@ std::uint64_t words_of(const MemorySlot& slot) {
 
 } // namespace
 
-Result<void> DirtyLog::start() {
+Result<void> DirtyBitmap::start() {
     std::uint64_t words = 0;
     for (const auto& slot : vm_.slots())
         words = std::max(words, words_of(slot));
@@ -22,17 +22,17 @@ Result<void> DirtyLog::start() {
     return vm_.set_dirty_logging(DirtyLogging::on);
 }
 
-Result<void> DirtyLog::stop() {
+Result<void> DirtyBitmap::stop() {
     return vm_.set_dirty_logging(DirtyLogging::off);
 }
 
-void DirtyLog::take(PageBitmap& into) {
+void DirtyBitmap::take(PageBitmap& into) {
     for (const auto& slot : vm_.slots())
         if (slot.logging == DirtyLogging::on)
             take_slot(slot, into);
 }
 
-void DirtyLog::take_slot(const MemorySlot& slot, PageBitmap& into) {
+void DirtyBitmap::take_slot(const MemorySlot& slot, PageBitmap& into) {
     const FrameNumber first = frame_of(slot.memory.guest.start);
     kvm_dirty_log log{};
     log.slot = slot.id.value;
