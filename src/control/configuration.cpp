@@ -83,6 +83,12 @@ public:
     }
     Answer operator()(const StartHinting&) { return hinting(); }
     Answer operator()(const Sweep&) { return hinting(); }
+    Answer operator()(const TakeSnapshot& take) { return take.sweep ? hinting() : after_start(); }
+    Answer operator()(const LoadSnapshot&) {
+        if (started_)
+            return refused("a snapshot is loaded before the VM is started only: restore it as another VM");
+        return std::nullopt;
+    }
     Answer operator()(const GetHintingStatus&) { return hinting(); }
     Answer operator()(const StopHinting&) { return hinting(); }
 

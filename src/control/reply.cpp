@@ -51,6 +51,13 @@ Json json_of(const SweepStatus& sweep) {
             {"cut", sweep.cut}};
 }
 
+Json json_of(const SnapshotStatus& snapshot) {
+    return {{"data_bytes", snapshot.data.value},
+            {"omitted_bytes", snapshot.omitted.value},
+            {"hold_us", snapshot.hold.count()},
+            {"duration_us", snapshot.duration.count()}};
+}
+
 struct Printer {
     HttpReply operator()(const Done&) const { return {204, "", ""}; }
     HttpReply operator()(const Failure& failure) const {

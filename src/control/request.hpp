@@ -55,6 +55,22 @@ struct StopHinting {};
 /// Give all free memory back now.
 struct Sweep {};
 
+struct TakeSnapshot {
+    std::string path{};
+    bool sweep = false;     ///< ask the guest first what is free, and leave that out
+    bool replace = false;   ///< a snapshot that is there already
+    std::string key_path{}; ///< of 32 secret bytes to seal it with; empty: no secret
+    bool quiet = false;     ///< answer with 204, as Firecracker does
+};
+
+/// Before the start, in place of a kernel.
+struct LoadSnapshot {
+    std::string path{};
+    std::string key_path{}; ///< of the secret that it was sealed with
+    bool verify = false;    ///< read all of its memory first
+    bool resume = false;    ///< else the VM waits, paused
+};
+
 struct GetStatus {};
 struct GetMetrics {};
 struct Stop {
@@ -66,7 +82,7 @@ using Request =
     std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
                  PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel, SetPaused, GetBalloon, PutBalloon,
                  PatchBalloon, GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus,
-                 StopHinting, Sweep, GetStatus, GetMetrics, Stop>;
+                 StopHinting, Sweep, TakeSnapshot, LoadSnapshot, GetStatus, GetMetrics, Stop>;
 
 /// 204: carried out, nothing to say.
 struct Done {};
@@ -84,6 +100,6 @@ struct Metrics {
 };
 
 using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
-                           HintingStatus, SweepStatus, VmStatus, Metrics>;
+                           HintingStatus, SweepStatus, SnapshotStatus, VmStatus, Metrics>;
 
 } // namespace aerate::control

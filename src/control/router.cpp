@@ -126,7 +126,65 @@ Result<Request> put_stop(std::string_view body) {
     return request;
 }
 
-constexpr std::array<Route, 22> routes{{
+/// Firecracker keeps state and memory in two files; here they are one, which is complete or absent.
+void read_single_file(Fields& fields, const std::string& path, std::string_view name) {
+    std::string memory_path;
+    fields.string(name, memory_path);
+    if (!memory_path.empty() && memory_path != path)
+        fields.error(name, "must be absent, or the same as snapshot_path: a snapshot is one file");
+}
+
+Result<Request> create_snapshot(std::string_view body) {
+    enum class Type : std::uint8_t { full };
+    constexpr std::array<std::pair<std::string_view, Type>, 1> types{{{"Full", Type::full}}};
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    TakeSnapshot request;
+    Type type = Type::full;
+    fields.choice<Type>("snapshot_type", type, types);
+    fields.string("snapshot_path", request.path, Presence::required);
+    read_single_file(fields, request.path, "mem_file_path");
+    request.replace = true;
+    request.quiet = true;
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> take_snapshot(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    TakeSnapshot request;
+    fields.string("snapshot_path", request.path, Presence::required);
+    fields.boolean("sweep", request.sweep);
+    fields.boolean("replace", request.replace);
+    fields.string("key_path", request.key_path);
+    TRY(fields.finish());
+    return request;
+}
+
+Result<Request> load_snapshot(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    LoadSnapshot request;
+    fields.string("snapshot_path", request.path, Presence::required);
+    read_single_file(fields, request.path, "mem_file_path");
+    if (const Json* backend = fields.child("mem_backend")) {
+        enum class Type : std::uint8_t { file };
+        constexpr std::array<std::pair<std::string_view, Type>, 1> types{{{"File", Type::file}}};
+        Fields memory(*backend, "mem_backend");
+        Type type = Type::file;
+        memory.choice<Type>("backend_type", type, types, Presence::required);
+        read_single_file(memory, request.path, "backend_path");
+        TRY(memory.finish());
+    }
+    fields.boolean("resume_vm", request.resume);
+    fields.boolean("verify", request.verify);
+    fields.string("key_path", request.key_path);
+    TRY(fields.finish());
+    return request;
+}
+
+constexpr std::array<Route, 25> routes{{
     {"GET", "/", bare<GetInstance>},
     {"GET", "/version", bare<GetVersion>},
     {"GET", "/vm/config", bare<GetVmConfig>},
@@ -145,7 +203,10 @@ constexpr std::array<Route, 22> routes{{
     {"PATCH", "/balloon/hinting/start", start_hinting},
     {"GET", "/balloon/hinting/status", bare<GetHintingStatus>},
     {"PATCH", "/balloon/hinting/stop", bare<StopHinting>},
+    {"PUT", "/snapshot/create", create_snapshot},
+    {"PUT", "/snapshot/load", load_snapshot},
     {"PUT", "/aerate/sweep", bare<Sweep>},
+    {"PUT", "/aerate/snapshot", take_snapshot},
     {"GET", "/aerate/status", bare<GetStatus>},
     {"PUT", "/aerate/stop", put_stop},
     {"GET", "/metrics", bare<GetMetrics>},

@@ -52,6 +52,14 @@ struct SweepStatus {
     bool cut = false; ///< the guest did not come to the end in time: there may be more
 };
 
+/// What a snapshot came to.
+struct SnapshotStatus {
+    ByteCount data{};    ///< memory that is in the file
+    ByteCount omitted{}; ///< memory that is not, on the guest's word
+    std::chrono::microseconds hold{}; ///< the time for which the guest stood still
+    std::chrono::microseconds duration{};
+};
+
 /// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".
 struct Counter {
     std::string name{};

@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "base/overloaded.hpp"
 #include "control/configuration.hpp"
+#include "machine/restore.hpp"
 #include "machine/vm_counters.hpp"
 
 #include <unistd.h>
@@ -22,7 +23,16 @@ namespace {
 Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
     : loop_(loop)
     , config_(std::move(config))
-    , options_(std::move(options)) {}
+    , options_(std::move(options))
+    , operations_(loop,
+                  {.hold = [this](LiveGuest::Held held) { hold(std::move(held)); },
+                   .release = [this] { release(); },
+                   .moved = [this] { shut_down(Outcome::moved); },
+                   .throttle = [](unsigned) {}},
+                  [this] {
+                      if (state_ == State::ending)
+                          end();
+                  }) {}
 
 control::VmState Machine::api_state() const {
     switch (state_) {
@@ -40,21 +50,41 @@ control::VmState Machine::api_state() const {
     return pause_wanted_ ? control::VmState::paused : control::VmState::running;
 }
 
-Result<> Machine::start() {
+Result<> Machine::assemble(std::optional<SavedGuest> saved) {
     hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
                                      {.paused = [this] { count_down_to_rest(); },
                                       .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
                                       .left = [this] { vcpu_left(); },
                                       .quit = [this] { kill(); },
                                       .hold = [this] { hold_for_sweep(); },
-                                      .release = [this] { release_from_sweep(); }}));
+                                      .release = [this] { release_from_sweep(); }},
+                                     std::move(saved)));
     if (options_.assembled)
         options_.assembled(*hardware_);
     started_ = std::chrono::steady_clock::now();
+    return {};
+}
+
+Result<> Machine::start() {
+    TRY(assemble(std::nullopt));
     state_ = State::running;
     hardware_->balloon_thread.start();
     for (const auto& vcpu : hardware_->vcpus)
         vcpu->start();
+    return {};
+}
+
+/// Its devices are at rest already; the vCPUs begin with the order to stand still.
+Result<> Machine::start(SavedGuest saved, bool paused) {
+    TRY(assemble(std::move(saved)));
+    state_ = State::at_rest;
+    pause_wanted_ = paused;
+    hardware_->balloon_thread.start();
+    for (const auto& vcpu : hardware_->vcpus) {
+        vcpu->pause();
+        vcpu->start();
+    }
+    go_on();
     return {};
 }
 
@@ -97,9 +127,11 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    },
                    [&](const control::StartHinting& start) { start_hinting(start, std::move(answer)); },
                    [&](const control::Sweep&) { sweep(std::move(answer)); },
+                   [&](const control::LoadSnapshot& load) { load_snapshot(load, std::move(answer)); },
+                   [&](const control::TakeSnapshot& take) { take_snapshot(take, std::move(answer)); },
                    [&](const control::StopHinting&) {
-                       if (waiting_for_sweep_)
-                           return answer(conflict("a sweep is under way: it uses hinting, and ends by itself"));
+                       if (auto refusal = refuse_copy())
+                           return answer(std::move(*refusal));
                        on_balloon_thread(std::move(answer), [](Hardware& hardware) {
                            hardware.balloon->hinting().done();
                            return control::Done{};
@@ -186,6 +218,10 @@ void Machine::count_down_to_rest() {
 
 void Machine::rests() {
     state_ = State::at_rest;
+    if (auto held = std::exchange(waiting_for_hold_, std::nullopt)) {
+        held_ = true;
+        return (*held)({});
+    }
     // A batch that has begun is finished first. While the operator wants the VM paused no other one begins.
     if (hold_wanted_)
         return hardware_->balloon_thread.loop().post(
@@ -195,7 +231,7 @@ void Machine::rests() {
 }
 
 void Machine::go_on() {
-    if (state_ != State::at_rest || pause_wanted_ || hold_wanted_)
+    if (state_ != State::at_rest || pause_wanted_ || hold_wanted_ || held_)
         return;
     state_ = State::running;
     for (VirtioSlot& slot : hardware_->slots)
@@ -204,11 +240,59 @@ void Machine::go_on() {
         vcpu->resume();
 }
 
-void Machine::sweep(control::Server::Answer answer) {
+std::optional<control::Failure> Machine::refuse_copy() const {
     if (waiting_for_sweep_)
-        return answer(conflict("a sweep is under way already"));
+        return conflict("a sweep is under way, and ends by itself: try again");
+    if (!operations_.busy().empty())
+        return conflict(operations_.busy() + " is under way already");
     if (state_ == State::crashed)
-        return answer(conflict("the guest has crashed: " + crash_));
+        return conflict("the guest has crashed: " + crash_);
+    return std::nullopt;
+}
+
+void Machine::take_snapshot(const control::TakeSnapshot& take, control::Server::Answer answer) {
+    if (auto refusal = refuse_copy())
+        return answer(std::move(*refusal));
+    operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(answer));
+}
+
+/// The configuration comes with the snapshot, all but the name.
+void Machine::load_snapshot(const control::LoadSnapshot& load, control::Server::Answer answer) {
+    const auto restored = [&]() -> Result<> {
+        auto opened = TRY(open_snapshot(load));
+        auto guest = TRY(saved_guest(opened));
+        opened.config.name = config_.name;
+        config_ = std::move(opened.config);
+        return start(std::move(guest), !load.resume);
+    }();
+    if (!restored)
+        return answer(control::Failure{400, restored.error().message});
+    answer(control::Done{});
+}
+
+/// For whoever copies the guest. One that is paused already rests as it is, and stays paused.
+void Machine::hold(LiveGuest::Held held) {
+    if (state_ == State::crashed || state_ == State::ending)
+        return held(fail("the guest has ended meanwhile"));
+    waiting_for_hold_ = std::move(held);
+    if (state_ == State::running)
+        come_to_rest();
+    else if (state_ == State::at_rest)
+        rests();
+}
+
+void Machine::release() {
+    if (!std::exchange(held_, false) || state_ != State::at_rest)
+        return;
+    if (pause_wanted_)
+        rests();
+    else
+        go_on();
+}
+
+void Machine::sweep(control::Server::Answer answer) {
+    if (auto refusal = refuse_copy())
+        return answer(std::move(*refusal));
     if (pause_wanted_)
         return answer(
             conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
@@ -264,6 +348,8 @@ void Machine::refuse_waiting(const std::string& why) {
         answer(conflict(why));
     if (auto answer = std::exchange(waiting_for_sweep_, std::nullopt))
         (*answer)(conflict(why));
+    if (auto held = std::exchange(waiting_for_hold_, std::nullopt))
+        (*held)(fail("{}", why));
 }
 
 void Machine::shut_down(Outcome outcome) {
@@ -285,6 +371,15 @@ void Machine::shut_down(Outcome outcome) {
 
 void Machine::vcpu_left() {
     if (++vcpus_left_ < hardware_->vcpus.size())
+        return;
+    end();
+}
+
+void Machine::end() {
+    // Who copies the guest still reads its memory; it comes back here when it has let go.
+    if (!operations_.busy().empty())
+        return operations_.cancel();
+    if (hardware_ && vcpus_left_ < hardware_->vcpus.size())
         return;
     // By way of the balloon's thread: what it was asked before is answered first.
     hardware_->balloon_thread.loop().post([this] { loop_.post([this] { options_.ended(outcome_); }); });
@@ -308,8 +403,8 @@ void Machine::set_balloon_target(ByteCount target, control::Server::Answer answe
 }
 
 void Machine::start_hinting(control::StartHinting start, control::Server::Answer answer) {
-    if (waiting_for_sweep_)
-        return answer(conflict("a sweep is under way: it uses hinting, and ends by itself"));
+    if (auto refusal = refuse_copy()) // they use hinting
+        return answer(std::move(*refusal));
     const auto on_stop = start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
     on_balloon_thread(std::move(answer), [on_stop](Hardware& hardware) -> control::Reply {
         hardware.counted_hints.clear();

@@ -7,6 +7,7 @@
 #include "control/request.hpp"
 #include "control/server.hpp"
 #include "machine/hardware.hpp"
+#include "machine/operations.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -17,8 +18,8 @@
 
 namespace aerate {
 
-/// How the guest's life ended.
-enum class Outcome : std::uint8_t { power_off, reset, killed };
+/// How the guest's life ended here.
+enum class Outcome : std::uint8_t { power_off, reset, killed, moved };
 
 class Machine {
 public:
@@ -34,6 +35,8 @@ public:
 
     /// Assembles and runs the VM. REQUIRES: the configuration has a boot source.
     [[nodiscard]] Result<> start();
+    /// The same with a guest that has run before; `paused`: it waits to be resumed.
+    [[nodiscard]] Result<> start(SavedGuest, bool paused);
     /// A Request of the API, or of whoever has it.
     void handle(const control::Request&, control::Server::Answer);
     /// The guest has reset itself: this machine answers nothing any more, the next one will.
@@ -47,6 +50,7 @@ private:
     enum class State : std::uint8_t { not_started, running, coming_to_rest, at_rest, crashed, ending };
 
     void carry_out(const control::Request&, control::Server::Answer);
+    Result<> assemble(std::optional<SavedGuest>);
     void set_paused(bool paused, control::Server::Answer);
     void come_to_rest();
     void count_down_to_rest();
@@ -59,6 +63,12 @@ private:
     void set_balloon_target(ByteCount, control::Server::Answer);
     void start_hinting(control::StartHinting, control::Server::Answer);
     void sweep(control::Server::Answer);
+    void take_snapshot(const control::TakeSnapshot&, control::Server::Answer);
+    void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
+    [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
+    void hold(LiveGuest::Held);
+    void release();
+    void end();
     void hold_for_sweep();
     void release_from_sweep();
     template <typename F>
@@ -74,6 +84,8 @@ private:
     std::chrono::steady_clock::time_point started_;
     bool pause_wanted_ = false; ///< by the operator
     bool hold_wanted_ = false;  ///< by the sweeper
+    bool held_ = false;         ///< by a snapshot or a migration
+    std::optional<LiveGuest::Held> waiting_for_hold_;
     std::vector<control::Server::Answer> waiting_for_pause_;
     std::optional<control::Server::Answer> waiting_for_sweep_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet
@@ -85,6 +97,7 @@ private:
     /// The loop outlives a machine: what may still be posted when the machine is gone looks here first.
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     std::unique_ptr<Hardware> hardware_;
+    Operations operations_;
 };
 
 } // namespace aerate

@@ -1,0 +1,42 @@
+// What copies the running VM: a snapshot or a migration, one at a time. Main loop.
+#pragma once
+
+#include "control/request.hpp"
+#include "control/server.hpp"
+#include "machine/live_guest.hpp"
+#include "machine/snapshotter.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace aerate {
+
+class Operations {
+public:
+    /// `idle` is called each time that an operation has ended and is gone.
+    Operations(EventLoop& main_loop, LiveGuest::RunStates run_states, std::function<void()> idle);
+    /// REQUIRES: not busy().
+    ~Operations() = default;
+
+    /// What is under way, in words; empty when nothing is.
+    [[nodiscard]] const std::string& busy() const { return busy_; }
+    /// REQUIRES: not busy().
+    void snapshot(Hardware&, std::string config, const control::TakeSnapshot&, control::Server::Answer);
+    /// What is under way comes to nothing, if it still can. Any number of times.
+    void cancel();
+
+private:
+    void begin(std::string what, Hardware&, std::string config, control::Server::Answer);
+    void end(control::Reply);
+
+    EventLoop& main_loop_;
+    LiveGuest::RunStates run_states_;
+    std::function<void()> idle_;
+    std::string busy_;
+    std::optional<control::Server::Answer> answer_;
+    std::unique_ptr<LiveGuest> guest_;
+    std::unique_ptr<Snapshotter> snapshotter_;
+};
+
+} // namespace aerate

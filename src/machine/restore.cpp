@@ -1,0 +1,35 @@
+#include "machine/restore.hpp"
+
+#include "boot/memory_layout.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace aerate {
+
+Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load,
+                                     const std::function<void(ByteCount, ByteCount)>& progress) {
+    std::optional<snapshot::Key> key;
+    if (!load.key_path.empty())
+        key = TRY(snapshot::Key::load(load.key_path));
+    auto file = TRY(snapshot::Snapshot::open(load.path, key));
+    if (load.verify)
+        TRY(file.verify_memory(progress));
+    auto config = TRY(control::parse_vm_config(file.config()));
+    return OpenedSnapshot{std::move(file), std::move(config)};
+}
+
+Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
+    auto regions = TRY(ram_regions(opened.config.machine.mem_size));
+    const bool same = std::ranges::equal(regions, opened.file.regions(), [](const auto& a, const auto& b) {
+        return a.start == b.start && a.length == b.length;
+    });
+    if (!same)
+        return fail("the snapshot's memory does not have the layout of a VM with {} MiB",
+                    opened.config.machine.mem_size.value >> 20);
+    auto state = TRY(state::decode(opened.file.state()));
+    auto memory = TRY(GuestMemory::restore({std::move(regions), opened.config.machine.backing}, opened.file.pieces()));
+    return SavedGuest{std::move(memory), std::move(state)};
+}
+
+} // namespace aerate

@@ -1,0 +1,182 @@
+#include "machine/snapshotter.hpp"
+
+#include "base/check.hpp"
+
+#include <utility>
+
+namespace aerate {
+namespace {
+
+using Event = protocol::PrecopyEvent::Kind;
+using Effect = protocol::PrecopyEffect::Kind;
+
+/// A guest that has no more to hint says so; one that does not is not waited for.
+constexpr std::chrono::seconds hint_limit{5};
+/// Between two of these a cancellation is heard.
+constexpr PageCount piece = whole_pages_of(ByteCount{16ULL << 20});
+
+std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - then);
+}
+
+} // namespace
+
+Snapshotter::Snapshotter(migration::SourceGuest& guest, Options options, Finished finished)
+    : guest_(guest)
+    , options_(std::move(options))
+    , finished_(std::move(finished)) {}
+
+void Snapshotter::start() {
+    thread_.start();
+    thread_.loop().post([this] { begin(); });
+}
+
+void Snapshotter::cancel() {
+    cancelled_ = true;
+}
+
+template <typename F>
+auto Snapshotter::later(F f) {
+    return [this, f = std::move(f)](auto&&... arguments) mutable {
+        thread_.loop().post([this, f, ... arguments = std::forward<decltype(arguments)>(arguments)]() mutable {
+            if (finished_)
+                f(std::move(arguments)...);
+        });
+    };
+}
+
+void Snapshotter::begin() {
+    began_ = Clock::now();
+    auto writer = snapshot::Writer::create(options_.file);
+    if (!writer)
+        return end(std::unexpected(std::move(writer).error()));
+    writer_ = *std::move(writer);
+    GuestMemory& memory = guest_.memory();
+    for (PageBitmap* set : {&copy_.layers.log, &copy_.layers.discarded, &copy_.layers.absent, &copy_.layers.pending,
+                            &copy_.layers.hinted})
+        *set = PageBitmap(memory.address_space());
+    for (const MappedRegion& region : memory.regions())
+        copy_.layers.pending.set({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
+    copy_.plan = protocol::PrecopyPlan::snapshot;
+    if (auto tracking = guest_.start_tracking(); !tracking)
+        return end(std::unexpected(std::move(tracking).error()));
+    tell({Event::start, {}});
+}
+
+/// Carries out what the event leads to.
+void Snapshotter::tell(const protocol::PrecopyEvent& event) {
+    const auto effect = protocol::step(copy_, event);
+    if (!effect)
+        return;
+    switch (effect->kind) {
+    case Effect::gather:
+        return gather();
+    case Effect::publish:
+        return ask_for_hints();
+    case Effect::close:
+        hint_limit_.cancel();
+        if (!options_.sweep)
+            return tell({Event::closed, {}});
+        return guest_.stop_hinting(later([this] { tell({Event::closed, {}}); }));
+    case Effect::freeze:
+        return freeze();
+    case Effect::send:
+    case Effect::send_zero:
+        return write(effect->pages, effect->kind == Effect::send_zero);
+    case Effect::hand_over:
+        return complete();
+    case Effect::run_on:
+        guest_.run_on();
+        return end(std::unexpected(*std::exchange(failure_, std::nullopt)));
+    case Effect::drained:
+        return;
+    }
+}
+
+void Snapshotter::gather() {
+    guest_.gather(copy_.layers.log, copy_.layers.discarded);
+    tell({Event::gathered, {}});
+    if (copy_.phase == protocol::Precopy<PageBitmap>::Phase::final_copy)
+        save_state();
+}
+
+void Snapshotter::ask_for_hints() {
+    if (!options_.sweep) {
+        tell({Event::published, {}});
+        return tell({Event::finish, {}});
+    }
+    const auto over = [this] { tell({Event::finish, {}}); };
+    guest_.start_hinting({.hinted = later([this](PageRange range) { tell({Event::hinted, range}); }),
+                          .round_over = later(over)},
+                         later([this, over](bool published) {
+                             tell({Event::published, {}});
+                             if (!published)
+                                 return over();
+                             hint_limit_ = thread_.loop().after(hint_limit, over);
+                         }));
+}
+
+void Snapshotter::freeze() {
+    if (cancelled_)
+        return give_up({"the snapshot was cancelled"});
+    guest_.freeze(later([this](Result<> frozen) {
+        if (!frozen)
+            return give_up(std::move(frozen).error());
+        frozen_ = Clock::now();
+        tell({Event::frozen, {}});
+    }));
+}
+
+void Snapshotter::save_state() {
+    report_.omitted = bytes_of(copy_.layers.hinted.count());
+    guest_.save(later([this](Result<std::vector<std::byte>> saved) {
+        if (!saved)
+            return give_up(std::move(saved).error());
+        state_ = *std::move(saved);
+        copy();
+    }));
+}
+
+void Snapshotter::copy() {
+    if (cancelled_)
+        return give_up({"the snapshot was cancelled"});
+    tell({Event::send, {{}, piece}});
+}
+
+void Snapshotter::write(PageRange run, bool known_zero) {
+    Result<> written;
+    if (!known_zero) {
+        const auto bytes = guest_.memory().span(address_of(run.first), bytes_of(run.count));
+        CHECK(bytes); // what is pending lies in one region
+        written = writer_->add(run, *bytes);
+    }
+    if (!written)
+        return give_up(std::move(written).error());
+    later([this] { copy(); })();
+}
+
+/// Everything is in the file's pages: the guest needs not wait for the disk.
+void Snapshotter::complete() {
+    guest_.stop_tracking();
+    guest_.run_on();
+    report_.hold = since(frozen_);
+    report_.data = bytes_of(writer_->written());
+    const auto finished = std::move(*writer_).finish(guest_.config(), std::move(state_));
+    report_.duration = since(began_);
+    if (!finished)
+        return end(std::unexpected(finished.error()));
+    end(report_);
+}
+
+void Snapshotter::give_up(Error error) {
+    failure_ = std::move(error);
+    guest_.stop_tracking();
+    tell({Event::cancel, {}});
+}
+
+void Snapshotter::end(Result<SnapshotReport> result) {
+    writer_.reset();
+    std::exchange(finished_, nullptr)(std::move(result));
+}
+
+} // namespace aerate

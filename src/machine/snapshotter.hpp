@@ -1,0 +1,80 @@
+// Takes a snapshot of a running VM: carries out protocol::Precopy, in its plan for snapshots, on a thread of its own.
+//
+//     track ─▶ (hint round) ─▶ freeze ─▶ copy what is not free ─▶ guest goes on ─▶ disk, name
+//
+// The guest stands still while its memory is copied into the host's page cache; that it reaches the disk is waited for
+// when the guest runs again. A page that the guest hinted as free and has not written since is left out.
+#pragma once
+
+#include "base/error.hpp"
+#include "event/loop_thread.hpp"
+#include "migration/guest.hpp"
+#include "protocol/precopy.hpp"
+#include "snapshot/writer.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <string>
+
+namespace aerate {
+
+struct SnapshotReport {
+    ByteCount data;    ///< of pages that hold something
+    ByteCount omitted; ///< of pages that are free on the guest's word
+    std::chrono::microseconds hold{}; ///< for which the guest stood still
+    std::chrono::microseconds duration{};
+};
+
+class Snapshotter {
+public:
+    struct Options {
+        snapshot::Writer::Options file;
+        bool sweep = false; ///< ask the guest first what is free
+    };
+    /// On the snapshot's thread. Then nothing of the guest is in use any more.
+    using Finished = std::move_only_function<void(Result<SnapshotReport>)>;
+
+    /// `guest` outlives this.
+    Snapshotter(migration::SourceGuest& guest, Options, Finished);
+    /// REQUIRES: `finished` was called, or start() was not.
+    ~Snapshotter() = default;
+
+    void start();
+    /// The guest goes on, and there is no file. Any thread.
+    void cancel();
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    void begin();
+    void tell(const protocol::PrecopyEvent&);
+    void gather();
+    void ask_for_hints();
+    void freeze();
+    void save_state();
+    void copy();
+    void write(PageRange, bool known_zero);
+    void complete();
+    void give_up(Error);
+    void end(Result<SnapshotReport>);
+    /// Runs `f` on this thread, unless the snapshot has ended.
+    template <typename F>
+    [[nodiscard]] auto later(F f);
+
+    migration::SourceGuest& guest_;
+    Options options_;
+    Finished finished_;
+    std::optional<snapshot::Writer> writer_;
+    protocol::Precopy<PageBitmap> copy_;
+    std::vector<std::byte> state_;
+    std::optional<Error> failure_;
+    SnapshotReport report_;
+    Clock::time_point began_;
+    Clock::time_point frozen_;
+    Subscription hint_limit_;
+    std::atomic<bool> cancelled_{false};
+    LoopThread thread_{"snapshot"};
+};
+
+} // namespace aerate
