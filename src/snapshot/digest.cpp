@@ -1,0 +1,95 @@
+#include "snapshot/digest.hpp"
+
+#include "base/fd.hpp"
+
+#include <fcntl.h>
+
+#include <sys/stat.h>
+
+#include <cstring>
+
+// The low-level functions, deprecated in favour of EVP, because EVP would link all of OpenSSL's providers in.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace aerate::snapshot {
+namespace {
+
+constexpr std::size_t sha256_block = 64;
+
+Digest sha256(std::span<const std::byte> first, std::span<const std::byte> second) {
+    SHA256_CTX context;
+    SHA256_Init(&context);
+    SHA256_Update(&context, first.data(), first.size());
+    SHA256_Update(&context, second.data(), second.size());
+    Digest digest;
+    SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), &context);
+    return digest;
+}
+
+Digest xxh3(std::span<const std::byte> bytes) {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
+    Digest digest{};
+    std::memcpy(digest.data(), &canonical, sizeof(canonical));
+    return digest;
+}
+
+} // namespace
+
+Digest digest_of(DigestKind kind, std::span<const std::byte> bytes) {
+    return kind == DigestKind::sha256 ? sha256(bytes, {}) : xxh3(bytes);
+}
+
+bool equal(const Digest& a, const Digest& b) {
+    return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+Result<Key> Key::load(const std::string& path) {
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file.valid())
+        return fail_errno("cannot open the snapshot key {}", path);
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0)
+        return fail_errno("cannot look at the snapshot key {}", path);
+    Key key;
+    if (!S_ISREG(status.st_mode) || status.st_size != static_cast<off_t>(key.secret_.size()))
+        return fail("the snapshot key {} is not a regular file of 32 bytes", path);
+    const ssize_t got = ::read(file.get(), key.secret_.data(), key.secret_.size());
+    if (got < 0)
+        return fail_errno("cannot read the snapshot key {}", path);
+    if (got != static_cast<ssize_t>(key.secret_.size()))
+        return fail("the snapshot key {} became shorter while it was read", path);
+    return key;
+}
+
+Key::Key(std::span<const std::byte, 32> secret) {
+    std::memcpy(secret_.data(), secret.data(), secret.size());
+}
+
+Key::~Key() {
+    OPENSSL_cleanse(secret_.data(), secret_.size());
+}
+
+// RFC 2104: H(K xor opad, H(K xor ipad, text)).
+Digest Key::hmac_sha256(std::span<const std::byte> text) const {
+    const auto padded = [this](std::byte pad) {
+        std::array<std::byte, sha256_block> block;
+        block.fill(pad);
+        for (std::size_t i = 0; i < secret_.size(); ++i)
+            block[i] ^= secret_[i];
+        return block;
+    };
+    auto block = padded(std::byte{0x36});
+    const Digest inner = sha256(block, text);
+    block = padded(std::byte{0x5c});
+    const Digest outer = sha256(block, inner);
+    OPENSSL_cleanse(block.data(), block.size());
+    return outer;
+}
+
+} // namespace aerate::snapshot

@@ -1,0 +1,55 @@
+#include "snapshot/digest.hpp"
+#include "snapshot/testing/sample.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+namespace aerate::snapshot {
+namespace {
+
+std::span<const std::byte> text(std::string_view characters) {
+    return std::as_bytes(std::span(characters));
+}
+
+std::string hex(const Digest& digest) {
+    std::string printed;
+    for (const std::byte byte : digest)
+        printed += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+    return printed;
+}
+
+TEST(Digest, IsWhatOthersCompute) {
+    EXPECT_EQ(hex(digest_of(DigestKind::sha256, text("abc"))),
+              "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"); // FIPS 180-2
+    EXPECT_EQ(hex(digest_of(DigestKind::xxh3, text(""))),
+              "99aa06d3014798d86001c324468d497f00000000000000000000000000000000"); // xxhsum -H128 </dev/null
+}
+
+// RFC 4231, test case 2, with the key padded by zeros to 32 bytes, which HMAC does too.
+TEST(Digest, HmacIsThatOfTheRfc) {
+    std::array<std::byte, 32> secret{};
+    std::ranges::copy(text("Jefe"), secret.begin());
+    EXPECT_EQ(hex(Key(secret).hmac_sha256(text("what do ya want for nothing?"))),
+              "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+TEST(Digest, AKeyIsAFileOf32Bytes) {
+    const testing::TemporaryDirectory directory;
+    const auto write = [&](std::size_t size) {
+        std::ofstream(directory / "key") << std::string(size, 'k');
+        return Key::load(directory / "key");
+    };
+    const auto key = write(32);
+    ASSERT_TRUE(key) << key.error().message;
+    std::array<std::byte, 32> secret{};
+    secret.fill(std::byte{'k'});
+    EXPECT_EQ(key->hmac_sha256(text("x")), Key(secret).hmac_sha256(text("x")));
+    for (const std::size_t wrong : {0U, 31U, 33U})
+        EXPECT_FALSE(write(wrong)) << wrong;
+    EXPECT_FALSE(Key::load(directory.path()));
+    EXPECT_FALSE(Key::load(directory / "absent"));
+}
+
+} // namespace
+} // namespace aerate::snapshot

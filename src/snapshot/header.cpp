@@ -1,0 +1,73 @@
+#include "snapshot/header.hpp"
+
+#include "base/endian.hpp"
+#include "memory/mapping.hpp"
+#include "snapshot/manifest.hpp"
+
+#include <algorithm>
+
+namespace aerate::snapshot {
+namespace {
+
+constexpr std::uint64_t magic = 0x50414e5341524541; // "AERASNAP"
+constexpr std::uint32_t current_version = 1;
+constexpr std::uint32_t x86_64 = 62; // EM_X86_64, as in ELF
+
+constexpr std::size_t seal_offset = Header::size.value - sizeof(Digest);
+constexpr ByteCount memory_length_max{1ULL << 44}; // as check_layout() has it
+
+Digest seal_of(std::span<const std::byte> page, const std::optional<Key>& key) {
+    const auto sealed = page.first(seal_offset);
+    return key ? key->hmac_sha256(sealed) : digest_of(DigestKind::xxh3, sealed);
+}
+
+} // namespace
+
+std::array<std::byte, Header::size.value> encode(const Header& header, const std::optional<Key>& key) {
+    std::array<std::byte, Header::size.value> page{};
+    const std::span bytes(page);
+    store_little_endian(bytes.subspan(0), magic);
+    store_little_endian(bytes.subspan(8), current_version);
+    store_little_endian(bytes.subspan(12), x86_64);
+    store_little_endian(bytes.subspan(16), static_cast<std::uint32_t>(header.kind));
+    store_little_endian(bytes.subspan(24), header.memory_length.value);
+    store_little_endian(bytes.subspan(32), header.manifest_length.value);
+    std::ranges::copy(header.manifest_digest, bytes.subspan(40).begin());
+    std::ranges::copy(seal_of(bytes, key), bytes.subspan(seal_offset).begin());
+    return page;
+}
+
+Result<Header> decode_header(std::span<const std::byte, Header::size.value> bytes, const std::optional<Key>& key) {
+    if (load_little_endian<std::uint64_t>(bytes) != magic)
+        return fail("it is not a snapshot");
+    if (const auto version = load_little_endian<std::uint32_t>(bytes.subspan(8)); version != current_version)
+        return fail("it has version {} of the format, and this program reads version {}", version, current_version);
+    if (const auto architecture = load_little_endian<std::uint32_t>(bytes.subspan(12)); architecture != x86_64)
+        return fail("it is of architecture {} (ELF numbers), and this is {}", architecture, x86_64);
+    const auto kind = load_little_endian<std::uint32_t>(bytes.subspan(16));
+    if (kind == static_cast<std::uint32_t>(DigestKind::sha256) && !key)
+        return fail("it was written with a key: give the same key to open it");
+    if (kind == static_cast<std::uint32_t>(DigestKind::xxh3) && key)
+        return fail("it was written without a key, so the key cannot vouch for it");
+
+    Digest seal;
+    std::ranges::copy(bytes.subspan(seal_offset), seal.begin());
+    if (!equal(seal, seal_of(bytes, key)))
+        return fail("its header is damaged{}", key ? ", or was written with another key" : "");
+
+    Header header;
+    header.kind = static_cast<DigestKind>(kind);
+    if (header.kind != DigestKind::xxh3 && header.kind != DigestKind::sha256)
+        return fail("it has digests of kind {}, which this program does not know", kind);
+    header.memory_length = {load_little_endian<std::uint64_t>(bytes.subspan(24))};
+    header.manifest_length = {load_little_endian<std::uint64_t>(bytes.subspan(32))};
+    std::ranges::copy(bytes.subspan(40, sizeof(Digest)), header.manifest_digest.begin());
+    if (header.memory_length > memory_length_max || header.memory_length.value % huge_page_size.value != 0)
+        return fail("its header says {} bytes of memory, which no guest can have", header.memory_length.value);
+    if (header.manifest_length > manifest_length_max)
+        return fail("its header says {} bytes of manifest, more than {}", header.manifest_length.value,
+                    manifest_length_max.value);
+    return header;
+}
+
+} // namespace aerate::snapshot

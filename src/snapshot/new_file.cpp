@@ -1,0 +1,152 @@
+#include "snapshot/new_file.hpp"
+
+#include "snapshot/manifest.hpp"
+
+#include <fcntl.h>
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+
+namespace aerate::snapshot {
+namespace {
+
+std::string temporary_name() {
+    std::uint64_t random = 0;
+    if (::getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+        random = static_cast<std::uint64_t>(::getpid()); // it need not be secret: O_EXCL and link() refuse a taken name
+    return fmt::format(".snapshot-{:016x}.tmp", random);
+}
+
+} // namespace
+
+Result<NewFile> NewFile::create(const std::string& path, Existing existing, FileOperations& operations) {
+    NewFile made(path, existing, operations);
+    TRY(made.open());
+    return made;
+}
+
+NewFile::~NewFile() {
+    if (directory_.valid() && !temporary_.empty())
+        static_cast<void>(operations_->unlink(directory_.get(), temporary_));
+}
+
+Result<> NewFile::open() {
+    const std::size_t slash = path_.rfind('/');
+    name_ = path_.substr(slash == std::string::npos ? 0 : slash + 1);
+    if (!is_file_name(name_))
+        return fail("cannot write the snapshot '{}': the path does not end with the name of a file", path_);
+    const std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    directory_ = FileDescriptor(operations_->open(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory_.valid())
+        return cannot("open the directory");
+    TRY(check_target());
+
+    file_ = FileDescriptor(operations_->open(directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC));
+    // open(2) lists three ways to say that there is no O_TMPFILE: the file system, or an old kernel.
+    if (!file_.valid() && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
+        const std::string name = temporary_name();
+        file_ = FileDescriptor(operations_->open(directory_.get(), name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC));
+        if (file_.valid())
+            temporary_ = name;
+    }
+    if (!file_.valid())
+        return cannot("create a file");
+    return {};
+}
+
+Result<> NewFile::check_target() const {
+    struct stat status{};
+    if (operations_->stat(directory_.get(), name_, status) != 0) {
+        if (errno == ENOENT)
+            return {};
+        return cannot("look at the path");
+    }
+    if (!S_ISREG(status.st_mode))
+        return fail("cannot write the snapshot {}: the path is there and is not a regular file", path_);
+    if (existing_ == Existing::refuse)
+        return fail("cannot write the snapshot {}: the file exists already", path_);
+    return {};
+}
+
+Result<> NewFile::resize(ByteCount length) {
+    if (operations_->truncate(file_.get(), length) != 0)
+        return cannot("make room");
+    return {};
+}
+
+Result<> NewFile::write(std::span<const std::byte> bytes, ByteCount offset) {
+    while (!bytes.empty()) {
+        const ssize_t written = operations_->write(file_.get(), bytes, offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return cannot("write");
+        if (written == 0)
+            return fail("cannot write the snapshot {}: the file takes no more bytes", path_);
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+        offset.value += static_cast<std::uint64_t>(written);
+    }
+    return {};
+}
+
+Result<> NewFile::clear(ByteCount offset, ByteCount length) {
+    static constexpr std::array<std::byte, 16 * page_size.value> zeros{};
+    if (operations_->punch_hole(file_.get(), offset, length) == 0)
+        return {};
+    if (errno != EOPNOTSUPP)
+        return cannot("punch a hole");
+    while (length.value > 0) {
+        const std::size_t part = std::min<std::size_t>(zeros.size(), length.value);
+        TRY(write(std::span(zeros).first(part), offset));
+        offset.value += part;
+        length.value -= part;
+    }
+    return {};
+}
+
+/// Makes sure that the file has a temporary name.
+Result<> NewFile::give_name() {
+    if (!temporary_.empty())
+        return {};
+    const std::string name = temporary_name();
+    if (operations_->link(file_.get(), directory_.get(), name) != 0)
+        return cannot("name the file");
+    temporary_ = name;
+    return {};
+}
+
+Result<> NewFile::publish() {
+    if (operations_->sync(file_.get()) != 0)
+        return cannot("bring it to the disk");
+    TRY(check_target());
+    if (existing_ == Existing::replace) {
+        TRY(give_name());
+        if (operations_->rename(directory_.get(), temporary_, name_) != 0)
+            return cannot("rename the file");
+        temporary_.clear();
+    } else {
+        // A link refuses a name that was taken meanwhile, on every file system; a rename would not.
+        const int linked = temporary_.empty() ? operations_->link(file_.get(), directory_.get(), name_)
+                                              : operations_->link(directory_.get(), temporary_, name_);
+        if (linked != 0)
+            return cannot("name the file");
+    }
+    if (operations_->sync(directory_.get()) != 0)
+        return fail_errno("the snapshot {} is written, but its directory cannot be brought to the disk: after a power "
+                          "cut the file may be gone",
+                          path_);
+    return {};
+}
+
+std::unexpected<Error> NewFile::cannot(const char* what) const {
+    const int code = errno;
+    const char* const hint = code == EFBIG    ? ": raise the file size limit (ulimit -f)"
+                             : code == ENOSPC ? ": make room, or write elsewhere"
+                                              : "";
+    return std::unexpected(Error{
+        fmt::format("cannot write the snapshot {}: cannot {}: {}{}", path_, what, describe_errno(code), hint), code});
+}
+
+} // namespace aerate::snapshot

@@ -1,0 +1,163 @@
+#include "snapshot/writer.hpp"
+
+#include "base/zero.hpp"
+#include "memory/mapping.hpp"
+#include "snapshot/chunk_digest.hpp"
+#include "snapshot/header.hpp"
+
+#include <algorithm>
+
+namespace aerate::snapshot {
+namespace {
+
+std::span<const std::byte> page_of(std::span<const std::byte> bytes, unsigned page) {
+    return bytes.subspan(page * page_size.value, page_size.value);
+}
+
+} // namespace
+
+Writer::Writer(Options&& options, NewFile file)
+    : area_(std::move(options.regions))
+    , key_(std::move(options.key))
+    , parent_(std::move(options.parent))
+    , kind_(key_ ? DigestKind::sha256 : DigestKind::xxh3)
+    , file_(std::move(file)) {}
+
+Result<Writer> Writer::create(Options options, FileOperations& operations) {
+    TRY(check_layout({.regions = options.regions}));
+    if (options.regions.size() > regions_max)
+        return fail("cannot write the snapshot {}: {} regions of memory are more than {}", options.path,
+                    options.regions.size(), regions_max);
+    if (options.parent && !is_file_name(options.parent->name))
+        return fail("cannot write the snapshot {}: the parent '{}' is not the name of a file", options.path,
+                    options.parent->name);
+    auto file = TRY(NewFile::create(options.path, options.existing, operations));
+    Writer writer(std::move(options), std::move(file));
+    // Finds out now when the file may not become that long.
+    TRY(writer.file_.resize(Header::size + writer.area_.length()));
+    return writer;
+}
+
+/// Calls visit(part, page of the range at which the part begins) for the part of the range in each chunk.
+template <typename Visit>
+Result<> Writer::for_each_part(PageRange range, Visit&& visit) {
+    const auto start = area_.find(range);
+    if (!start)
+        return fail("cannot write the snapshot {}: pages {:#x} to {:#x} are not all in RAM", file_.path(),
+                    range.first.value, range.end().value);
+    if (broken_)
+        return fail("cannot write the snapshot {}: an earlier write failed", file_.path());
+    for (std::uint64_t done = 0; done < range.count.value;) {
+        const std::uint64_t page = *start + done;
+        const auto first = static_cast<unsigned>(page % chunk_pages);
+        const auto count =
+            static_cast<unsigned>(std::min<std::uint64_t>(chunk_pages - first, range.count.value - done));
+        const Part part{.chunk = static_cast<std::uint32_t>(page / chunk_pages), .first = first, .count = count};
+        if (auto outcome = visit(part, done); !outcome) {
+            broken_ = true;
+            return outcome;
+        }
+        done += count;
+    }
+    return {};
+}
+
+Result<> Writer::add(PageRange range, std::span<const std::byte> bytes) {
+    if (range.count.value > bytes.size() || bytes.size() != bytes_of(range.count).value)
+        return fail("cannot write the snapshot {}: {} bytes given for {} pages", file_.path(), bytes.size(),
+                    range.count.value);
+    return for_each_part(range, [&](const Part& part, std::uint64_t done) {
+        return add_part(part, bytes.subspan(done * page_size.value, part.count * page_size.value));
+    });
+}
+
+Result<> Writer::drop(PageRange range) {
+    return for_each_part(range, [&](const Part& part, std::uint64_t) { return drop_part(part); });
+}
+
+/// Writes the runs with data and drops those of zeros.
+Result<> Writer::add_part(const Part& part, std::span<const std::byte> bytes) {
+    for (unsigned page = 0; page < part.count;) {
+        const bool zero = is_zero(page_of(bytes, page));
+        unsigned end = page + 1;
+        while (end < part.count && is_zero(page_of(bytes, end)) == zero)
+            ++end;
+        const Part run{.chunk = part.chunk, .first = part.first + page, .count = end - page};
+        if (zero)
+            TRY(drop_part(run));
+        else
+            TRY(write_run(run, bytes.subspan(page * page_size.value, run.count * page_size.value)));
+        page = end;
+    }
+    return {};
+}
+
+Result<> Writer::write_run(const Part& run, std::span<const std::byte> bytes) {
+    OpenChunk& chunk = chunks_[run.chunk];
+    if (!chunk.digests)
+        chunk.digests = std::make_unique<PageDigests>();
+    for (unsigned i = 0; i < run.count; ++i) {
+        const unsigned page = run.first + i;
+        (*chunk.digests)[page] = digest_of(kind_, page_of(bytes, i));
+        if (!chunk.data.test(page))
+            ++written_.value;
+        chunk.data.set(page);
+        chunk.zero.reset(page);
+    }
+    return file_.write(bytes, offset_in_file(run.chunk, run.first));
+}
+
+Result<> Writer::drop_part(const Part& part) {
+    const auto found = chunks_.find(part.chunk);
+    if (found == chunks_.end() && !parent_)
+        return {};
+    OpenChunk& chunk = found != chunks_.end() ? found->second : chunks_[part.chunk];
+    PageSet written;
+    for (unsigned page = part.first; page < part.first + part.count; ++page) {
+        if (chunk.data.test(page))
+            written.set(page);
+        chunk.data.reset(page);
+        if (parent_)
+            chunk.zero.set(page);
+    }
+    written_.value -= written.count();
+    Result<> outcome;
+    written.all_runs([&](unsigned first, unsigned count) {
+        outcome = file_.clear(offset_in_file(part.chunk, first), {count * page_size.value});
+        return outcome.has_value();
+    });
+    return outcome;
+}
+
+std::vector<Chunk> Writer::chunks() const {
+    std::vector<Chunk> chunks;
+    for (const auto& [index, open] : chunks_) {
+        if (open.data.any() || open.zero.any())
+            chunks.push_back(
+                {.index = index,
+                 .data = open.data,
+                 .zero = open.zero,
+                 .digest = open.digests ? digest_of_chunk(kind_, open.data, *open.digests) : digest_of(kind_, {})});
+    }
+    return chunks;
+}
+
+Result<Digest> Writer::finish(std::string config, std::vector<std::byte> state) && {
+    if (broken_)
+        return fail("cannot write the snapshot {}: an earlier write failed", file_.path());
+    const auto manifest = TRY(encode(Manifest{.regions = area_.regions(),
+                                              .config = std::move(config),
+                                              .state = std::move(state),
+                                              .parent = parent_,
+                                              .chunks = chunks()}));
+    const Header header{.kind = kind_,
+                        .memory_length = area_.length(),
+                        .manifest_length = {manifest.size()},
+                        .manifest_digest = digest_of(kind_, manifest)};
+    TRY(file_.write(manifest, header.manifest_offset()));
+    TRY(file_.write(encode(header, key_), {0}));
+    TRY(file_.publish());
+    return header.manifest_digest;
+}
+
+} // namespace aerate::snapshot

@@ -1,0 +1,290 @@
+// G7, the writing half: a snapshot is whole or absent, whatever system call fails.
+#include "snapshot/testing/sample.hpp"
+#include "snapshot/writer.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace aerate::snapshot {
+namespace {
+
+using namespace literals;
+using ::testing::HasSubstr;
+using testing::pages;
+using testing::TemporaryDirectory;
+using testing::write_sample;
+
+/// Fails the call with the given number, counted from 0, and remembers what was called. Writes are short, so that there
+/// are more of them.
+class FaultyFiles : public FileOperations {
+public:
+    explicit FaultyFiles(std::size_t failing = ~std::size_t{0}, int error = EIO)
+        : failing_(failing)
+        , error_(error) {}
+
+    [[nodiscard]] const std::vector<std::string>& calls() const { return calls_; }
+    bool tmpfile = true; ///< whether the file system has O_TMPFILE
+    bool punch_holes = true;
+
+    int open(int directory, const std::string& name, int flags) override {
+        if ((flags & O_TMPFILE) == O_TMPFILE && !tmpfile) {
+            errno = EOPNOTSUPP;
+            return -1;
+        }
+        return fails("open") ? -1 : FileOperations::open(directory, name, flags);
+    }
+    int stat(int directory, const std::string& name, struct stat& status) override {
+        return fails("stat") ? -1 : FileOperations::stat(directory, name, status);
+    }
+    int truncate(int fd, ByteCount length) override {
+        return fails("truncate") ? -1 : FileOperations::truncate(fd, length);
+    }
+    ssize_t write(int fd, std::span<const std::byte> bytes, ByteCount offset) override {
+        return fails("write")
+                   ? -1
+                   : FileOperations::write(fd, bytes.first(std::min<std::size_t>(bytes.size(), 3000)), offset);
+    }
+    int punch_hole(int fd, ByteCount offset, ByteCount length) override {
+        if (!punch_holes) {
+            errno = EOPNOTSUPP;
+            return -1;
+        }
+        return fails("punch_hole") ? -1 : FileOperations::punch_hole(fd, offset, length);
+    }
+    int sync(int fd) override { return fails("sync") ? -1 : FileOperations::sync(fd); }
+    int link(int fd, int directory, const std::string& name) override {
+        return fails("link") ? -1 : FileOperations::link(fd, directory, name);
+    }
+    int link(int directory, const std::string& from, const std::string& to) override {
+        return fails("link") ? -1 : FileOperations::link(directory, from, to);
+    }
+    int rename(int directory, const std::string& from, const std::string& to) override {
+        return fails("rename") ? -1 : FileOperations::rename(directory, from, to);
+    }
+    int unlink(int directory, const std::string& name) override {
+        return fails("unlink") ? -1 : FileOperations::unlink(directory, name);
+    }
+
+private:
+    bool fails(const char* call) {
+        calls_.emplace_back(call);
+        errno = error_;
+        return calls_.size() - 1 == failing_;
+    }
+    std::size_t failing_;
+    int error_;
+    std::vector<std::string> calls_;
+};
+
+/// Exercises every operation: data, a page that becomes a hole, a manifest.
+Result<Digest> write_all(const std::string& path, Existing existing, FileOperations& operations, unsigned seed) {
+    auto writer =
+        TRY(Writer::create({.path = path, .regions = testing::sample_regions(), .existing = existing}, operations));
+    TRY(writer.add({{3}, {2}}, pages(2, seed)));
+    TRY(writer.drop({{4}, {1}}));
+    TRY(writer.add({{400}, {1}}, pages(1, seed)));
+    return std::move(writer).finish("config", {});
+}
+
+enum class Found { absent, old, fresh, half };
+
+Found look(const std::string& path, const Digest& old, const Digest& fresh) {
+    if (!std::filesystem::exists(path))
+        return Found::absent;
+    const auto snapshot = Snapshot::open(path);
+    if (!snapshot || !snapshot->verify_memory())
+        return Found::half;
+    return snapshot->identity() == old ? Found::old : snapshot->identity() == fresh ? Found::fresh : Found::half;
+}
+
+struct FaultCase {
+    bool over_old; ///< replaces a snapshot that is there
+    bool tmpfile;
+    bool punch_holes;
+    int error;
+};
+
+class Fault : public ::testing::TestWithParam<FaultCase> {};
+
+TEST_P(Fault, G7_WhicheverCallFailsTheSnapshotIsWholeOrAbsent) {
+    const auto [over_old, tmpfile, punch_holes, error] = GetParam();
+    const Existing existing = over_old ? Existing::replace : Existing::refuse;
+    Digest fresh;
+    {
+        const TemporaryDirectory directory;
+        fresh = write_all(directory / "a", existing, FileOperations::real(), 2).value();
+    }
+    std::size_t failing = 0;
+    for (bool failed = true; failed; ++failing) {
+        SCOPED_TRACE(failing);
+        const TemporaryDirectory directory;
+        const std::string path = directory / "a";
+        Digest old{};
+        if (over_old)
+            old = write_all(path, Existing::refuse, FileOperations::real(), 1).value();
+        FaultyFiles files(failing, error);
+        files.tmpfile = tmpfile;
+        files.punch_holes = punch_holes;
+        const auto written = write_all(path, existing, files, 2);
+        const auto& calls = files.calls();
+        failed = calls.size() > failing;
+        const std::string call = failed ? calls[failing] : "none";
+
+        const Found found = look(path, old, fresh);
+        // The directory's sync comes last: the file is there by then. A temporary name that cannot be removed, for the
+        // file system refuses even that, is the only thing ever left behind.
+        const bool named = failed && call == "sync" &&
+                           std::ranges::find_if(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(failing),
+                                                [](const auto& c) { return c == "link" || c == "rename"; }) !=
+                               calls.begin() + static_cast<std::ptrdiff_t>(failing);
+        if (!failed || call == "unlink" || (error == EINTR && call == "write")) {
+            EXPECT_TRUE(written);
+            EXPECT_EQ(found, Found::fresh);
+        } else {
+            ASSERT_FALSE(written) << call;
+            EXPECT_EQ(written.error().system_error, error) << call << ": " << written.error().message;
+            EXPECT_EQ(found, named ? Found::fresh : over_old ? Found::old : Found::absent) << call;
+        }
+        EXPECT_EQ(directory.files(), (found == Found::absent ? 0U : 1U) + (call == "unlink" ? 1U : 0U)) << call;
+    }
+    EXPECT_GT(failing, 12U) << "calls that were made to fail";
+}
+
+INSTANTIATE_TEST_SUITE_P(Snapshot, Fault,
+                         ::testing::Values(FaultCase{false, true, true, EIO}, FaultCase{true, true, true, EIO},
+                                           FaultCase{false, false, true, ENOSPC}, FaultCase{true, false, true, ENOSPC},
+                                           FaultCase{true, true, false, ENOSPC}, FaultCase{false, true, true, EFBIG},
+                                           FaultCase{true, true, true, EDQUOT}));
+
+// What a power cut could undo comes before what makes it visible.
+TEST(Writer, G7_DataIsOnTheDiskBeforeItHasAName) {
+    for (const bool tmpfile : {true, false}) {
+        for (const Existing existing : {Existing::refuse, Existing::replace}) {
+            const TemporaryDirectory directory;
+            FaultyFiles files;
+            files.tmpfile = tmpfile;
+            ASSERT_TRUE(write_all(directory / "a", existing, files, 1));
+            const auto& calls = files.calls();
+            const auto sync = std::ranges::find(calls, "sync");
+            const auto is_naming = [](const std::string& call) { return call == "link" || call == "rename"; };
+            EXPECT_EQ(std::find_if(calls.begin(), sync, is_naming), sync);
+            EXPECT_EQ(std::find(sync, calls.end(), "write"), calls.end());
+            const auto named = std::find_if(sync, calls.end(), is_naming);
+            EXPECT_NE(std::find(named, calls.end(), "sync"), calls.end()) << "the directory";
+        }
+    }
+}
+
+TEST(Writer, WithoutFinishNothingIsLeft) {
+    for (const bool tmpfile : {true, false}) {
+        const TemporaryDirectory directory;
+        FaultyFiles files;
+        files.tmpfile = tmpfile;
+        {
+            auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
+            ASSERT_TRUE(writer) << writer.error().message;
+            ASSERT_TRUE(writer->add({{0}, {10}}, pages(10, 1)));
+            EXPECT_EQ(directory.files(), tmpfile ? 0U : 1U);
+        }
+        EXPECT_EQ(directory.files(), 0U);
+    }
+}
+
+TEST(Writer, AfterAFailedWriteItDoesNotFinish) {
+    const TemporaryDirectory directory;
+    FaultyFiles files(5, ENOSPC);
+    auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
+    ASSERT_TRUE(writer);
+    const auto added = writer->add({{0}, {10}}, pages(10, 1));
+    ASSERT_FALSE(added);
+    EXPECT_THAT(added.error().message, HasSubstr("No space left on device: make room"));
+    EXPECT_FALSE(writer->add({{0}, {10}}, pages(10, 1)));
+    EXPECT_FALSE(std::move(*writer).finish("", {}));
+    EXPECT_EQ(directory.files(), 0U);
+}
+
+TEST(Writer, H6_OnlyARegularFileIsReplacedAndOnlyWhenAsked) {
+    const TemporaryDirectory directory;
+    ASSERT_TRUE(write_sample(directory / "a"));
+    const auto again = write_sample(directory / "a");
+    ASSERT_FALSE(again);
+    EXPECT_THAT(again.error().message, HasSubstr("exists already"));
+    EXPECT_TRUE(write_sample(directory / "a", {}, Existing::replace));
+
+    ASSERT_EQ(::symlink((directory / "a").c_str(), (directory / "link").c_str()), 0);
+    ASSERT_EQ(::symlink("nowhere", (directory / "dangling").c_str()), 0);
+    ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
+    ASSERT_EQ(::mkdir((directory / "directory").c_str(), 0700), 0);
+    for (const std::string name : {"link", "dangling", "fifo", "directory"}) {
+        const auto written = write_sample(directory / name, {}, Existing::replace);
+        ASSERT_FALSE(written) << name;
+        EXPECT_THAT(written.error().message, HasSubstr("not a regular file")) << name;
+    }
+    for (const std::string& path : {std::string(), std::string("/"), directory / "", directory / ".."})
+        EXPECT_FALSE(write_sample(path, {}, Existing::replace)) << path;
+    EXPECT_FALSE(write_sample(directory / "absent/a"));
+    EXPECT_FALSE(write_sample(directory / "a/b")) << "a file is no directory";
+}
+
+// The path is taken between create() and finish(): nobody's file is lost.
+TEST(Writer, AFileThatAppearsMeanwhileIsKept) {
+    for (const bool tmpfile : {true, false}) {
+        const TemporaryDirectory directory;
+        FaultyFiles files;
+        files.tmpfile = tmpfile;
+        auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
+        ASSERT_TRUE(writer);
+        const auto other = write_sample(directory / "a");
+        ASSERT_TRUE(other);
+        EXPECT_FALSE(std::move(*writer).finish("", {}));
+        EXPECT_EQ(Snapshot::open(directory / "a")->identity(), *other);
+    }
+}
+
+TEST(Writer, OnlyRamIsTaken) {
+    const TemporaryDirectory directory;
+    auto writer = Writer::create({.path = directory / "a", .regions = {{{0}, 2_MiB}, {{4U << 20}, 2_MiB}}});
+    ASSERT_TRUE(writer);
+    for (const PageRange bad : {PageRange{{512}, {1}}, PageRange{{511}, {2}}, PageRange{{1023}, {2}},
+                                PageRange{{1536}, {1}}, PageRange{{~0ULL}, {1}}, PageRange{{500}, {600}}}) {
+        EXPECT_FALSE(writer->add(bad, pages(bad.count.value, 1))) << bad.first.value;
+        EXPECT_FALSE(writer->drop(bad)) << bad.first.value;
+    }
+    EXPECT_FALSE(writer->drop({{0}, {~0ULL}}));
+    EXPECT_FALSE(writer->add({{0}, {2}}, pages(1, 1))) << "too few bytes";
+    EXPECT_FALSE(writer->add({{0}, {1ULL << 52}}, {})) << "a length that wraps";
+    EXPECT_EQ(writer->written(), 0_pages);
+    EXPECT_TRUE(std::move(*writer).finish("", {})) << "a caller's mistake breaks nothing";
+    EXPECT_FALSE(Writer::create({.path = directory / "b", .regions = {}}));
+}
+
+// Beyond the limit the kernel sends SIGXFSZ, which would end the monitor.
+TEST(Writer, TheFileSizeLimitIsAnErrorNotASignal) {
+    const TemporaryDirectory directory;
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    const auto limited = [&](ByteCount limit, auto&& act) {
+        const rlimit small{.rlim_cur = limit.value, .rlim_max = before.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+        auto outcome = act();
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+        return outcome;
+    };
+    const auto early = limited(1_MiB, [&] { return write_sample(directory / "a"); });
+    ASSERT_FALSE(early);
+    EXPECT_THAT(early.error().message, HasSubstr("ulimit -f"));
+    const auto late = limited(2_MiB + 4_KiB + ByteCount{50}, [&] { return write_sample(directory / "a"); });
+    ASSERT_FALSE(late) << "the manifest does not fit";
+    EXPECT_THAT(late.error().message, HasSubstr("ulimit -f"));
+    EXPECT_EQ(directory.files(), 0U);
+}
+
+} // namespace
+} // namespace aerate::snapshot
