@@ -1,0 +1,88 @@
+// When a round may be the last: what is known of the link and of the guest, and what follows. No clock, no socket.
+#pragma once
+
+#include "base/units.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+namespace aerate::migration {
+
+/// How fast pages get through, by what was sent last.
+class Throughput {
+public:
+    using Duration = std::chrono::duration<double>;
+
+    void sent(ByteCount content, Duration took) {
+        bytes_ += static_cast<double>(content.value);
+        seconds_ += took.count();
+        // Half of what is remembered is the last 64 MiB.
+        if (bytes_ > window) {
+            bytes_ /= 2;
+            seconds_ /= 2;
+        }
+    }
+    /// A second. Slow until something is known.
+    [[nodiscard]] ByteCount per_second() const {
+        constexpr double unknown = 64.0 * (1U << 20);
+        const double rate = bytes_ == 0 ? unknown : bytes_ / std::max(seconds_, 1e-9);
+        return {static_cast<std::uint64_t>(std::max(rate, 1.0))};
+    }
+    [[nodiscard]] std::chrono::microseconds time_for(PageCount pages) const {
+        const double seconds = static_cast<double>(bytes_of(pages).value) / static_cast<double>(per_second().value);
+        constexpr double longest = 1e9;
+        return std::chrono::microseconds(static_cast<std::int64_t>(std::min(seconds, longest) * 1e6));
+    }
+
+private:
+    static constexpr double window = 128.0 * (1U << 20);
+    double bytes_ = 0;
+    double seconds_ = 0;
+};
+
+/// What to do about a round that is about to be sent.
+enum class Verdict : std::uint8_t {
+    finish,  ///< it fits into the downtime
+    go_on,   ///< it does not
+    give_up, ///< and never will
+};
+
+struct Convergence {
+    std::chrono::microseconds limit{};
+    unsigned max_rounds = 0;
+    bool stop_anyway = false;
+
+    [[nodiscard]] Verdict judge(unsigned round, std::chrono::microseconds expected) const {
+        if (expected <= limit)
+            return Verdict::finish;
+        if (round <= max_rounds)
+            return Verdict::go_on;
+        return stop_anyway ? Verdict::finish : Verdict::give_up;
+    }
+};
+
+/// Slows the guest down while it writes more than half of what is sent: 20 % after the second such round, 10 % more
+/// after each that follows.
+class Throttle {
+public:
+    /// The percentage from here on.
+    unsigned round(PageCount sent, PageCount written) {
+        constexpr unsigned first = 20;
+        constexpr unsigned step = 10;
+        constexpr unsigned most = 99;
+        if (written.value * 2 <= sent.value)
+            return percent_;
+        if (++bad_rounds_ >= 2)
+            percent_ = percent_ == 0 ? first : std::min(percent_ + step, most);
+        return percent_;
+    }
+    [[nodiscard]] unsigned percent() const { return percent_; }
+
+private:
+    unsigned bad_rounds_ = 0;
+    unsigned percent_ = 0;
+};
+
+} // namespace aerate::migration

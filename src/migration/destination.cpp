@@ -1,0 +1,349 @@
+#include "migration/destination.hpp"
+
+#include "memory/page_bitmap.hpp"
+#include "migration/bytes.hpp"
+#include "migration/channel.hpp"
+#include "migration/frame.hpp"
+#include "migration/memory_root.hpp"
+#include "migration/messages.hpp"
+#include "migration/page_frame.hpp"
+#include "migration/receiver_phase.hpp"
+#include "protocol/hand_off.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace aerate::migration {
+namespace {
+
+using Effect = protocol::HandOffDestination::Effect;
+using Event = protocol::HandOffDestination::Event;
+
+/// The source may write "given" to a slow disk before it sends GO, and this side waiting costs nobody anything.
+constexpr int patience_for_go = 6;
+/// How often the source may say nothing but that it is there.
+constexpr unsigned alive_in_a_row = 64;
+/// Long enough for the source to read what was said last.
+constexpr std::chrono::milliseconds farewell{500};
+
+} // namespace
+
+class Destination::Engine {
+public:
+    Engine(FileDescriptor socket, DestinationGuest& guest, DestinationOptions options)
+        : guest_(guest)
+        , options_(options)
+        , interrupt_(EventFd::create())
+        , socket_(std::move(socket)) {}
+
+    Result<DestinationReport> receive();
+    void cancel() {
+        cancelled_ = true;
+        if (interrupt_)
+            interrupt_->signal();
+    }
+
+private:
+    [[nodiscard]] Result<> greet();
+    [[nodiscard]] Result<> take_frame();
+    [[nodiscard]] Result<> take_hello(const Frame&);
+    [[nodiscard]] Result<> take_round(const Frame&);
+    [[nodiscard]] Result<> take_pages(const Frame&);
+    [[nodiscard]] Result<> take_unneeded(const Frame&);
+    [[nodiscard]] Result<> take_state(const Frame&);
+    [[nodiscard]] Result<> take_state_end(const Frame&);
+    [[nodiscard]] Result<> make_zero();
+    [[nodiscard]] Result<> tell(Event);
+    [[nodiscard]] Result<> claim();
+    [[nodiscard]] Result<> run();
+    [[nodiscard]] Result<> send(FrameKind, const auto& message);
+    void give_up(const Error&);
+    [[nodiscard]] bool in_ram(PageRange pages) const {
+        return pages.first.value < memory_->address_space().value &&
+               memory_->contains(address_of(pages.first), bytes_of(pages.count));
+    }
+
+    DestinationGuest& guest_;
+    DestinationOptions options_;
+    Result<EventFd> interrupt_;
+    std::atomic<bool> cancelled_{false};
+    FileDescriptor socket_;
+
+    // From receive() on.
+    std::optional<SocketChannel> channel_;
+    std::optional<FrameWriter> writer_;
+    std::optional<FrameReader> reader_;
+    protocol::HandOffDestination hand_off_;
+    ReceiverPhase phase_ = ReceiverPhase::greeted;
+    Session session_;
+    std::optional<Lease::Terms> lease_;
+    GuestMemory* memory_ = nullptr;
+    DestinationReport report_;
+    unsigned alive_ = 0;
+    PageBitmap in_round_; ///< a page comes once a round
+    PageBitmap written_;  ///< has held content: a zero run must do something there
+    PageBitmap unneeded_;
+    FrameNumber unneeded_from_;
+    std::vector<PageRange> to_zero_;
+    std::vector<std::byte> state_;
+    Transcript before_; ///< what was received before the frame at hand
+    Sums sums_;
+    bool verify_ = false;
+    bool running_ = false;
+};
+
+Result<DestinationReport> Destination::Engine::receive() {
+    if (!interrupt_)
+        return std::unexpected(interrupt_.error());
+    channel_.emplace(std::move(socket_), *interrupt_);
+    writer_.emplace(*channel_, 0, options_.deadline);
+    reader_.emplace(*channel_, 0);
+    hand_off_.has_lease = options_.lease != nullptr;
+    auto result = greet();
+    while (result && !running_)
+        result = take_frame();
+    if (!result) {
+        give_up(result.error());
+        return std::unexpected(std::move(result).error());
+    }
+    report_.wire = reader_->received();
+    return report_;
+}
+
+Result<> Destination::Engine::send(FrameKind kind, const auto& message) {
+    print(writer_->begin(), message);
+    return writer_->send(kind);
+}
+
+Result<> Destination::Engine::greet() {
+    if (options_.lease != nullptr)
+        lease_ = TRY(options_.lease->terms());
+    session_ = Session::random();
+    TRY(send(FrameKind::greeting, Greeting{.session = session_}));
+    writer_->set_session(session_);
+    reader_->set_session(session_);
+    return {};
+}
+
+Result<> Destination::Engine::take_frame() {
+    if (cancelled_)
+        return fail("the migration was cancelled");
+    before_ = reader_->transcript();
+    const auto limit = options_.deadline * (phase_ == ReceiverPhase::ready ? patience_for_go : 1);
+    const Frame frame = TRY(reader_->receive(limit));
+    if (!may_come(frame.kind, phase_))
+        return fail("the source sent {} when that may not come", name_of(frame.kind));
+    alive_ = frame.kind == FrameKind::alive ? alive_ + 1 : 0;
+    switch (frame.kind) {
+    case FrameKind::hello:
+        return take_hello(frame);
+    case FrameKind::round:
+        return take_round(frame);
+    case FrameKind::pages:
+        return take_pages(frame);
+    case FrameKind::unneeded:
+        return take_unneeded(frame);
+    case FrameKind::state:
+        return take_state(frame);
+    case FrameKind::state_end:
+        return take_state_end(frame);
+    case FrameKind::go:
+        return tell(Event::go);
+    case FrameKind::error:
+        return fail("the source has ended the migration: {}", parse_error(frame.payload));
+    default: // alive
+        if (alive_ > alive_in_a_row)
+            return fail("the source is there, but does nothing");
+        return {};
+    }
+}
+
+Result<> Destination::Engine::take_hello(const Frame& frame) {
+    const Hello hello = TRY(parse_hello(frame.payload));
+    TRY(check_peer(hello, lease_));
+    verify_ = (hello.features & feature_verify) != 0;
+    memory_ = TRY(guest_.prepare(hello.config, hello.regions));
+    const bool as_asked =
+        std::ranges::equal(memory_->regions(), hello.regions, [](const MappedRegion& ours, const MemoryRegion& theirs) {
+            return ours.guest.start == theirs.start && ours.guest.length == theirs.length;
+        });
+    if (!as_asked)
+        return fail("the VM that was prepared here has other memory than the source's");
+    for (PageBitmap* set : {&in_round_, &written_, &unneeded_})
+        *set = PageBitmap(memory_->address_space());
+    phase_ = ReceiverPhase::prepared;
+    return writer_->send(FrameKind::accept, {});
+}
+
+Result<> Destination::Engine::take_round(const Frame& frame) {
+    const Round round = TRY(parse_round(frame.payload));
+    if (round.number != report_.rounds + 1 || round.number > options_.max_rounds)
+        return fail("round {} after {} rounds, of at most {}", round.number, report_.rounds, options_.max_rounds);
+    report_.rounds = round.number;
+    in_round_.clear_all();
+    phase_ = round.last ? ReceiverPhase::last_round : ReceiverPhase::round;
+    return {};
+}
+
+Result<> Destination::Engine::take_pages(const Frame& frame) {
+    const PageFrame pages = TRY(parse_pages(frame.payload));
+    auto content = pages.content;
+    to_zero_.clear();
+    for (const PageRun& run : pages.runs) {
+        if (!in_ram(run.pages))
+            return fail("pages {:#x} and {} more are not in the guest's memory", run.pages.first.value,
+                        run.pages.count.value - 1);
+        if (in_round_.set(run.pages) != run.pages.count)
+            return fail("a page came twice in round {}", report_.rounds);
+        if (run.kind == PageRun::Kind::zero) {
+            report_.zero += run.pages.count;
+            if (written_.count(run.pages) > PageCount{})
+                to_zero_.push_back(run.pages);
+            continue;
+        }
+        const auto length = bytes_of(run.pages.count).value;
+        if (!memory_->write(address_of(run.pages.first), content.first(length)))
+            return fail("cannot write page {:#x}", run.pages.first.value);
+        content = content.subspan(length);
+        written_.set(run.pages);
+        report_.pages += run.pages.count;
+    }
+    return make_zero();
+}
+
+/// Pages that hold something and should read as zero are given back, so that they cost nothing here either.
+Result<> Destination::Engine::make_zero() {
+    if (to_zero_.empty())
+        return {};
+    PageCount all;
+    for (const PageRange& pages : to_zero_)
+        all += pages.count;
+    if (memory_->discard(to_zero_).discarded == all) {
+        for (const PageRange& pages : to_zero_)
+            written_.clear(pages);
+        return {};
+    }
+    // The host refused some, or its pages are larger than the guest's.
+    for (const PageRange& pages : to_zero_)
+        for (FrameNumber frame = pages.first; frame < pages.end(); ++frame.value)
+            if (written_.test(frame) && !memory_->is_zero(frame) &&
+                !memory_->fill(address_of(frame), page_size, std::byte{0}))
+                return fail("cannot clear page {:#x}", frame.value);
+    return {};
+}
+
+Result<> Destination::Engine::take_unneeded(const Frame& frame) {
+    phase_ = ReceiverPhase::state;
+    ByteReader reader(frame.payload);
+    if (reader.left() == 0)
+        return fail("a list of unneeded ranges is empty");
+    while (reader.left() > 0) {
+        const FrameNumber first{reader.take<std::uint64_t>()};
+        const PageRange range{first, {reader.take<std::uint64_t>()}};
+        // Ascending, so that there cannot be more of them than pages.
+        if (range.count.value == 0 || range.count > whole_pages_of(memory_->size()) || first < unneeded_from_ ||
+            !in_ram(range))
+            return fail("a list of unneeded ranges is malformed");
+        unneeded_.set(range);
+        unneeded_from_ = range.end();
+    }
+    return {};
+}
+
+Result<> Destination::Engine::take_state(const Frame& frame) {
+    phase_ = ReceiverPhase::state;
+    if (frame.payload.empty() || state_.size() + frame.payload.size() > max_state)
+        return fail("the devices' state is empty or larger than {} bytes", max_state);
+    state_.insert(state_.end(), frame.payload.begin(), frame.payload.end());
+    return {};
+}
+
+Result<> Destination::Engine::take_state_end(const Frame& frame) {
+    phase_ = ReceiverPhase::state;
+    const StateEnd end = TRY(parse_state_end(frame.payload));
+    const auto check = [&]() -> Result<> {
+        if (end.length != state_.size() || end.sums.frames != before_.value)
+            return fail("source and destination do not agree on what was sent");
+        sums_.frames = reader_->transcript().value;
+        if (verify_) {
+            const auto root = memory_root(*memory_, unneeded_, [this] { return !cancelled_; });
+            if (!root)
+                return fail("the migration was cancelled");
+            sums_.memory = *root;
+            if (*root != end.sums.memory)
+                return fail("the memory that arrived is not the memory that was sent");
+            report_.verified = true;
+        }
+        return guest_.load(state_);
+    };
+    if (auto checked = check(); !checked) {
+        (void)tell(Event::bad_state);
+        return checked;
+    }
+    return tell(Event::state);
+}
+
+Result<> Destination::Engine::tell(Event event) {
+    const auto effect = protocol::step(hand_off_, event);
+    if (!effect)
+        return {};
+    switch (*effect) {
+    case Effect::send_ready:
+        phase_ = ReceiverPhase::ready;
+        return send(FrameKind::ready, sums_);
+    case Effect::claim:
+        return claim();
+    case Effect::run_and_ack:
+        return run();
+    case Effect::send_mismatch: // give_up() says it
+    case Effect::discard:
+        return {};
+    }
+    return {};
+}
+
+/// An error means that nobody knows who has the lease: then it does not run here.
+Result<> Destination::Engine::claim() {
+    channel_->ignore_interrupts();
+    const auto won = options_.lease->claim(*lease_, session_, Side::destination);
+    if (won && *won)
+        return tell(Event::won);
+    (void)tell(Event::lost);
+    if (!won)
+        return std::unexpected(won.error());
+    return fail("the source has taken the guest back: GO came too late");
+}
+
+Result<> Destination::Engine::run() {
+    channel_->ignore_interrupts();
+    TRY(guest_.run());
+    running_ = true;
+    // It runs, whether or not the source hears of it.
+    if (writer_->send(FrameKind::ack, {}))
+        channel_->finish(farewell);
+    return {};
+}
+
+void Destination::Engine::give_up(const Error& error) {
+    (void)tell(Event::trouble);
+    if (memory_ != nullptr)
+        guest_.discard();
+    channel_->ignore_interrupts();
+    const auto text = std::as_bytes(std::span(error.message)).first(std::min<std::size_t>(error.message.size(), 1024));
+    writer_->set_limit(farewell);
+    if (writer_->send(FrameKind::error, text))
+        channel_->finish(farewell);
+}
+
+Destination::Destination(FileDescriptor socket, DestinationGuest& guest, DestinationOptions options)
+    : engine_(std::make_unique<Engine>(std::move(socket), guest, options)) {}
+Destination::~Destination() = default;
+Result<DestinationReport> Destination::receive() {
+    return engine_->receive();
+}
+void Destination::cancel() {
+    engine_->cancel();
+}
+
+} // namespace aerate::migration

@@ -1,0 +1,55 @@
+// The side at which a live migration arrives. Carries out protocol::HandOffDestination on the calling thread.
+//
+//     Destination destination(accepted_socket, guest, {});
+//     auto report = destination.receive();      // the guest runs, or nothing is left of it
+//
+// What arrives is checked before it is looked at: each frame's sums, session and number, then whether that kind of
+// frame may come now (a table: receiver_phase.hpp), then its content. What the peer can make this side spend is
+// bounded: one frame of buffer, the guest's memory once prepare() has agreed to it, each page once a round, and a
+// deadline a frame.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+#include "migration/guest.hpp"
+#include "migration/lease.hpp"
+
+#include <chrono>
+#include <memory>
+
+namespace aerate::migration {
+
+struct DestinationOptions {
+    std::chrono::milliseconds deadline{10'000}; ///< within which each frame must be here, whole
+    unsigned max_rounds = 1000;
+    Lease* lease = nullptr; ///< the source must have the same
+};
+
+struct DestinationReport {
+    unsigned rounds = 0;
+    ByteCount wire;
+    PageCount pages; ///< with content
+    PageCount zero;  ///< as runs
+    bool verified = false;
+};
+
+class Destination {
+public:
+    /// `socket`: connected, a stream. `guest` and the lease outlive this.
+    Destination(FileDescriptor socket, DestinationGuest& guest, DestinationOptions);
+    ~Destination();
+    Destination(const Destination&) = delete;
+    Destination& operator=(const Destination&) = delete;
+
+    /// Once. When it fails the guest does not run here, and discard() has been called if prepare() succeeded.
+    [[nodiscard]] Result<DestinationReport> receive();
+    /// Ends receive() with an error, unless the guest is running here already. Any thread, any number of times.
+    void cancel();
+
+private:
+    class Engine;
+    std::unique_ptr<Engine> engine_;
+};
+
+} // namespace aerate::migration

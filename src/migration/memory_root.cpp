@@ -1,0 +1,41 @@
+#include "migration/memory_root.hpp"
+
+#include "base/check.hpp"
+#include "migration/bytes.hpp"
+#include "migration/frame.hpp"
+
+#include <algorithm>
+
+namespace aerate::migration {
+namespace {
+
+constexpr PageCount block{4096};
+
+} // namespace
+
+std::optional<std::uint64_t> memory_root(GuestMemory& memory, const PageBitmap& unneeded,
+                                         const std::function<bool()>& go_on) {
+    std::vector<std::byte> blocks;
+    std::vector<std::byte> pages;
+    for (const MappedRegion& region : memory.regions()) {
+        const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
+        for (FrameNumber first = all.first; first < all.end(); first.value += block.value) {
+            if (!go_on())
+                return std::nullopt;
+            pages.clear();
+            const std::uint64_t end = std::min(first.value + block.value, all.end().value);
+            for (FrameNumber frame = first; frame.value < end; ++frame.value) {
+                if (unneeded.test(frame))
+                    continue;
+                const auto content = memory.span(address_of(frame), page_size);
+                CHECK(content);
+                append(pages, frame.value);
+                append(pages, checksum(*content));
+            }
+            append(blocks, checksum(pages));
+        }
+    }
+    return checksum(blocks);
+}
+
+} // namespace aerate::migration

@@ -1,0 +1,83 @@
+// What the frames of the handshake and of the hand-off say. print() appends a payload; the parsers take hostile bytes.
+#pragma once
+
+#include "base/error.hpp"
+#include "memory/guest_memory.hpp"
+#include "migration/frame.hpp"
+#include "migration/lease.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace aerate::migration {
+
+inline constexpr std::uint16_t version = 1;
+inline constexpr std::uint16_t architecture_x86_64 = 1;
+inline constexpr std::size_t max_config = 64U << 10;
+inline constexpr std::size_t max_regions = 64;
+inline constexpr std::size_t max_state = 64U << 20;
+
+enum Feature : std::uint64_t {
+    feature_verify = 1U << 0,
+};
+inline constexpr std::uint64_t known_features = feature_verify;
+
+struct Greeting {
+    std::uint16_t oldest = version;
+    std::uint16_t newest = version;
+    std::uint16_t architecture = architecture_x86_64;
+    std::uint32_t page = page_size.value;
+    std::uint64_t features = known_features;
+    Session session;
+};
+
+struct Hello {
+    std::uint16_t version = migration::version;
+    std::uint16_t architecture = architecture_x86_64;
+    std::uint32_t page = page_size.value;
+    std::uint64_t features = 0; ///< that this migration uses
+    std::optional<Lease::Terms> lease;
+    std::vector<MemoryRegion> regions;
+    std::string config;
+};
+
+struct Round {
+    std::uint32_t number = 0;
+    bool last = false;
+};
+
+/// What both sides must agree on before the guest is given away.
+struct Sums {
+    std::uint64_t frames = 0; ///< Transcript of the source's, as far as this or the frame that is answered
+    std::uint64_t memory = 0; ///< memory_root(), when it was asked to verify
+    bool operator==(const Sums&) const = default;
+};
+
+struct StateEnd {
+    std::uint64_t length = 0;
+    Sums sums;
+};
+
+void print(std::vector<std::byte>& to, const Greeting&);
+void print(std::vector<std::byte>& to, const Hello&);
+void print(std::vector<std::byte>& to, const Round&);
+void print(std::vector<std::byte>& to, const StateEnd&);
+void print(std::vector<std::byte>& to, const Sums&);
+
+[[nodiscard]] Result<Greeting> parse_greeting(std::span<const std::byte>);
+/// Regions are as check_layout() wants them.
+[[nodiscard]] Result<Hello> parse_hello(std::span<const std::byte>);
+[[nodiscard]] Result<Round> parse_round(std::span<const std::byte>);
+[[nodiscard]] Result<StateEnd> parse_state_end(std::span<const std::byte>);
+[[nodiscard]] Result<Sums> parse_sums(std::span<const std::byte>);
+/// Fit to be shown: at most 1 KiB, no control characters.
+[[nodiscard]] std::string parse_error(std::span<const std::byte>);
+
+/// What stands between us and a peer that says it can do this.
+[[nodiscard]] Result<> check_peer(const Greeting& peer, std::uint64_t wanted_features);
+[[nodiscard]] Result<> check_peer(const Hello& peer, const std::optional<Lease::Terms>& ours);
+
+} // namespace aerate::migration

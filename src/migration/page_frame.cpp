@@ -1,0 +1,109 @@
+#include "migration/page_frame.hpp"
+
+#include "base/check.hpp"
+#include "migration/bytes.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace aerate::migration {
+namespace {
+
+constexpr std::uint32_t encoding_none = 0;
+constexpr std::uint64_t longest_run = std::numeric_limits<std::uint32_t>::max();
+
+} // namespace
+
+PageCount PageFrameBuilder::room() const {
+    return runs_.size() >= frame_runs ? PageCount{} : frame_pages - counts_.data;
+}
+
+/// False when that needs a run more than there is room for.
+bool PageFrameBuilder::extend(FrameNumber frame, PageRun::Kind kind) {
+    if (!runs_.empty()) {
+        PageRun& last = runs_.back();
+        if (last.kind == kind && last.pages.end() == frame && last.pages.count.value < longest_run) {
+            ++last.pages.count.value;
+            return true;
+        }
+    }
+    if (runs_.size() >= frame_runs)
+        return false;
+    runs_.push_back({{frame, {1}}, kind});
+    return true;
+}
+
+PageCount PageFrameBuilder::add(GuestMemory& memory, PageRange range) {
+    PageCount added;
+    for (FrameNumber frame = range.first; frame < range.end(); ++frame.value, ++added.value) {
+        if (memory.is_zero(frame)) {
+            if (!extend(frame, PageRun::Kind::zero))
+                return added;
+            ++counts_.zero.value;
+            continue;
+        }
+        if (counts_.data >= frame_pages || !extend(frame, PageRun::Kind::data))
+            return added;
+        const std::size_t end = content_.size();
+        content_.resize(end + page_size.value);
+        CHECK(memory.read(address_of(frame), std::span(content_).subspan(end)));
+        ++counts_.data.value;
+    }
+    return added;
+}
+
+bool PageFrameBuilder::add_zero(PageRange range) {
+    if (runs_.size() >= frame_runs || range.count.value > longest_run)
+        return false;
+    runs_.push_back({range, PageRun::Kind::zero});
+    counts_.zero += range.count;
+    return true;
+}
+
+void PageFrameBuilder::print(std::vector<std::byte>& to) {
+    append(to, static_cast<std::uint32_t>(runs_.size()));
+    append(to, static_cast<std::uint32_t>(content_.size()));
+    append(to, static_cast<std::uint32_t>(content_.size()));
+    append(to, encoding_none);
+    append(to, content_);
+    for (const PageRun& run : runs_) {
+        append(to, run.pages.first.value);
+        append(to, static_cast<std::uint32_t>(run.pages.count.value));
+        append(to, static_cast<std::uint32_t>(run.kind));
+    }
+    runs_.clear();
+    content_.clear();
+    counts_ = {};
+}
+
+Result<PageFrame> parse_pages(std::span<const std::byte> payload) {
+    ByteReader reader(payload);
+    const auto runs = reader.take<std::uint32_t>();
+    const auto stored = reader.take<std::uint32_t>();
+    const auto length = reader.take<std::uint32_t>();
+    const auto encoding = reader.take<std::uint32_t>();
+    if (runs == 0 || runs > frame_runs || length > bytes_of(frame_pages).value)
+        return fail("a frame of {} runs of pages and {} bytes: 1 to {} and at most {} are allowed", runs, length,
+                    frame_runs, bytes_of(frame_pages).value);
+    if (encoding != encoding_none || stored != length)
+        return fail("a frame of pages has an encoding that this monitor does not know ({})", encoding);
+    PageFrame frame;
+    frame.content = reader.take_bytes(stored);
+    std::uint64_t data = 0;
+    frame.runs.reserve(runs);
+    for (std::uint32_t i = 0; i < runs; ++i) {
+        const FrameNumber first{reader.take<std::uint64_t>()};
+        const PageCount count{reader.take<std::uint32_t>()};
+        const auto kind = static_cast<PageRun::Kind>(reader.take<std::uint32_t>());
+        if (count.value == 0 || (kind != PageRun::Kind::data && kind != PageRun::Kind::zero))
+            return fail("a frame of pages has a malformed run");
+        if (kind == PageRun::Kind::data)
+            data += count.value;
+        frame.runs.push_back({{first, count}, kind});
+    }
+    if (!reader.complete() || data * page_size.value != length)
+        return fail("a frame of pages does not hold what it says");
+    return frame;
+}
+
+} // namespace aerate::migration

@@ -1,0 +1,63 @@
+// The payload of a `pages` frame: the content of some pages, then what pages those are.
+//
+//     | runs 4 | stored 4 | length 4 | encoding 4 | content, `stored` bytes | run: first 8, count 4, kind 4 | run ...
+//
+// Content is that of all `data` runs, one after the other: `length` bytes once decoded, at most 1 MiB.
+#pragma once
+
+#include "base/error.hpp"
+#include "memory/guest_address.hpp"
+#include "memory/guest_memory.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace aerate::migration {
+
+inline constexpr PageCount frame_pages{256}; ///< with content, in one frame
+inline constexpr std::size_t frame_runs = 1024;
+
+struct PageRun {
+    enum class Kind : std::uint32_t { data = 1, zero = 2 };
+    PageRange pages;
+    Kind kind = Kind::data;
+    bool operator==(const PageRun&) const = default;
+};
+
+/// Collects runs, and reads the content of pages when they are added.
+class PageFrameBuilder {
+public:
+    struct Counts {
+        PageCount data;
+        PageCount zero;
+    };
+
+    /// Adds pages of `range` from its beginning, those that read as zero as zero runs, and returns how many fitted.
+    PageCount add(GuestMemory&, PageRange range);
+    /// Adds pages without looking at them, all or none.
+    bool add_zero(PageRange range);
+
+    [[nodiscard]] bool empty() const { return runs_.empty(); }
+    [[nodiscard]] PageCount room() const;
+    [[nodiscard]] const Counts& counts() const { return counts_; }
+    /// Appends the payload, and begins anew.
+    void print(std::vector<std::byte>& to);
+
+private:
+    [[nodiscard]] bool extend(FrameNumber, PageRun::Kind);
+
+    std::vector<PageRun> runs_;
+    std::vector<std::byte> content_;
+    Counts counts_;
+};
+
+struct PageFrame {
+    std::vector<PageRun> runs;          ///< none empty; whether they lie in RAM is not checked
+    std::span<const std::byte> content; ///< of the data runs
+};
+
+[[nodiscard]] Result<PageFrame> parse_pages(std::span<const std::byte> payload);
+
+} // namespace aerate::migration

@@ -1,0 +1,101 @@
+// The side that a live migration leaves. Carries out protocol::Precopy and protocol::HandOffSource on a thread of its
+// own: pages go out in rounds while the guest runs, hints keep free ones back, and when what is left fits into the
+// downtime limit the guest is frozen, the rest and the devices' state follow, and the guest is handed over.
+//
+//     Source source(connect_to(address), guest, {.downtime_limit = 100ms},
+//                   {.progress = [](const SourceProgress&) {...}, .finished = [](SourceResult) {...}});
+//     source.start();
+//
+// Whatever fails before GO is sent leaves the guest running here with nothing changed. Hints only keep pages from being
+// sent; nothing is ever discarded here.
+//
+// Any thread may call cancel(). Destroy it after `finished` was called, and not inside that callback: until then the
+// guest holds callbacks into it.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/units.hpp"
+#include "migration/guest.hpp"
+#include "migration/lease.hpp"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace aerate::migration {
+
+struct SourceOptions {
+    std::chrono::milliseconds downtime_limit{300};
+    unsigned max_rounds = 30;   ///< without the limit in sight: then the guest stays here
+    bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
+    bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
+    bool verify = false;        ///< both sides read all memory once more while the guest stands still
+    ByteCount bandwidth{};      ///< a second; 0: as much as there is
+    /// Before a round sends anything it waits for hints, for as long as they come in: a page that is sent first and
+    /// hinted later was sent for nothing. Up to this long, and in later rounds no longer than sending would take.
+    std::chrono::milliseconds hint_limit{1000};
+    std::chrono::milliseconds hint_start{100}; ///< for the first of them
+    std::chrono::milliseconds hint_pause{20};  ///< and then from each to the next
+    /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
+    std::chrono::milliseconds deadline{10'000};
+    std::string record_directory; ///< where "given" is noted before GO; empty: nowhere
+    Lease* lease = nullptr;       ///< the destination must have the same
+};
+
+struct SourceProgress {
+    enum class Phase : std::uint8_t { connecting, hinting, copying, stopping, handing_over, ended };
+    Phase phase = Phase::connecting;
+    unsigned round = 0;
+    ByteCount wire;   ///< sent in all, of that:
+    ByteCount data;   ///< pages' content
+    PageCount pages;  ///< with content; a page counts each time it is sent
+    PageCount zero;   ///< as a run, content seen to be zero
+    PageCount absent; ///< as a run, known to be absent
+    PageCount hinted; ///< not sent on the guest's word
+    PageCount pending;
+    PageCount dirty_per_second;           ///< in the last round
+    ByteCount throughput;                 ///< a second, of content
+    std::chrono::microseconds expected{}; ///< downtime, if it stopped now
+    unsigned throttle = 0;                ///< percent
+};
+
+enum class Outcome : std::uint8_t {
+    moved,   ///< the destination runs it
+    stayed,  ///< it runs here
+    unknown, ///< given, and no answer: it stands still here, and an operator must find out whether the other side runs
+};
+
+struct SourceResult {
+    Outcome outcome = Outcome::stayed;
+    std::string error; ///< why it did not move
+    SourceProgress last;
+    std::chrono::microseconds total{};
+    std::chrono::microseconds downtime{}; ///< from asking the guest to freeze until the destination's answer
+};
+
+class Source {
+public:
+    /// On the migration's thread; must not wait for it.
+    struct Callbacks {
+        std::function<void(const SourceProgress&)> progress; ///< at each change of phase, and four times a second
+        std::move_only_function<void(SourceResult)> finished;
+    };
+
+    /// `socket`: connected, a stream (Unix or TCP). `guest` and the lease outlive this.
+    Source(FileDescriptor socket, SourceGuest& guest, SourceOptions, Callbacks);
+    ~Source();
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
+
+    void start();
+    /// The guest stays here, unless it is given already. Any thread, any number of times.
+    void cancel();
+
+private:
+    class Engine;
+    std::unique_ptr<Engine> engine_;
+};
+
+} // namespace aerate::migration

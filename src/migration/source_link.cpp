@@ -1,0 +1,105 @@
+#include "migration/source_link.hpp"
+
+#include "migration/bytes.hpp"
+
+#include <algorithm>
+
+namespace aerate::migration {
+namespace {
+
+constexpr std::size_t piece_of_state = 1U << 20;
+constexpr std::size_t ranges_a_frame = 1U << 15;
+constexpr std::chrono::milliseconds farewell{100};
+
+} // namespace
+
+/// Sends the frame that was begun.
+Result<> SourceLink::say(FrameKind kind) {
+    if (kind == FrameKind::alive || kind == FrameKind::go)
+        (void)writer_.begin();
+    auto sent = writer_.send(kind);
+    if (!sent)
+        return std::unexpected(explain(std::move(sent).error()));
+    return {};
+}
+
+/// A destination that has ended the migration says why, and closes: the text is what is of interest then.
+Error SourceLink::explain(Error error) {
+    if (error.system_error != EPIPE && error.system_error != ECONNRESET)
+        return error;
+    for (auto frame = reader_.receive(farewell); frame; frame = reader_.receive(farewell))
+        if (frame->kind == FrameKind::error)
+            return Error{"the destination has ended the migration: " + parse_error(frame->payload), 0};
+    return error;
+}
+
+Result<Frame> SourceLink::expect(FrameKind kind) {
+    const Frame frame = TRY(receive());
+    if (frame.kind == FrameKind::error)
+        return fail("the destination has refused the migration: {}", parse_error(frame.payload));
+    if (frame.kind != kind)
+        return fail("the destination sent {} when {} was due", name_of(frame.kind), name_of(kind));
+    return frame;
+}
+
+Result<> SourceLink::shake_hands(const Hello& hello) {
+    const Greeting greeting = TRY(parse_greeting(TRY(expect(FrameKind::greeting)).payload));
+    session_ = greeting.session;
+    writer_.set_session(session_);
+    reader_.set_session(session_);
+    TRY(check_peer(greeting, hello.features));
+    print(writer_.begin(), hello);
+    TRY(say(FrameKind::hello));
+    TRY(expect(FrameKind::accept));
+    return {};
+}
+
+Result<> SourceLink::send_round(const Round& round) {
+    print(writer_.begin(), round);
+    return say(FrameKind::round);
+}
+
+Result<> SourceLink::send_pages(PageFrameBuilder& pages) {
+    pages.print(writer_.begin());
+    return say(FrameKind::pages);
+}
+
+Result<> SourceLink::send_unneeded(const PageBitmap& pages) {
+    PageRange run = pages.next_run({0});
+    while (run.count > PageCount{}) {
+        auto& payload = writer_.begin();
+        for (std::size_t n = 0; n < ranges_a_frame && run.count > PageCount{}; ++n, run = pages.next_run(run.end())) {
+            append(payload, run.first.value);
+            append(payload, run.count.value);
+        }
+        TRY(say(FrameKind::unneeded));
+    }
+    return {};
+}
+
+Result<Sums> SourceLink::send_state(std::span<const std::byte> state, std::uint64_t memory_root) {
+    const std::size_t length = state.size();
+    while (!state.empty()) {
+        const auto piece = state.first(std::min(state.size(), piece_of_state));
+        append(writer_.begin(), piece);
+        TRY(say(FrameKind::state));
+        state = state.subspan(piece.size());
+    }
+    print(writer_.begin(), StateEnd{length, {writer_.transcript().value, memory_root}});
+    TRY(say(FrameKind::state_end));
+    return Sums{writer_.transcript().value, memory_root};
+}
+
+Result<> SourceLink::send_go() {
+    channel_.ignore_interrupts();
+    return say(FrameKind::go);
+}
+
+void SourceLink::send_error(const std::string& text) {
+    channel_.ignore_interrupts();
+    writer_.set_limit(farewell);
+    const std::string_view shortened = std::string_view(text).substr(0, 1024);
+    (void)writer_.send(FrameKind::error, std::as_bytes(std::span(shortened)));
+}
+
+} // namespace aerate::migration

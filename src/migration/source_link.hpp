@@ -1,0 +1,51 @@
+// The connection as the source uses it: one call for each thing that is said to the destination.
+#pragma once
+
+#include "migration/frame.hpp"
+#include "migration/memory_root.hpp"
+#include "migration/messages.hpp"
+#include "migration/page_frame.hpp"
+
+#include <span>
+
+namespace aerate::migration {
+
+class SourceLink {
+public:
+    SourceLink(FileDescriptor socket, const EventFd& interrupt, std::chrono::milliseconds deadline)
+        : deadline_(deadline)
+        , channel_(std::move(socket), interrupt)
+        , writer_(channel_, 0, deadline)
+        , reader_(channel_, 0) {}
+
+    /// Until the destination has memory for what `hello` describes.
+    [[nodiscard]] Result<> shake_hands(const Hello& hello);
+    [[nodiscard]] Result<> send_round(const Round&);
+    [[nodiscard]] Result<> send_pages(PageFrameBuilder&);
+    [[nodiscard]] Result<> send_unneeded(const PageBitmap&);
+    /// What READY must say.
+    [[nodiscard]] Result<Sums> send_state(std::span<const std::byte> state, std::uint64_t memory_root);
+    /// From here on nothing interrupts.
+    [[nodiscard]] Result<> send_go();
+    [[nodiscard]] Result<> send_alive() { return say(FrameKind::alive); }
+    /// Best effort.
+    void send_error(const std::string& text);
+    [[nodiscard]] Result<Frame> receive() { return reader_.receive(deadline_); }
+
+    [[nodiscard]] int fd() const { return channel_.fd(); }
+    [[nodiscard]] const Session& session() const { return session_; }
+    [[nodiscard]] ByteCount sent() const { return writer_.sent(); }
+
+private:
+    [[nodiscard]] Result<> say(FrameKind);
+    [[nodiscard]] Result<Frame> expect(FrameKind);
+    [[nodiscard]] Error explain(Error);
+
+    std::chrono::milliseconds deadline_;
+    SocketChannel channel_;
+    FrameWriter writer_;
+    FrameReader reader_;
+    Session session_;
+};
+
+} // namespace aerate::migration
