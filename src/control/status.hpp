@@ -54,8 +54,8 @@ struct SweepStatus {
 
 /// What a snapshot came to.
 struct SnapshotStatus {
-    ByteCount data{};    ///< memory that is in the file
-    ByteCount omitted{}; ///< memory that is not, on the guest's word
+    ByteCount data{};                 ///< memory that is in the file
+    ByteCount omitted{};              ///< memory that is not, on the guest's word
     std::chrono::microseconds hold{}; ///< the time for which the guest stood still
     std::chrono::microseconds duration{};
 };

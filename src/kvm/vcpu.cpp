@@ -88,26 +88,39 @@ Vcpu::~Vcpu() {
     ::munmap(run_, run_area_.value);
 }
 
-Result<std::unique_ptr<Vcpu>> Vcpu::create(const Config& config) {
+Result<std::unique_ptr<Vcpu>> Vcpu::create(Config config) {
     install_stop_handler();
     FileDescriptor fd(TRY(call_kvm(config.vm_fd, KVM_CREATE_VCPU, "KVM_CREATE_VCPU", config.index)));
     void* area = ::mmap(nullptr, config.run_area.value, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     if (area == MAP_FAILED)
         return fail_errno("cannot map the run area of vCPU {}", config.index);
     std::unique_ptr<Vcpu> vcpu(new Vcpu(std::move(fd), config.index, static_cast<kvm_run*>(area), config.run_area));
-    TRY(vcpu->set_cpuid(config.cpuid));
+    TRY(vcpu->set_cpuid(std::move(config.cpuid)));
     TRY(vcpu->set_boot_msrs());
     TRY(vcpu->set_fpu());
     TRY(vcpu->set_local_apic());
     return vcpu;
 }
 
-Result<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
+Result<void> Vcpu::set_cpuid(std::vector<kvm_cpuid_entry2> entries) {
     using Table = CountedEntries<kvm_cpuid_entry2>;
     Table table(static_cast<std::uint32_t>(entries.size()));
     std::ranges::copy(entries, table.entries().begin());
     TRY(call_kvm(fd_.get(), Table::request(KVM_SET_CPUID2), "KVM_SET_CPUID2", table.argument()));
+    cpuid_ = std::move(entries);
     return {};
+}
+
+Result<VcpuState> Vcpu::save(const SavableState& savable) const {
+    auto state = TRY(get_vcpu_state(fd_.get(), savable));
+    state.cpuid = cpuid_;
+    return state;
+}
+
+/// CPUID first: it decides which registers there are.
+Result<> Vcpu::restore(const VcpuState& state) {
+    TRY(set_cpuid(state.cpuid));
+    return set_vcpu_state(fd_.get(), state);
 }
 
 /// What firmware leaves behind and kernels rely on. With MTRRs off, Linux would also do without the PAT.

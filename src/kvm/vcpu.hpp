@@ -14,6 +14,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+#include "kvm/vcpu_state.hpp"
 #include "memory/guest_address.hpp"
 
 #include <linux/kvm.h>
@@ -24,6 +25,7 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace aerate {
 
@@ -85,9 +87,9 @@ public:
         int vm_fd;
         unsigned index;
         ByteCount run_area;
-        std::span<const kvm_cpuid_entry2> cpuid; ///< as this vCPU's guest sees it
+        std::vector<kvm_cpuid_entry2> cpuid; ///< as this vCPU's guest sees it
     };
-    [[nodiscard]] static Result<std::unique_ptr<Vcpu>> create(const Config&);
+    [[nodiscard]] static Result<std::unique_ptr<Vcpu>> create(Config);
     ~Vcpu();
     Vcpu(const Vcpu&) = delete;
     Vcpu& operator=(const Vcpu&) = delete;
@@ -110,11 +112,15 @@ public:
     [[nodiscard]] Result<void> set_registers(const kvm_regs&);
     [[nodiscard]] Result<kvm_sregs> special_registers() const;
     [[nodiscard]] Result<void> set_special_registers(const kvm_sregs&);
-    [[nodiscard]] int fd() const { return fd_.get(); }
+
+    /// REQUIRES: it does not run, and every exit that was served is complete.
+    [[nodiscard]] Result<VcpuState> save(const SavableState&) const;
+    /// REQUIRES: it has not run yet. Interrupts that are raised before this returns are lost.
+    [[nodiscard]] Result<> restore(const VcpuState&);
 
 private:
     Vcpu(FileDescriptor fd, unsigned index, kvm_run* run, ByteCount run_area);
-    Result<void> set_cpuid(std::span<const kvm_cpuid_entry2>);
+    Result<void> set_cpuid(std::vector<kvm_cpuid_entry2>);
     Result<void> set_boot_msrs();
     Result<void> set_fpu();
     Result<void> set_local_apic();
@@ -127,6 +133,7 @@ private:
     unsigned index_;
     kvm_run* run_;
     ByteCount run_area_;
+    std::vector<kvm_cpuid_entry2> cpuid_;
     std::atomic<int> thread_{0}; ///< the kernel's ID of the thread in run(), 0 before the first call
 };
 

@@ -10,7 +10,6 @@ namespace aerate {
 namespace {
 
 using MsrTable = CountedEntries<kvm_msr_entry>;
-using CpuidTable = CountedEntries<kvm_cpuid_entry2>;
 
 constexpr std::uint32_t msr_tsc_deadline = 0x6e0;
 // kvm_xsave ends with an array of no length, which some kernel headers give a size in C++: see CountedEntries.
@@ -125,12 +124,8 @@ Result<SavableState> SavableState::of(const Kvm& kvm) {
     return savable;
 }
 
-Result<VcpuState> save_vcpu(int fd, const SavableState& savable) {
+Result<VcpuState> get_vcpu_state(int fd, const SavableState& savable) {
     VcpuState state;
-    CpuidTable cpuid(256);
-    TRY(call_kvm(fd, CpuidTable::request(KVM_GET_CPUID2), "KVM_GET_CPUID2", cpuid.argument()));
-    const auto entries = cpuid.entries();
-    state.cpuid.assign(entries.begin(), entries.end());
     // First: it makes KVM carry out what the local APIC has pending (api.rst, KVM_GET_MP_STATE;
     // kvm_apic_accept_events).
     TRY(call_kvm(fd, KVM_GET_MP_STATE, "KVM_GET_MP_STATE", &state.mp_state));
@@ -147,12 +142,9 @@ Result<VcpuState> save_vcpu(int fd, const SavableState& savable) {
     return state;
 }
 
-/// Each step may use what the one before has set: CPUID decides which registers exist, the special registers where the
-/// local APIC is, that one in which mode the deadline timer's MSR is understood.
-Result<> restore_vcpu(int fd, const VcpuState& state) {
-    CpuidTable cpuid(static_cast<std::uint32_t>(state.cpuid.size()));
-    std::ranges::copy(state.cpuid, cpuid.entries().begin());
-    TRY(call_kvm(fd, CpuidTable::request(KVM_SET_CPUID2), "KVM_SET_CPUID2", cpuid.argument()));
+/// Each step may use what the one before has set: the special registers say where the local APIC is, that one in which
+/// mode the deadline timer's MSR is understood.
+Result<> set_vcpu_state(int fd, const VcpuState& state) {
     if (const auto khz = call_kvm(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ");
         state.tsc_khz != 0 && khz && static_cast<std::uint32_t>(*khz) != state.tsc_khz)
         // Without scaling in hardware the guest's clock is right all the same as long as it uses kvmclock.

@@ -1,7 +1,7 @@
 // All of a vCPU that a saved VM needs to go on: what KVM_GET_* gives and KVM_SET_* takes.
 //
-//     VcpuState state = TRY(save_vcpu(vcpu.fd(), TRY(SavableState::of(kvm))));
-//     TRY(restore_vcpu(other.fd(), state));
+//     VcpuState state = TRY(vcpu.save(TRY(SavableState::of(kvm))));
+//     TRY(other.restore(state));
 //
 // The structures are KVM's own and stable (Documentation/virt/kvm/api.rst). A saved state may come from a damaged or
 // hostile file: KVM checks what it is given, and what it refuses is an error here.
@@ -41,10 +41,9 @@ struct SavableState {
     [[nodiscard]] static Result<SavableState> of(const Kvm&);
 };
 
-/// REQUIRES: the vCPU does not run, and every exit that was served is complete.
-[[nodiscard]] Result<VcpuState> save_vcpu(int fd, const SavableState&);
-/// REQUIRES: it has not run yet. Interrupts that are raised before this returns are lost.
-[[nodiscard]] Result<> restore_vcpu(int fd, const VcpuState&);
+/// All but the CPUID: some KVMs answer KVM_GET_CPUID2 with more than the guest was given.
+[[nodiscard]] Result<VcpuState> get_vcpu_state(int fd, const SavableState&);
+[[nodiscard]] Result<> set_vcpu_state(int fd, const VcpuState&);
 
 /// Says which features the guest uses and this host cannot show, if any.
 [[nodiscard]] Result<> check_cpu_features(std::span<const kvm_cpuid_entry2> guest,

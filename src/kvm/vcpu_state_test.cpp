@@ -35,13 +35,13 @@ TEST_F(KvmState, ASavedGuestGoesOnInAnotherMachine) {
     EXPECT_EQ(next_byte_out(first->vcpu()), at + 1);
     complete_exit(first->vcpu());
 
-    const auto vcpu = save_vcpu(first->vcpu().fd(), *savable);
+    const auto vcpu = first->vcpu().save(*savable);
     ASSERT_TRUE(vcpu) << vcpu.error().message;
     const auto vm = first->vm.save();
     ASSERT_TRUE(vm) << vm.error().message;
     const auto vm_restored = second->vm.restore(*vm);
     ASSERT_TRUE(vm_restored) << vm_restored.error().message;
-    const auto restored = restore_vcpu(second->vcpu().fd(), *vcpu);
+    const auto restored = second->vcpu().restore(*vcpu);
     ASSERT_TRUE(restored) << restored.error().message;
     EXPECT_EQ(next_byte_out(second->vcpu()), at + 2);
     EXPECT_EQ(next_byte_out(second->vcpu()), at + 3);
@@ -67,21 +67,21 @@ TEST_F(KvmState, WhatKvmRefusesIsAnError) {
     ASSERT_TRUE(guest);
     const auto savable = SavableState::of(guest->kvm);
     ASSERT_TRUE(savable);
-    const auto good = save_vcpu(guest->vcpu().fd(), *savable);
+    const auto good = guest->vcpu().save(*savable);
     ASSERT_TRUE(good);
 
     auto no_vectors = *good;
     no_vectors.xsave.resize(16);
-    EXPECT_FALSE(restore_vcpu(guest->vcpu().fd(), no_vectors));
+    EXPECT_FALSE(guest->vcpu().restore(no_vectors));
     auto paging_without_protection = *good;
     paging_without_protection.special_registers.cr0 = 1U << 31;
-    EXPECT_FALSE(restore_vcpu(guest->vcpu().fd(), paging_without_protection));
+    EXPECT_FALSE(guest->vcpu().restore(paging_without_protection));
     auto unknown_msr = *good;
     unknown_msr.msrs.push_back({.index = 0x12345678, .reserved = 0, .data = 1});
-    const auto refused = restore_vcpu(guest->vcpu().fd(), unknown_msr);
+    const auto refused = guest->vcpu().restore(unknown_msr);
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().message.find("MSR 0x12345678"), std::string::npos);
-    EXPECT_TRUE(restore_vcpu(guest->vcpu().fd(), *good)) << "a refusal spoils nothing";
+    EXPECT_TRUE(guest->vcpu().restore(*good)) << "a refusal spoils nothing";
 }
 
 TEST(CpuFeatures, AMissingOneIsNamed) {

@@ -114,8 +114,8 @@ Result<void> Vm::assign_io_event(const IoEvent& io, const EventFd& event, std::u
 
 Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index) {
     CHECK(index < vcpus_);
-    const auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_}, tsc_deadline_timer_);
-    return Vcpu::create({.vm_fd = fd_.get(), .index = index, .run_area = run_area_, .cpuid = cpuid});
+    auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_}, tsc_deadline_timer_);
+    return Vcpu::create({.vm_fd = fd_.get(), .index = index, .run_area = run_area_, .cpuid = std::move(cpuid)});
 }
 
 Result<VmState> Vm::save() const {

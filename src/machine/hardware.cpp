@@ -52,8 +52,8 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
                                                    EventLoop& loop, Callbacks callbacks,
                                                    std::optional<SavedGuest> saved) {
     auto regions = TRY(ram_regions(config.machine.mem_size));
-    auto memory = saved ? std::move(saved->memory)
-                        : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
+    auto memory =
+        saved ? std::move(saved->memory) : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
     auto kvm = TRY(Kvm::open());
     auto vm = TRY(Vm::create(kvm, config.machine.vcpu_count));
     auto hardware = std::unique_ptr<Hardware>(

@@ -39,8 +39,9 @@ Result<> Hardware::check_fits(const state::SavedVm& saved) const {
         return fail("the saved guest has {} disks, its configuration says {}", saved.disks.size(), disks_.size());
     for (std::size_t i = 0; i < disks_.size(); ++i)
         if (saved.disks[i].id != disks_[i].id || saved.disks[i].size != disks_[i].size)
-            return fail("disk {} had {} bytes when the guest was saved, and has {} now: give the disk that belongs to it",
-                        saved.disks[i].id, saved.disks[i].size.value, disks_[i].size.value);
+            return fail(
+                "disk {} had {} bytes when the guest was saved, and has {} now: give the disk that belongs to it",
+                saved.disks[i].id, saved.disks[i].size.value, disks_[i].size.value);
     return {};
 }
 

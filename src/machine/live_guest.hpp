@@ -21,9 +21,9 @@ public:
     using Held = std::move_only_function<void(Result<>)>;
     /// All on the main loop.
     struct RunStates {
-        std::function<void(Held)> hold;  ///< brings devices and vCPUs to rest; fails when the VM is ending
-        std::function<void()> release;   ///< undoes it
-        std::function<void()> moved;     ///< the guest runs elsewhere now
+        std::function<void(Held)> hold; ///< brings devices and vCPUs to rest; fails when the VM is ending
+        std::function<void()> release;  ///< undoes it
+        std::function<void()> moved;    ///< the guest runs elsewhere now
         std::function<void(unsigned)> throttle;
     };
 

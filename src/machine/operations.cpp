@@ -39,12 +39,12 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
     begin("a snapshot", hardware, std::move(config), std::move(answer));
     snapshotter_ = std::make_unique<Snapshotter>(
         *guest_,
-        Snapshotter::Options{.file = {.path = request.path,
-                                      .regions = std::move(regions),
-                                      .existing = request.replace ? snapshot::Existing::replace
-                                                                  : snapshot::Existing::refuse,
-                                      .key = std::move(key)},
-                             .sweep = request.sweep},
+        Snapshotter::Options{
+            .file = {.path = request.path,
+                     .regions = std::move(regions),
+                     .existing = request.replace ? snapshot::Existing::replace : snapshot::Existing::refuse,
+                     .key = std::move(key)},
+            .sweep = request.sweep},
         [this, quiet = request.quiet](Result<SnapshotReport> result) {
             main_loop_.post([this, quiet, result = std::move(result)]() mutable {
                 if (!result)

@@ -2,6 +2,8 @@
 
 #include "boot/memory_layout.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -28,7 +30,13 @@ Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
         return fail("the snapshot's memory does not have the layout of a VM with {} MiB",
                     opened.config.machine.mem_size.value >> 20);
     auto state = TRY(state::decode(opened.file.state()));
-    auto memory = TRY(GuestMemory::restore({std::move(regions), opened.config.machine.backing}, opened.file.pieces()));
+    auto memory = TRY(GuestMemory::create({std::move(regions), opened.config.machine.backing}));
+    for (const auto& piece : opened.file.pieces()) { // interim
+        auto bytes = memory.span(address_of(piece.pages.first), bytes_of(piece.pages.count));
+        if (!bytes || ::pread(piece.fd, bytes->data(), bytes->size(), static_cast<off_t>(piece.offset.value)) !=
+                          static_cast<ssize_t>(bytes->size()))
+            return fail_errno("cannot read");
+    }
     return SavedGuest{std::move(memory), std::move(state)};
 }
 

@@ -50,7 +50,7 @@ void Snapshotter::begin() {
     auto writer = snapshot::Writer::create(options_.file);
     if (!writer)
         return end(std::unexpected(std::move(writer).error()));
-    writer_ = *std::move(writer);
+    writer_.emplace(*std::move(writer));
     GuestMemory& memory = guest_.memory();
     for (PageBitmap* set : {&copy_.layers.log, &copy_.layers.discarded, &copy_.layers.absent, &copy_.layers.pending,
                             &copy_.layers.hinted})
@@ -106,14 +106,14 @@ void Snapshotter::ask_for_hints() {
         return tell({Event::finish, {}});
     }
     const auto over = [this] { tell({Event::finish, {}}); };
-    guest_.start_hinting({.hinted = later([this](PageRange range) { tell({Event::hinted, range}); }),
-                          .round_over = later(over)},
-                         later([this, over](bool published) {
-                             tell({Event::published, {}});
-                             if (!published)
-                                 return over();
-                             hint_limit_ = thread_.loop().after(hint_limit, over);
-                         }));
+    guest_.start_hinting(
+        {.hinted = later([this](PageRange range) { tell({Event::hinted, range}); }), .round_over = later(over)},
+        later([this, over](bool published) {
+            tell({Event::published, {}});
+            if (!published)
+                return over();
+            hint_limit_ = thread_.loop().after(hint_limit, over);
+        }));
 }
 
 void Snapshotter::freeze() {

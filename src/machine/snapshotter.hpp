@@ -20,8 +20,8 @@
 namespace aerate {
 
 struct SnapshotReport {
-    ByteCount data;    ///< of pages that hold something
-    ByteCount omitted; ///< of pages that are free on the guest's word
+    ByteCount data;                   ///< of pages that hold something
+    ByteCount omitted;                ///< of pages that are free on the guest's word
     std::chrono::microseconds hold{}; ///< for which the guest stood still
     std::chrono::microseconds duration{};
 };

@@ -51,11 +51,9 @@ public:
     /// REQUIRES: never started.
     [[nodiscard]] Vcpu& vcpu() { return *vcpu_; }
     /// REQUIRES: it stands since `paused`, or was never started.
-    [[nodiscard]] Result<VcpuState> save(const SavableState& savable) const {
-        return save_vcpu(vcpu_->fd(), savable);
-    }
+    [[nodiscard]] Result<VcpuState> save(const SavableState& savable) const { return vcpu_->save(savable); }
     /// REQUIRES: never started.
-    [[nodiscard]] Result<> restore(const VcpuState& state) { return restore_vcpu(vcpu_->fd(), state); }
+    [[nodiscard]] Result<> restore(const VcpuState& state) { return vcpu_->restore(state); }
 
 private:
     enum class Order : std::uint8_t { run, pause, stop };

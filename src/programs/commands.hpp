@@ -23,6 +23,8 @@ void add_balloon(CLI::App&, Command& chosen);
 void add_hint(CLI::App&, Command& chosen);
 void add_lifecycle(CLI::App&, Command& chosen);
 void add_sweep(CLI::App&, Command& chosen);
+void add_snapshot(CLI::App&, Command& chosen);
+void add_restore(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 

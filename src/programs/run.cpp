@@ -78,7 +78,9 @@ public:
         };
         const auto server = TRY(control::Server::create(
             loop_, control::socket_path(control::runtime_directory(), options_.config.name), serve));
-        if (options_.start)
+        if (auto restored = std::exchange(options_.restored, nullptr))
+            TRY(machine_->start(TRY(saved_guest(*restored)), !options_.start));
+        else if (options_.start)
             TRY(machine_->start());
         for (;;) {
             loop_.run();

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "control/vm_config.hpp"
+#include "machine/restore.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace aerate {
@@ -16,9 +18,10 @@ enum class TestbedUse : std::uint8_t {
 
 struct RunOptions {
     control::VmConfig config;
-    bool start = true;             ///< false: wait for PUT /actions InstanceStart
+    bool start = true;             ///< false: wait for PUT /actions InstanceStart, or for PATCH /vm when restored
     std::string console = "stdio"; ///< "stdio", "none", or the path of a file
     TestbedUse testbed = TestbedUse::automatic;
+    std::shared_ptr<const OpenedSnapshot> restored{}; ///< the guest's first life begins there
 };
 
 /// Returns the process's exit code.

@@ -1,0 +1,39 @@
+#include "programs/progress.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+namespace aerate {
+
+ProgressLine::ProgressLine(std::string what)
+    : what_(std::move(what))
+    , terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+void ProgressLine::show(ByteCount done, ByteCount all) {
+    show(fmt::format("{} of {} MiB, {} %", done.value >> 20, all.value >> 20,
+                     done.value * 100 / std::max<std::uint64_t>(all.value, 1)));
+}
+
+void ProgressLine::show(const std::string& text) {
+    constexpr std::chrono::milliseconds often_enough{100};
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || now - last_ < often_enough)
+        return;
+    last_ = now;
+    shown_ = true;
+    fmt::print(stderr, "\r\033[K{}: {}", what_, text);
+    std::fflush(stderr);
+}
+
+void ProgressLine::clear() {
+    if (!std::exchange(shown_, false))
+        return;
+    fmt::print(stderr, "\r\033[K");
+    std::fflush(stderr);
+}
+
+} // namespace aerate
