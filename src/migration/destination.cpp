@@ -119,7 +119,7 @@ Result<> Destination::Engine::send(FrameKind kind, const auto& message) {
 Result<> Destination::Engine::greet() {
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
-    session_ = Session::random();
+    session_ = options_.session ? *options_.session : Session::random();
     TRY(send(FrameKind::greeting, Greeting{.session = session_}));
     writer_->set_session(session_);
     reader_->set_session(session_);

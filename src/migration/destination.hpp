@@ -14,9 +14,11 @@
 #include "base/units.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
+#include "migration/session.hpp"
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
 namespace aerate::migration {
 
@@ -24,6 +26,8 @@ struct DestinationOptions {
     std::chrono::milliseconds deadline{10'000}; ///< within which each frame must be here, whole
     unsigned max_rounds = 1000;
     Lease* lease = nullptr; ///< the source must have the same
+    /// Instead of a random one: tests replay recorded streams.
+    std::optional<Session> session{};
 };
 
 struct DestinationReport {

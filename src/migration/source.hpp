@@ -40,8 +40,8 @@ struct SourceOptions {
     std::chrono::milliseconds hint_pause{20};  ///< and then from each to the next
     /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
     std::chrono::milliseconds deadline{10'000};
-    std::string record_directory; ///< where "given" is noted before GO; empty: nowhere
-    Lease* lease = nullptr;       ///< the destination must have the same
+    std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
+    Lease* lease = nullptr;         ///< the destination must have the same
 };
 
 struct SourceProgress {
@@ -69,7 +69,7 @@ enum class Outcome : std::uint8_t {
 
 struct SourceResult {
     Outcome outcome = Outcome::stayed;
-    std::string error; ///< why it did not move
+    std::string error{}; ///< why it did not move
     SourceProgress last;
     std::chrono::microseconds total{};
     std::chrono::microseconds downtime{}; ///< from asking the guest to freeze until the destination's answer
