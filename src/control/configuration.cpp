@@ -84,6 +84,9 @@ public:
     Answer operator()(const StartHinting&) { return hinting(); }
     Answer operator()(const Sweep&) { return hinting(); }
     Answer operator()(const TakeSnapshot& take) { return take.sweep ? hinting() : after_start(); }
+    Answer operator()(const Migrate&) { return after_start(); }
+    Answer operator()(const GetMigration&) { return std::nullopt; }
+    Answer operator()(const CancelMigration&) { return std::nullopt; }
     Answer operator()(const LoadSnapshot&) {
         if (started_)
             return refused("a snapshot is loaded before the VM is started only: restore it as another VM");

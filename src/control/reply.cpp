@@ -58,6 +58,25 @@ Json json_of(const SnapshotStatus& snapshot) {
             {"duration_us", snapshot.duration.count()}};
 }
 
+Json json_of(const MigrationStatus& migration) {
+    Json json{{"phase", migration.phase},
+              {"round", migration.round},
+              {"sent_bytes", migration.sent.value},
+              {"pages", migration.pages.value},
+              {"zero_pages", migration.zero.value},
+              {"hinted_pages", migration.hinted.value},
+              {"pending_pages", migration.pending.value},
+              {"dirty_pages_per_second", migration.dirty_rate.value},
+              {"throughput_bytes_per_second", migration.throughput.value},
+              {"throttle_percent", migration.throttle},
+              {"expected_downtime_us", migration.expected_downtime.count()},
+              {"downtime_us", migration.downtime.count()},
+              {"duration_us", migration.duration.count()}};
+    if (!migration.error.empty())
+        json["error"] = migration.error;
+    return json;
+}
+
 struct Printer {
     HttpReply operator()(const Done&) const { return {204, "", ""}; }
     HttpReply operator()(const Failure& failure) const {

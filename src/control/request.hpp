@@ -33,6 +33,7 @@ struct InstanceStart {};
 struct SendCtrlAltDel {};
 struct SetPaused {
     bool paused;
+    bool force = false; ///< resume also a guest that was given away, and whose destination did not answer
 };
 
 struct GetBalloon {};
@@ -71,6 +72,20 @@ struct LoadSnapshot {
     bool resume = false;    ///< else the VM waits, paused
 };
 
+/// Send the running VM to another monitor.
+struct Migrate {
+    std::string destination{}; ///< tcp:ADDRESS:PORT or unix:PATH
+    std::chrono::milliseconds downtime_limit{300};
+    ByteCount bandwidth{}; ///< a second; 0: as much as there is
+    unsigned max_rounds = 30;
+    bool verify = false;
+    bool auto_converge = false;
+    bool force = false;       ///< stop the guest for as long as it takes, should the limit be out of reach
+    std::string lease_path{}; ///< a file that the destination has too; empty: none
+};
+struct GetMigration {};
+struct CancelMigration {};
+
 struct GetStatus {};
 struct GetMetrics {};
 struct Stop {
@@ -78,11 +93,11 @@ struct Stop {
     How how;
 };
 
-using Request =
-    std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
-                 PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel, SetPaused, GetBalloon, PutBalloon,
-                 PatchBalloon, GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus,
-                 StopHinting, Sweep, TakeSnapshot, LoadSnapshot, GetStatus, GetMetrics, Stop>;
+using Request = std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig,
+                             PatchMachineConfig, PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel,
+                             SetPaused, GetBalloon, PutBalloon, PatchBalloon, GetBalloonStatistics,
+                             PatchBalloonStatistics, StartHinting, GetHintingStatus, StopHinting, Sweep, TakeSnapshot,
+                             LoadSnapshot, Migrate, GetMigration, CancelMigration, GetStatus, GetMetrics, Stop>;
 
 /// 204: carried out, nothing to say.
 struct Done {};
@@ -100,6 +115,6 @@ struct Metrics {
 };
 
 using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
-                           HintingStatus, SweepStatus, SnapshotStatus, VmStatus, Metrics>;
+                           HintingStatus, SweepStatus, SnapshotStatus, MigrationStatus, VmStatus, Metrics>;
 
 } // namespace aerate::control

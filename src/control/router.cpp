@@ -77,6 +77,7 @@ Result<Request> patch_vm(std::string_view body) {
     Fields fields(json, "");
     SetPaused request{};
     fields.choice<bool>("state", request.paused, words, Presence::required);
+    fields.boolean("force", request.force);
     TRY(fields.finish());
     return request;
 }
@@ -184,7 +185,27 @@ Result<Request> load_snapshot(std::string_view body) {
     return request;
 }
 
-constexpr std::array<Route, 25> routes{{
+Result<Request> migrate(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    Migrate request;
+    fields.string("destination", request.destination, Presence::required);
+    std::uint64_t downtime = static_cast<std::uint64_t>(request.downtime_limit.count());
+    fields.number("downtime_limit_ms", downtime, {1, 600'000});
+    request.downtime_limit = std::chrono::milliseconds(downtime);
+    fields.mib("bandwidth_mib", request.bandwidth);
+    std::uint64_t rounds = request.max_rounds;
+    fields.number("max_rounds", rounds, {1, 1000});
+    request.max_rounds = static_cast<unsigned>(rounds);
+    fields.boolean("verify", request.verify);
+    fields.boolean("auto_converge", request.auto_converge);
+    fields.boolean("force", request.force);
+    fields.string("lease_path", request.lease_path);
+    TRY(fields.finish());
+    return request;
+}
+
+constexpr std::array<Route, 28> routes{{
     {"GET", "/", bare<GetInstance>},
     {"GET", "/version", bare<GetVersion>},
     {"GET", "/vm/config", bare<GetVmConfig>},
@@ -207,6 +228,9 @@ constexpr std::array<Route, 25> routes{{
     {"PUT", "/snapshot/load", load_snapshot},
     {"PUT", "/aerate/sweep", bare<Sweep>},
     {"PUT", "/aerate/snapshot", take_snapshot},
+    {"PUT", "/aerate/migration", migrate},
+    {"GET", "/aerate/migration", bare<GetMigration>},
+    {"DELETE", "/aerate/migration", bare<CancelMigration>},
     {"GET", "/aerate/status", bare<GetStatus>},
     {"PUT", "/aerate/stop", put_stop},
     {"GET", "/metrics", bare<GetMetrics>},

@@ -60,6 +60,24 @@ struct SnapshotStatus {
     std::chrono::microseconds duration{};
 };
 
+/// How far a migration is, or what the last one came to.
+struct MigrationStatus {
+    std::string phase{}; ///< "hinting", "copying", …; "moved", "stayed", "unknown" when it has ended; "none"
+    std::string error{}; ///< why the guest stayed
+    unsigned round = 0;
+    ByteCount sent{};   ///< on the wire
+    PageCount pages{};  ///< sent with content; each time counts
+    PageCount zero{};   ///< sent as zero, absent ones included
+    PageCount hinted{}; ///< not sent, on the guest's word
+    PageCount pending{};
+    PageCount dirty_rate{}; ///< a second
+    ByteCount throughput{}; ///< a second
+    unsigned throttle = 0;  ///< percent
+    std::chrono::microseconds expected_downtime{};
+    std::chrono::microseconds downtime{};
+    std::chrono::microseconds duration{};
+};
+
 /// Something that only ever counts up. `name` is snake_case, without "aerate_" and "_total".
 struct Counter {
     std::string name{};

@@ -60,6 +60,7 @@ public:
     void pause(EventLoop::Callback quiesced) override;
     void resume() override;
 
+    [[nodiscard]] const DiskImage& image() const { return image_; }
     [[nodiscard]] const BlockCounters& counters() const { return counters_; }
 
 private:

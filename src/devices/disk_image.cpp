@@ -37,11 +37,15 @@ Result<Geometry> measure(int fd, const struct stat& status, const DiskOptions& o
     return geometry;
 }
 
-Result<> lock(int fd, const DiskOptions& options) {
+bool set_lock(int fd, short type) {
     struct flock request{};
-    request.l_type = options.read_only ? F_RDLCK : F_WRLCK;
+    request.l_type = type;
     request.l_whence = SEEK_SET;
-    if (::fcntl(fd, F_OFD_SETLK, &request) == 0)
+    return ::fcntl(fd, F_OFD_SETLK, &request) == 0;
+}
+
+Result<> lock(int fd, const DiskOptions& options) {
+    if (set_lock(fd, options.read_only || options.shared ? F_RDLCK : F_WRLCK))
         return {};
     if (errno == EAGAIN || errno == EACCES)
         return fail("disk {} is in use by another virtual machine: stop it, give each its own copy, or attach the disk "
@@ -71,6 +75,15 @@ Result<DiskImage> DiskImage::open(const DiskOptions& options) {
     if (geometry.size == 0)
         return fail("disk {} is smaller than one block of {} bytes", options.path, geometry.block_size);
     return DiskImage(std::move(fd), options.read_only, ByteCount{geometry.size}, geometry.block_size);
+}
+
+void DiskImage::share() const {
+    (void)set_lock(fd_.get(), F_RDLCK);
+}
+
+void DiskImage::take_back() const {
+    if (!read_only_)
+        (void)set_lock(fd_.get(), F_WRLCK);
 }
 
 } // namespace aerate

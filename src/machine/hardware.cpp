@@ -60,7 +60,7 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
         new Hardware(std::move(memory), std::move(kvm), std::move(vm), loop, std::move(callbacks)));
     TRY(hardware->map_memory());
     TRY(hardware->add_legacy_devices(console));
-    TRY(hardware->add_virtio_devices(config));
+    TRY(hardware->add_virtio_devices(config, saved && saved->shares_disks));
     TRY(hardware->add_vcpus(config.machine.vcpu_count));
     TRY(saved ? hardware->restore(saved->state) : hardware->load(config));
     return hardware;
@@ -116,7 +116,7 @@ Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr
     return {};
 }
 
-Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
+Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool share_disks) {
     if (config.balloon) {
         const balloon::BalloonConfig features{.deflate_on_oom = config.balloon->deflate_on_oom,
                                               .free_page_hinting = config.balloon->free_page_hinting,
@@ -132,10 +132,12 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
                            .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
     }
     for (const control::Drive& drive : config.drives) {
-        auto image = TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only}));
+        auto image =
+            TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only, .shared = share_disks}));
         disks_.push_back({drive.drive_id, image.size()});
-        TRY(add_virtio("block:" + drive.drive_id, loop_,
-                       TRY(Block::create(loop_, memory, std::move(image), drive.drive_id))));
+        auto block = TRY(Block::create(loop_, memory, std::move(image), drive.drive_id));
+        blocks_.push_back(block.get());
+        TRY(add_virtio("block:" + drive.drive_id, loop_, std::move(block)));
     }
     if (config.entropy)
         TRY(add_virtio("entropy", loop_, std::make_unique<Entropy>(memory)));

@@ -55,6 +55,7 @@ struct VirtioSlot {
 struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
+    bool shares_disks = false; ///< with the monitor that still has it
 };
 
 class Hardware {
@@ -78,6 +79,9 @@ public:
     /// REQUIRES: devices and vCPUs are at rest. Main loop, or before it runs.
     [[nodiscard]] Result<state::SavedVm> save();
     [[nodiscard]] DirtyTracker& tracker() { return tracker_; }
+    /// DiskImage::share() for every disk, with what was written on its way to the disk; and back. Devices are at rest.
+    void share_disks();
+    void take_back_disks();
 
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
@@ -94,7 +98,7 @@ private:
     Hardware(GuestMemory memory, Kvm kvm, Vm vm, EventLoop& loop, Callbacks callbacks);
     Result<> map_memory();
     Result<> add_legacy_devices(const ConsoleOptions&);
-    Result<> add_virtio_devices(const control::VmConfig&);
+    Result<> add_virtio_devices(const control::VmConfig&, bool share_disks);
     Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
     Result<> add_vcpus(unsigned count);
     Result<> load(const control::VmConfig&);
@@ -108,6 +112,7 @@ private:
     Vm vm_;
     DirtyTracker tracker_;
     std::vector<state::SavedDisk> disks_;
+    std::vector<const Block*> blocks_; ///< of the slots
     EventLoop& loop_;
     Callbacks callbacks_;
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();

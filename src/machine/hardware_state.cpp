@@ -1,6 +1,8 @@
 // Saving the hardware of a guest that stands still, and making it anew.
 #include "machine/hardware.hpp"
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace aerate {
@@ -65,6 +67,19 @@ Result<> Hardware::restore(const state::SavedVm& saved) {
     serial->restore(saved.serial);
     rtc_.restore(saved.clock_register);
     return {};
+}
+
+/// The other side may be another host, which sees what is on the disk and not what this one has yet to write.
+void Hardware::share_disks() {
+    for (const Block* block : blocks_) {
+        (void)::fdatasync(block->image().fd());
+        block->image().share();
+    }
+}
+
+void Hardware::take_back_disks() {
+    for (const Block* block : blocks_)
+        block->image().take_back();
 }
 
 } // namespace aerate

@@ -4,10 +4,12 @@
 
 namespace aerate {
 
-LiveGuest::LiveGuest(EventLoop& main_loop, Hardware& hardware, std::string config, RunStates run_states)
+LiveGuest::LiveGuest(EventLoop& main_loop, Hardware& hardware, std::string config, Purpose purpose,
+                     RunStates run_states)
     : main_loop_(main_loop)
     , hardware_(hardware)
     , config_(std::move(config))
+    , purpose_(purpose)
     , run_states_(std::move(run_states)) {}
 
 void LiveGuest::on_main(std::move_only_function<void()> f) {
@@ -57,6 +59,8 @@ void LiveGuest::save(std::move_only_function<void(Result<std::vector<std::byte>>
         auto state = hardware_.save();
         if (!state)
             return saved(std::unexpected(std::move(state).error()));
+        if (purpose_ == Purpose::move)
+            hardware_.share_disks();
         saved(state::encode(*state));
     });
 }
@@ -69,7 +73,11 @@ void LiveGuest::run_on() {
     writes_ = {};
     if (hardware_.balloon != nullptr)
         balloon_loop().post([this] { hardware_.balloon->hinting().done(); });
-    on_main([this] { run_states_.release(); });
+    on_main([this] {
+        if (purpose_ == Purpose::move)
+            hardware_.take_back_disks();
+        run_states_.release();
+    });
 }
 
 void LiveGuest::gone() {

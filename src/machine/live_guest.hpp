@@ -27,7 +27,9 @@ public:
         std::function<void(unsigned)> throttle;
     };
 
-    LiveGuest(EventLoop& main_loop, Hardware&, std::string config, RunStates);
+    enum class Purpose : std::uint8_t { copy, move };
+
+    LiveGuest(EventLoop& main_loop, Hardware&, std::string config, Purpose, RunStates);
 
     GuestMemory& memory() override { return hardware_.memory; }
     std::string config() override { return config_; }
@@ -51,6 +53,7 @@ private:
     EventLoop& main_loop_;
     Hardware& hardware_;
     std::string config_;
+    Purpose purpose_;
     RunStates run_states_;
     DirtyTracker::Tracking writes_; ///< the copying thread's
     HintCallbacks hints_;           ///< balloon loop

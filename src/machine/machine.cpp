@@ -29,10 +29,7 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
                    .release = [this] { release(); },
                    .moved = [this] { shut_down(Outcome::moved); },
                    .throttle = [](unsigned) {}},
-                  [this] {
-                      if (state_ == State::ending)
-                          end();
-                  }) {}
+                  [this] { operation_ended(); }) {}
 
 control::VmState Machine::api_state() const {
     switch (state_) {
@@ -88,6 +85,11 @@ Result<> Machine::start(SavedGuest saved, bool paused) {
     return {};
 }
 
+void Machine::go() {
+    pause_wanted_ = false;
+    go_on();
+}
+
 void Machine::handle(const control::Request& request, control::Server::Answer answer) {
     if (auto reply = control::configure(config_, api_state(), request))
         return answer(std::move(*reply));
@@ -116,7 +118,12 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                        else
                            hardware_->power->press_power_button();
                    },
-                   [&](const control::SetPaused& set) { set_paused(set.paused, std::move(answer)); },
+                   [&](const control::SetPaused& set) {
+                       if (set.paused)
+                           pause(std::move(answer));
+                       else
+                           resume(set.force, std::move(answer));
+                   },
                    [&](const control::PatchBalloon& patch) { set_balloon_target(patch.target, std::move(answer)); },
                    [&](const control::PatchBalloonStatistics& patch) {
                        config_.balloon->stats_polling_interval = patch.polling_interval;
@@ -127,6 +134,12 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    },
                    [&](const control::StartHinting& start) { start_hinting(start, std::move(answer)); },
                    [&](const control::Sweep&) { sweep(std::move(answer)); },
+                   [&](const control::Migrate& wish) { migrate(wish, std::move(answer)); },
+                   [&](const control::GetMigration&) { answer(operations_.migration()); },
+                   [&](const control::CancelMigration&) {
+                       operations_.cancel();
+                       answer(control::Done{});
+                   },
                    [&](const control::LoadSnapshot& load) { load_snapshot(load, std::move(answer)); },
                    [&](const control::TakeSnapshot& take) { take_snapshot(take, std::move(answer)); },
                    [&](const control::StopHinting&) {
@@ -164,20 +177,31 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                request);
 }
 
-void Machine::set_paused(bool paused, control::Server::Answer answer) {
+void Machine::pause(control::Server::Answer answer) {
     if (state_ == State::crashed)
         return answer(conflict("the guest has crashed: " + crash_));
-    if (paused) {
-        pause_wanted_ = true;
-        if (state_ == State::at_rest && !hold_wanted_)
-            return answer(control::Done{});
-        waiting_for_pause_.push_back(std::move(answer));
-        if (state_ == State::running)
-            come_to_rest();
-        return;
-    }
+    pause_wanted_ = true;
+    if (state_ == State::at_rest && !hold_wanted_)
+        return answer(control::Done{});
+    waiting_for_pause_.push_back(std::move(answer));
+    if (state_ == State::running)
+        come_to_rest();
+}
+
+void Machine::resume(bool force, control::Server::Answer answer) {
+    if (state_ == State::crashed)
+        return answer(conflict("the guest has crashed: " + crash_));
     if (!waiting_for_pause_.empty())
         return answer(conflict("the VM is still coming to rest: try again"));
+    if (given_away_ && !force)
+        return answer(
+            conflict("the guest was given to the destination of its migration, which did not answer and may run "
+                     "it: when it is certain that it does not, aerate resume --force " +
+                     config_.name));
+    if (std::exchange(given_away_, false)) {
+        hardware_->take_back_disks();
+        held_ = false;
+    }
     pause_wanted_ = false;
     vcpus_rest_since_ = std::chrono::steady_clock::now();
     if (state_ == State::at_rest && hold_wanted_)
@@ -247,6 +271,8 @@ std::optional<control::Failure> Machine::refuse_copy() const {
         return conflict(operations_.busy() + " is under way already");
     if (state_ == State::crashed)
         return conflict("the guest has crashed: " + crash_);
+    if (given_away_)
+        return conflict("the guest was given away, and may run elsewhere");
     return std::nullopt;
 }
 
@@ -254,6 +280,25 @@ void Machine::take_snapshot(const control::TakeSnapshot& take, control::Server::
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
     operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(answer));
+}
+
+void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
+    if (auto refusal = refuse_copy())
+        return answer(std::move(*refusal));
+    operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(answer));
+}
+
+/// Nobody knows where the guest runs: it stands still here until an operator decides.
+void Machine::operation_ended() {
+    if (state_ == State::ending)
+        return end();
+    if (!held_)
+        return;
+    given_away_ = pause_wanted_ = true;
+    log::error(
+        "{}: the guest was given to the destination, which did not answer. It stands still here and may run there. "
+        "When it is certain that it does not: aerate resume --force {}",
+        config_.name, config_.name);
 }
 
 /// The configuration comes with the snapshot, all but the name.

@@ -39,6 +39,8 @@ public:
     [[nodiscard]] Result<> start(SavedGuest, bool paused);
     /// A Request of the API, or of whoever has it.
     void handle(const control::Request&, control::Server::Answer);
+    /// Lets a guest go on that was started paused. REQUIRES: start(SavedGuest, true) succeeded.
+    void go();
     /// The guest has reset itself: this machine answers nothing any more, the next one will.
     [[nodiscard]] bool resetting() const { return state_ == State::ending && outcome_ == Outcome::reset; }
     /// Ends the guest at once.
@@ -51,7 +53,8 @@ private:
 
     void carry_out(const control::Request&, control::Server::Answer);
     Result<> assemble(std::optional<SavedGuest>);
-    void set_paused(bool paused, control::Server::Answer);
+    void pause(control::Server::Answer);
+    void resume(bool force, control::Server::Answer);
     void come_to_rest();
     void count_down_to_rest();
     void rests();
@@ -65,6 +68,8 @@ private:
     void sweep(control::Server::Answer);
     void take_snapshot(const control::TakeSnapshot&, control::Server::Answer);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
+    void migrate(const control::Migrate&, control::Server::Answer);
+    void operation_ended();
     [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
     void hold(LiveGuest::Held);
     void release();
@@ -85,6 +90,7 @@ private:
     bool pause_wanted_ = false; ///< by the operator
     bool hold_wanted_ = false;  ///< by the sweeper
     bool held_ = false;         ///< by a snapshot or a migration
+    bool given_away_ = false;   ///< to a destination that did not answer
     std::optional<LiveGuest::Held> waiting_for_hold_;
     std::vector<control::Server::Answer> waiting_for_pause_;
     std::optional<control::Server::Answer> waiting_for_sweep_;

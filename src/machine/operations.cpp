@@ -1,23 +1,68 @@
 #include "machine/operations.hpp"
 
+#include "migration/endpoint.hpp"
+
 #include <utility>
 
 namespace aerate {
+namespace {
+
+constexpr std::chrono::seconds connect_limit{10};
+
+std::string_view name_of(migration::SourceProgress::Phase phase) {
+    using Phase = migration::SourceProgress::Phase;
+    switch (phase) {
+    case Phase::connecting:
+        return "connecting";
+    case Phase::hinting:
+        return "hinting";
+    case Phase::copying:
+        return "copying";
+    case Phase::stopping:
+        return "stopping";
+    case Phase::handing_over:
+        return "handing-over";
+    case Phase::ended:
+        return "ended";
+    }
+    return "unknown";
+}
+
+control::MigrationStatus status_of(const migration::SourceProgress& progress) {
+    return {.phase = std::string(name_of(progress.phase)),
+            .error = {},
+            .round = progress.round,
+            .sent = progress.wire,
+            .pages = progress.pages,
+            .zero = progress.zero + progress.absent,
+            .hinted = progress.hinted,
+            .pending = progress.pending,
+            .dirty_rate = progress.dirty_per_second,
+            .throughput = progress.throughput,
+            .throttle = progress.throttle,
+            .expected_downtime = progress.expected};
+}
+
+} // namespace
 
 Operations::Operations(EventLoop& main_loop, LiveGuest::RunStates run_states, std::function<void()> idle)
     : main_loop_(main_loop)
     , run_states_(std::move(run_states))
     , idle_(std::move(idle)) {}
 
-void Operations::begin(std::string what, Hardware& hardware, std::string config, control::Server::Answer answer) {
+void Operations::begin(std::string what, Hardware& hardware, std::string config, LiveGuest::Purpose purpose,
+                       control::Server::Answer answer) {
+    cancelled_ = false;
     busy_ = std::move(what);
     answer_ = std::move(answer);
-    guest_ = std::make_unique<LiveGuest>(main_loop_, hardware, std::move(config), run_states_);
+    guest_ = std::make_unique<LiveGuest>(main_loop_, hardware, std::move(config), purpose, run_states_);
 }
 
 /// The operation's thread is joined here, and not in the callback that it came from.
 void Operations::end(control::Reply reply) {
     snapshotter_.reset();
+    migration_.reset();
+    lease_.reset();
     guest_.reset();
     busy_.clear();
     (*std::exchange(answer_, std::nullopt))(std::move(reply));
@@ -36,7 +81,7 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
     std::vector<MemoryRegion> regions;
     for (const MappedRegion& region : hardware.memory.regions())
         regions.push_back(region.guest);
-    begin("a snapshot", hardware, std::move(config), std::move(answer));
+    begin("a snapshot", hardware, std::move(config), LiveGuest::Purpose::copy, std::move(answer));
     snapshotter_ = std::make_unique<Snapshotter>(
         *guest_,
         Snapshotter::Options{
@@ -57,9 +102,76 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
     snapshotter_->start();
 }
 
+void Operations::migrate(Hardware& hardware, std::string config, const control::Migrate& request,
+                         control::Server::Answer answer) {
+    auto endpoint = migration::Endpoint::parse(request.destination);
+    if (!endpoint)
+        return answer(control::Failure{400, std::move(endpoint).error().message});
+    std::optional<migration::FileLease> lease;
+    if (!request.lease_path.empty()) {
+        auto opened = migration::FileLease::open(request.lease_path);
+        if (!opened)
+            return answer(control::Failure{400, std::move(opened).error().message});
+        lease.emplace(*std::move(opened));
+    }
+    begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));
+    lease_ = std::move(lease);
+    migration_status_ = {.phase = "connecting"};
+    // Somebody who does not answer keeps only this thread waiting.
+    connecting_ = std::jthread([this, request, endpoint = *std::move(endpoint)] {
+        auto socket = migration::connect_to(endpoint, connect_limit);
+        main_loop_.post(
+            [this, request, socket = std::move(socket)]() mutable { connected(request, std::move(socket)); });
+    });
+}
+
+void Operations::connected(const control::Migrate& request, Result<FileDescriptor> socket) {
+    if (!socket || cancelled_) {
+        migration::SourceResult nothing;
+        nothing.error = socket ? "the migration was cancelled" : std::move(socket).error().message;
+        return migrated(nothing);
+    }
+    migration_ = std::make_unique<migration::Source>(
+        *std::move(socket), *guest_,
+        migration::SourceOptions{.downtime_limit = request.downtime_limit,
+                                 .max_rounds = request.max_rounds,
+                                 .stop_anyway = request.force,
+                                 .auto_converge = request.auto_converge,
+                                 .verify = request.verify,
+                                 .bandwidth = request.bandwidth,
+                                 .lease = lease_ ? &*lease_ : nullptr},
+        migration::Source::Callbacks{.progress =
+                                         [this](const migration::SourceProgress& progress) {
+                                             main_loop_.post([this, status = status_of(progress)] {
+                                                 if (migration_)
+                                                     migration_status_ = status;
+                                             });
+                                         },
+                                     .finished =
+                                         [this](migration::SourceResult result) {
+                                             main_loop_.post([this, result = std::move(result)] { migrated(result); });
+                                         }});
+    migration_->start();
+}
+
+void Operations::migrated(const migration::SourceResult& result) {
+    using migration::Outcome;
+    migration_status_ = status_of(result.last);
+    migration_status_.phase = result.outcome == Outcome::moved    ? "moved"
+                              : result.outcome == Outcome::stayed ? "stayed"
+                                                                  : "unknown";
+    migration_status_.error = result.error;
+    migration_status_.downtime = result.downtime;
+    migration_status_.duration = result.total;
+    end(migration_status_);
+}
+
 void Operations::cancel() {
+    cancelled_ = true;
     if (snapshotter_)
         snapshotter_->cancel();
+    if (migration_)
+        migration_->cancel();
 }
 
 } // namespace aerate

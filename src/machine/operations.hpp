@@ -5,10 +5,13 @@
 #include "control/server.hpp"
 #include "machine/live_guest.hpp"
 #include "machine/snapshotter.hpp"
+#include "migration/lease.hpp"
+#include "migration/source.hpp"
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 namespace aerate {
 
@@ -23,12 +26,18 @@ public:
     [[nodiscard]] const std::string& busy() const { return busy_; }
     /// REQUIRES: not busy().
     void snapshot(Hardware&, std::string config, const control::TakeSnapshot&, control::Server::Answer);
+    /// The same. Answered when the guest has moved, stays, or when nobody can know (MigrationStatus::phase).
+    void migrate(Hardware&, std::string config, const control::Migrate&, control::Server::Answer);
+    /// Of the one under way, or the last one.
+    [[nodiscard]] const control::MigrationStatus& migration() const { return migration_status_; }
     /// What is under way comes to nothing, if it still can. Any number of times.
     void cancel();
 
 private:
-    void begin(std::string what, Hardware&, std::string config, control::Server::Answer);
+    void begin(std::string what, Hardware&, std::string config, LiveGuest::Purpose, control::Server::Answer);
     void end(control::Reply);
+    void connected(const control::Migrate&, Result<FileDescriptor>);
+    void migrated(const migration::SourceResult&);
 
     EventLoop& main_loop_;
     LiveGuest::RunStates run_states_;
@@ -37,6 +46,11 @@ private:
     std::optional<control::Server::Answer> answer_;
     std::unique_ptr<LiveGuest> guest_;
     std::unique_ptr<Snapshotter> snapshotter_;
+    std::jthread connecting_;
+    std::optional<migration::FileLease> lease_;
+    std::unique_ptr<migration::Source> migration_;
+    control::MigrationStatus migration_status_{.phase = "none"};
+    bool cancelled_ = false;
 };
 
 } // namespace aerate

@@ -21,16 +21,20 @@ Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load,
     return OpenedSnapshot{std::move(file), std::move(config)};
 }
 
-Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
-    auto regions = TRY(ram_regions(opened.config.machine.mem_size));
-    const bool same = std::ranges::equal(regions, opened.file.regions(), [](const auto& a, const auto& b) {
-        return a.start == b.start && a.length == b.length;
-    });
+Result<MemoryLayout> layout_of(const control::VmConfig& config, std::span<const MemoryRegion> saved) {
+    auto regions = TRY(ram_regions(config.machine.mem_size));
+    const bool same = std::ranges::equal(
+        regions, saved, [](const auto& a, const auto& b) { return a.start == b.start && a.length == b.length; });
     if (!same)
-        return fail("the snapshot's memory does not have the layout of a VM with {} MiB",
-                    opened.config.machine.mem_size.value >> 20);
+        return fail("the saved memory does not have the layout of a VM with {} MiB",
+                    config.machine.mem_size.value >> 20);
+    return MemoryLayout{std::move(regions), config.machine.backing};
+}
+
+Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
+    auto layout = TRY(layout_of(opened.config, opened.file.regions()));
     auto state = TRY(state::decode(opened.file.state()));
-    auto memory = TRY(GuestMemory::create({std::move(regions), opened.config.machine.backing}));
+    auto memory = TRY(GuestMemory::create(layout));
     for (const auto& piece : opened.file.pieces()) { // interim
         auto bytes = memory.span(address_of(piece.pages.first), bytes_of(piece.pages.count));
         if (!bytes || ::pread(piece.fd, bytes->data(), bytes->size(), static_cast<off_t>(piece.offset.value)) !=

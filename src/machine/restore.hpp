@@ -8,6 +8,7 @@
 #include "snapshot/snapshot.hpp"
 
 #include <functional>
+#include <span>
 
 namespace aerate {
 
@@ -19,6 +20,9 @@ struct OpenedSnapshot {
 /// Checks all but memory; with `verify` memory too, which takes as long as reading it.
 [[nodiscard]] Result<OpenedSnapshot>
 open_snapshot(const control::LoadSnapshot&, const std::function<void(ByteCount done, ByteCount all)>& progress = {});
+
+/// The memory of such a VM, if it is laid out as the saved one was.
+[[nodiscard]] Result<MemoryLayout> layout_of(const control::VmConfig&, std::span<const MemoryRegion> saved);
 
 /// Memory is mapped, not read: pages come from the file when the guest touches them, and what it does not write it
 /// shares with every other guest of that file.

@@ -25,6 +25,8 @@ void add_lifecycle(CLI::App&, Command& chosen);
 void add_sweep(CLI::App&, Command& chosen);
 void add_snapshot(CLI::App&, Command& chosen);
 void add_restore(CLI::App&, Command& chosen);
+void add_migrate(CLI::App&, Command& chosen);
+void add_receive(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 

@@ -22,8 +22,7 @@ struct StopOptions {
 
 Result<void> set_state(const std::string& name, std::string_view state) {
     const RunningVm vm = TRY(RunningVm::named(name));
-    const std::string body = fmt::format(R"({{"state": "{}"}})", state);
-    TRY(vm.call("PATCH", "/vm", body));
+    TRY(vm.call("PATCH", "/vm", state));
     return {};
 }
 
@@ -61,18 +60,35 @@ Result<void> stop(const StopOptions& options) {
     return {};
 }
 
-void add_state(CLI::App& app, Command& chosen, const char* word, const char* help, const char* state) {
-    CLI::App& command = *app.add_subcommand(word, help);
+void add_pause(CLI::App& app, Command& chosen) {
+    CLI::App& command = *app.add_subcommand("pause", "Hold a VM's vCPUs and devices");
     auto name = std::make_shared<std::string>();
     command.add_option("name", *name, "name of the VM")->required();
-    command.callback([name, state, &chosen] { chosen = [=] { return exit_code(set_state(*name, state)); }; });
+    command.callback(
+        [name, &chosen] { chosen = [=] { return exit_code(set_state(*name, R"({"state": "Paused"})")); }; });
+}
+
+void add_resume(CLI::App& app, Command& chosen) {
+    CLI::App& command = *app.add_subcommand("resume", "Let a paused VM go on");
+    auto name = std::make_shared<std::string>();
+    auto force = std::make_shared<bool>(false);
+    command.add_option("name", *name, "name of the VM")->required();
+    command.add_flag("--force", *force,
+                     "also one that was given to the destination of a migration, which did not answer: only when it is "
+                     "certain that it does not run there, or there will be two of it");
+    command.callback([name, force, &chosen] {
+        chosen = [=] {
+            return exit_code(
+                set_state(*name, *force ? R"({"state": "Resumed", "force": true})" : R"({"state": "Resumed"})"));
+        };
+    });
 }
 
 } // namespace
 
 void add_lifecycle(CLI::App& app, Command& chosen) {
-    add_state(app, chosen, "pause", "Hold a VM's vCPUs and devices", "Paused");
-    add_state(app, chosen, "resume", "Let a paused VM go on", "Resumed");
+    add_pause(app, chosen);
+    add_resume(app, chosen);
 
     CLI::App& command = *app.add_subcommand("stop", "Press a VM's power button, or end it at once");
     auto options = std::make_shared<StopOptions>();

@@ -60,6 +60,8 @@ int main_with(int argc, char** argv) {
     add_sweep(app, chosen);
     add_snapshot(app, chosen);
     add_restore(app, chosen);
+    add_migrate(app, chosen);
+    add_receive(app, chosen);
     add_lifecycle(app, chosen);
     add_api(app, chosen);
     add_prove(app, chosen);

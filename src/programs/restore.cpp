@@ -7,8 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <memory>
 
 namespace aerate {
@@ -21,24 +19,6 @@ struct Options {
     bool paused = false;
     RunOptions run;
 };
-
-Result<> replace_drives(control::VmConfig& config, const std::vector<std::string>& drives) {
-    for (const std::string& text : drives) {
-        const auto equals = text.find('=');
-        if (equals == std::string::npos)
-            return fail("--drive {}: must be ID=FILE", text);
-        const auto found = std::ranges::find(config.drives, text.substr(0, equals), &control::Drive::drive_id);
-        if (found == config.drives.end()) {
-            std::string known;
-            for (const control::Drive& drive : config.drives)
-                known += " " + drive.drive_id;
-            return fail("--drive {}: the snapshot has no such drive{}{}", text,
-                        known.empty() ? "" : "; it has:", known);
-        }
-        found->path_on_host = text.substr(equals + 1);
-    }
-    return {};
-}
 
 Result<RunOptions> prepare(Options options) {
     ProgressLine line("checking");

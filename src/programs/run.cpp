@@ -64,24 +64,18 @@ public:
         : options_(std::move(options))
         , ending_(loop_.watch(signals.get(), [this, &signals] {
             signalfd_siginfo info{};
-            if (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-                machine_->kill();
+            if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info))
+                return;
+            if (receiving_ && receiving_->cancel())
+                return; // it calls back
+            machine_ ? machine_->kill() : end(Outcome::killed);
         })) {}
 
     [[nodiscard]] Result<> live() {
-        renew();
-        const auto serve = [this](control::Request request, control::Server::Answer answer) {
-            if (machine_->resetting())
-                waiting_.emplace_back(std::move(request), std::move(answer));
-            else
-                machine_->handle(request, std::move(answer));
-        };
-        const auto server = TRY(control::Server::create(
-            loop_, control::socket_path(control::runtime_directory(), options_.config.name), serve));
-        if (auto restored = std::exchange(options_.restored, nullptr))
-            TRY(machine_->start(TRY(saved_guest(*restored)), !options_.start));
-        else if (options_.start)
-            TRY(machine_->start());
+        if (options_.receive)
+            TRY(receive());
+        else
+            TRY(begin());
         for (;;) {
             loop_.run();
             if (outcome_ != Outcome::reset)
@@ -95,14 +89,61 @@ public:
     }
 
 private:
+    Result<> begin() {
+        TRY(serve());
+        if (auto restored = std::exchange(options_.restored, nullptr))
+            return machine_->start(TRY(saved_guest(*restored)), !options_.start);
+        return options_.start ? machine_->start() : Result<>();
+    }
+
+    Result<> serve() {
+        renew();
+        server_.emplace(
+            TRY(control::Server::create(loop_, control::socket_path(control::runtime_directory(), options_.config.name),
+                                        [this](control::Request request, control::Server::Answer answer) {
+                                            if (machine_->resetting())
+                                                waiting_.emplace_back(std::move(request), std::move(answer));
+                                            else
+                                                machine_->handle(request, std::move(answer));
+                                        })));
+        return {};
+    }
+
+    Result<> receive() {
+        receiving_ =
+            TRY(Receiving::start(loop_, *options_.receive,
+                                 {.assemble = [this](const control::VmConfig& config, SavedGuest guest) -> Result<> {
+                                      options_.config = config;
+                                      TRY(serve());
+                                      return machine_->start(std::move(guest), true);
+                                  },
+                                  .run = [this] { machine_->go(); },
+                                  .discard = [this] { discard(); },
+                                  .cancelled = [this] { end(Outcome::killed); }}));
+        return {};
+    }
+
+    /// A guest that was here and must not run: this process waits for the next one.
+    void discard() {
+        server_.reset();
+        discarding_ = machine_.has_value();
+        if (machine_)
+            machine_->kill();
+    }
+
+    void end(Outcome how) {
+        if (std::exchange(discarding_, false))
+            return loop_.post([this] { machine_.reset(); }); // this is called from inside it
+        outcome_ = how;
+        loop_.stop();
+    }
+
     void renew() {
         // The old one first: there is memory, and a terminal, for one only.
         machine_.reset();
-        machine_.emplace(loop_, options_.config,
-                         Machine::Options{.console = console_from(options_.console), .ended = [this](Outcome how) {
-                                              outcome_ = how;
-                                              loop_.stop();
-                                          }});
+        machine_.emplace(
+            loop_, options_.config,
+            Machine::Options{.console = console_from(options_.console), .ended = [this](Outcome how) { end(how); }});
     }
 
     RunOptions options_;
@@ -110,6 +151,9 @@ private:
     Subscription ending_;
     Outcome outcome_ = Outcome::killed;
     std::optional<Machine> machine_;
+    std::optional<control::Server> server_;
+    bool discarding_ = false;
+    std::unique_ptr<Receiving> receiving_;
     std::vector<std::pair<control::Request, control::Server::Answer>> waiting_; ///< while the guest resets
 };
 

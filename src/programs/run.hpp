@@ -3,9 +3,11 @@
 
 #include "control/vm_config.hpp"
 #include "machine/restore.hpp"
+#include "programs/receiving.hpp"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace aerate {
@@ -21,7 +23,9 @@ struct RunOptions {
     bool start = true;             ///< false: wait for PUT /actions InstanceStart, or for PATCH /vm when restored
     std::string console = "stdio"; ///< "stdio", "none", or the path of a file
     TestbedUse testbed = TestbedUse::automatic;
-    std::shared_ptr<const OpenedSnapshot> restored{}; ///< the guest's first life begins there
+    // Where the guest's first life begins, if not with its kernel.
+    std::shared_ptr<const OpenedSnapshot> restored{};
+    std::optional<ReceiveOptions> receive{};
 };
 
 /// Returns the process's exit code.

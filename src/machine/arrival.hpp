@@ -1,0 +1,39 @@
+// A guest that arrives by migration: builds what it needs as it is told of it, on the thread that receives. The machine
+// itself lives on the main loop, and is made and started there.
+#pragma once
+
+#include "control/vm_config.hpp"
+#include "machine/hardware.hpp"
+#include "migration/guest.hpp"
+
+#include <functional>
+#include <optional>
+
+namespace aerate {
+
+class Arrival final : public migration::DestinationGuest {
+public:
+    /// Each is called on the receiving thread and returns when it has happened.
+    struct Place {
+        /// The VM as it will be here: another name, other paths of disks. An error refuses the guest.
+        std::function<Result<control::VmConfig>(control::VmConfig)> settle;
+        /// Makes the machine, which stands still. What could keep it from running fails here.
+        std::function<Result<>(const control::VmConfig&, SavedGuest)> assemble;
+        std::function<Result<>()> run;
+        std::function<void()> discard;
+    };
+    explicit Arrival(Place place)
+        : place_(std::move(place)) {}
+
+    Result<GuestMemory*> prepare(const std::string& config, std::span<const MemoryRegion>) override;
+    Result<> load(std::span<const std::byte> state) override;
+    Result<> run() override { return place_.run(); }
+    void discard() override;
+
+private:
+    Place place_;
+    control::VmConfig config_;
+    std::optional<GuestMemory> memory_;
+};
+
+} // namespace aerate

@@ -1,0 +1,179 @@
+#include "migration/endpoint.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstring>
+
+namespace aerate::migration {
+namespace {
+
+constexpr std::string_view unix_prefix = "unix:";
+constexpr std::string_view tcp_prefix = "tcp:";
+
+/// Frames are written whole, so waiting to fill a segment would only add to the downtime. A peer that is gone without a
+/// word is noticed by the deadlines of the protocol.
+void tune(const FileDescriptor& socket) {
+    const int on = 1;
+    (void)::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+Result<FileDescriptor> make_socket(const Endpoint& endpoint) {
+    FileDescriptor socket(::socket(endpoint.address()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!socket.valid())
+        return fail_errno("cannot create a socket for {}", endpoint.text());
+    return socket;
+}
+
+} // namespace
+
+Result<Endpoint> Endpoint::parse(std::string_view text) {
+    if (text.starts_with(unix_prefix))
+        return parse_unix(text);
+    if (text.starts_with(tcp_prefix))
+        return parse_tcp(text);
+    return fail("{}: an address is tcp:ADDRESS:PORT or unix:PATH", text);
+}
+
+Result<Endpoint> Endpoint::parse_unix(std::string_view text) {
+    const std::string_view path = text.substr(unix_prefix.size());
+    sockaddr_un address{};
+    if (path.empty() || path.size() >= sizeof address.sun_path || path.find('\0') != path.npos)
+        return fail("{}: the path of a unix socket has 1 to {} bytes", text, sizeof address.sun_path - 1);
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    Endpoint endpoint;
+    endpoint.text_ = text;
+    std::memcpy(&endpoint.address_, &address, sizeof address);
+    endpoint.length_ = sizeof address;
+    return endpoint;
+}
+
+Result<Endpoint> Endpoint::parse_tcp(std::string_view text) {
+    const std::string_view rest = text.substr(tcp_prefix.size());
+    const auto colon = rest.rfind(':');
+    if (colon == rest.npos)
+        return fail("{}: the port is missing: tcp:ADDRESS:PORT", text);
+    std::uint16_t port = 0;
+    const std::string_view digits = rest.substr(colon + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (error != std::errc() || end != digits.data() + digits.size())
+        return fail("{}: {} is not a port, which is a number up to 65535", text, digits);
+    std::string host(rest.substr(0, colon));
+    if (host == "localhost")
+        host = "127.0.0.1";
+    if (host.starts_with('[') && host.ends_with(']'))
+        host = host.substr(1, host.size() - 2);
+
+    Endpoint endpoint;
+    endpoint.text_ = text;
+    sockaddr_in four{};
+    sockaddr_in6 six{};
+    if (::inet_pton(AF_INET, host.c_str(), &four.sin_addr) == 1) {
+        four.sin_family = AF_INET;
+        four.sin_port = htons(port);
+        std::memcpy(&endpoint.address_, &four, sizeof four);
+        endpoint.length_ = sizeof four;
+    } else if (::inet_pton(AF_INET6, host.c_str(), &six.sin6_addr) == 1) {
+        six.sin6_family = AF_INET6;
+        six.sin6_port = htons(port);
+        std::memcpy(&endpoint.address_, &six, sizeof six);
+        endpoint.length_ = sizeof six;
+    } else {
+        return fail(
+            "{}: {} is not an address in numbers, such as 192.0.2.7 or [2001:db8::7]; \"getent hosts {}\" looks "
+            "a name up",
+            text, host, host);
+    }
+    return endpoint;
+}
+
+std::string Endpoint::path() const {
+    sockaddr_un address{};
+    std::memcpy(&address, &address_, sizeof address);
+    return address.sun_path;
+}
+
+Result<FileDescriptor> connect_to(const Endpoint& endpoint, std::chrono::milliseconds limit) {
+    auto socket = TRY(make_socket(endpoint));
+    int outcome = ::connect(socket.get(), endpoint.address(), endpoint.length());
+    if (outcome != 0 && errno == EINPROGRESS) {
+        pollfd waits{.fd = socket.get(), .events = POLLOUT, .revents = 0};
+        if (::poll(&waits, 1, static_cast<int>(limit.count())) == 0)
+            return fail("cannot connect to {}: nobody answers within {} ms", endpoint.text(), limit.count());
+        socklen_t size = sizeof errno;
+        int error = 0;
+        (void)::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+        errno = error;
+        outcome = error == 0 ? 0 : -1;
+    }
+    if (outcome != 0)
+        return fail_errno("cannot connect to {}", endpoint.text());
+    if (!endpoint.is_unix())
+        tune(socket);
+    return socket;
+}
+
+Result<Listener> Listener::open(const Endpoint& endpoint) {
+    auto socket = TRY(make_socket(endpoint));
+    const int on = 1;
+    if (!endpoint.is_unix())
+        (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    const mode_t before = ::umask(0177);
+    const int bound = ::bind(socket.get(), endpoint.address(), endpoint.length());
+    const int error = errno;
+    ::umask(before);
+    errno = error;
+    if (bound != 0)
+        return fail_errno("cannot listen at {}", endpoint.text());
+    Listener listener(std::move(socket), endpoint);
+    if (::listen(listener.fd(), 1) != 0)
+        return fail_errno("cannot listen at {}", endpoint.text());
+    return listener;
+}
+
+Listener::Listener(Listener&&) noexcept = default;
+
+Listener::~Listener() {
+    if (socket_.valid() && endpoint_.is_unix())
+        ::unlink(endpoint_.path().c_str());
+}
+
+Result<FileDescriptor> Listener::accept() {
+    FileDescriptor socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket.valid())
+        return fail_errno("cannot accept a connection at {}", endpoint_.text());
+    if (!endpoint_.is_unix()) {
+        tune(socket);
+        return socket;
+    }
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+        return fail_errno("cannot tell who connects to {}", endpoint_.text());
+    if (peer.uid != ::geteuid() && peer.uid != 0)
+        return fail("user {} connected to {}, and is not served", peer.uid, endpoint_.text());
+    return socket;
+}
+
+std::string Listener::where() const {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    if (endpoint_.address()->sa_family != AF_INET ||
+        ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+        return endpoint_.text();
+    std::array<char, INET_ADDRSTRLEN> host{};
+    ::inet_ntop(AF_INET, &address.sin_addr, host.data(), host.size());
+    return fmt::format("tcp:{}:{}", host.data(), ntohs(address.sin_port));
+}
+
+} // namespace aerate::migration
