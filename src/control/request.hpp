@@ -59,6 +59,7 @@ struct Sweep {};
 struct TakeSnapshot {
     std::string path{};
     bool sweep = false;     ///< ask the guest first what is free, and leave that out
+    bool stop = false;      ///< end the VM with it: the guest goes on in the file only
     bool replace = false;   ///< a snapshot that is there already
     std::string key_path{}; ///< of 32 secret bytes to seal it with; empty: no secret
     bool quiet = false;     ///< answer with 204, as Firecracker does

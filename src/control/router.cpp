@@ -157,6 +157,7 @@ Result<Request> take_snapshot(std::string_view body) {
     TakeSnapshot request;
     fields.string("snapshot_path", request.path, Presence::required);
     fields.boolean("sweep", request.sweep);
+    fields.boolean("stop", request.stop);
     fields.boolean("replace", request.replace);
     fields.string("key_path", request.key_path);
     TRY(fields.finish());

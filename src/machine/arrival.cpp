@@ -14,7 +14,9 @@ Result<GuestMemory*> Arrival::prepare(const std::string& config, std::span<const
 
 Result<> Arrival::load(std::span<const std::byte> state) {
     auto saved = TRY(state::decode(state));
-    return place_.assemble(config_, SavedGuest{*std::exchange(memory_, std::nullopt), std::move(saved)});
+    return place_.assemble(
+        config_,
+        SavedGuest{.memory = *std::exchange(memory_, std::nullopt), .state = std::move(saved), .shares_disks = true});
 }
 
 void Arrival::discard() {

@@ -155,14 +155,18 @@ void Snapshotter::write(PageRange run, bool known_zero) {
     later([this] { copy(); })();
 }
 
-/// Everything is in the file's pages: the guest needs not wait for the disk.
+/// Everything is in the file's pages: a guest that goes on needs not wait for the disk. One that ends here does not end
+/// before the file is there.
 void Snapshotter::complete() {
     guest_.stop_tracking();
-    guest_.run_on();
-    report_.hold = since(frozen_);
     report_.data = bytes_of(writer_->written());
+    if (!options_.stop)
+        guest_.run_on();
+    report_.hold = since(frozen_);
     const auto finished = std::move(*writer_).finish(guest_.config(), std::move(state_));
     report_.duration = since(began_);
+    if (options_.stop)
+        finished ? guest_.gone() : guest_.run_on();
     if (!finished)
         return end(std::unexpected(finished.error()));
     end(report_);

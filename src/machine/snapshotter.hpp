@@ -31,6 +31,7 @@ public:
     struct Options {
         snapshot::Writer::Options file;
         bool sweep = false; ///< ask the guest first what is free
+        bool stop = false;  ///< the guest goes on in the file only
     };
     /// On the snapshot's thread. Then nothing of the guest is in use any more.
     using Finished = std::move_only_function<void(Result<SnapshotReport>)>;

@@ -123,7 +123,16 @@ Result<FileDescriptor> connect_to(const Endpoint& endpoint, std::chrono::millise
     return socket;
 }
 
+/// What a listener that was killed has left behind. Only a socket at which nobody listens any more.
+static void remove_stale_socket(const Endpoint& endpoint) {
+    const auto refused = connect_to(endpoint, std::chrono::seconds(1));
+    if (!refused && refused.error().system_error == ECONNREFUSED)
+        ::unlink(endpoint.path().c_str());
+}
+
 Result<Listener> Listener::open(const Endpoint& endpoint) {
+    if (endpoint.is_unix())
+        remove_stale_socket(endpoint);
     auto socket = TRY(make_socket(endpoint));
     const int on = 1;
     if (!endpoint.is_unix())

@@ -50,6 +50,13 @@ TEST(Endpoint, BothKindsConnect) {
     const std::string path = std::string(directory) + "/socket";
     expect_a_conversation("unix:" + path);
     EXPECT_FALSE(std::filesystem::exists(path)) << "the listener removes its file";
+    // One that was killed leaves its file.
+    {
+        const FileDescriptor killed(::socket(AF_UNIX, SOCK_STREAM, 0));
+        const auto endpoint = Endpoint::parse("unix:" + path).value();
+        ASSERT_EQ(::bind(killed.get(), endpoint.address(), endpoint.length()), 0);
+    }
+    expect_a_conversation("unix:" + path);
     const auto nobody = connect_to(Endpoint::parse("unix:" + path).value(), std::chrono::seconds(1));
     ASSERT_FALSE(nobody);
     EXPECT_EQ(nobody.error().system_error, ENOENT);
