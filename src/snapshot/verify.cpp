@@ -12,7 +12,7 @@
 namespace aerate::snapshot {
 namespace {
 
-constexpr std::size_t chunk_bytes = bytes_of({chunk_pages}).value;
+constexpr unsigned pages_at_once = 16;
 
 bool holds_data(const std::vector<Chunk>& chunks, std::uint64_t page) {
     const auto index = static_cast<std::uint32_t>(page / chunk_pages);
@@ -23,14 +23,17 @@ bool holds_data(const std::vector<Chunk>& chunks, std::uint64_t page) {
 } // namespace
 
 Result<> Snapshot::verify_chunk(const File& file, const Chunk& chunk) const {
-    std::vector<std::byte> bytes(chunk_bytes);
+    std::array<std::byte, pages_at_once * page_size.value> buffer;
     std::array<Digest, chunk_pages> digests;
     Result<> read;
     chunk.data.all_runs([&](unsigned first, unsigned count) {
-        const auto run = std::span(bytes).first(count * page_size.value);
-        read = read_at(file.fd.get(), run, offset_in_file(chunk.index, first));
-        for (unsigned i = 0; read && i < count; ++i)
-            digests[first + i] = digest_of(file.kind, run.subspan(i * page_size.value, page_size.value));
+        for (unsigned done = 0; read && done < count; done += pages_at_once) {
+            const unsigned some = std::min(pages_at_once, count - done);
+            const auto bytes = std::span(buffer).first(some * page_size.value);
+            read = read_at(file.fd.get(), bytes, offset_in_file(chunk.index, first + done));
+            for (unsigned i = 0; read && i < some; ++i)
+                digests[first + done + i] = digest_of(file.kind, bytes.subspan(i * page_size.value, page_size.value));
+        }
         return read.has_value();
     });
     TRY(std::move(read));
