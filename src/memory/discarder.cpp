@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 
 namespace aerate {
@@ -17,10 +18,9 @@ namespace {
 
 constexpr int advice_dontneed_locked = 24; // MADV_DONTNEED_LOCKED, younger than the oldest headers we build with
 
-iovec host_bytes(const DiscardPiece& piece) {
-    const auto& [guest, host, fd, fd_offset] = *piece.region;
-    return {.iov_base = host + (address_of(piece.range.first).value - guest.start.value),
-            .iov_len = bytes_of(piece.range.count).value};
+iovec iovec_of(const DiscardPiece& piece) {
+    const auto bytes = host_bytes(*piece.region, piece.range);
+    return {.iov_base = bytes.data(), .iov_len = bytes.size()};
 }
 
 int choose_advice(Backing backing, const iovec& untouched) {
@@ -36,7 +36,8 @@ long advise_self(const FileDescriptor& self, std::span<const iovec> pieces, int 
 
 } // namespace
 
-Discarder::Discarder(Backing backing, const MappedRegion& region) {
+Discarder::Discarder(Backing backing, const MappedRegion& region, FileBacking& files)
+    : files_(&files) {
     const ByteCount host_page = backing == Backing::hugetlb ? huge_page_size : page_size;
     const iovec untouched{.iov_base = region.host, .iov_len = host_page.value};
     advice_ = choose_advice(backing, untouched);
@@ -48,14 +49,27 @@ Discarder::Discarder(Backing backing, const MappedRegion& region) {
 
 void Discarder::discard(std::span<const DiscardPiece> pieces, DiscardResult& result) const {
     while (!pieces.empty()) {
-        if (batches() && pieces.size() > 1)
-            pieces = pieces.subspan(discard_together(pieces, result));
+        const auto files = std::ranges::find_if(pieces, [this](const auto& piece) { return is_a_files(piece); });
+        const auto together = pieces.first(static_cast<std::size_t>(files - pieces.begin()));
+        if (batches() && together.size() > 1)
+            pieces = pieces.subspan(discard_together(together, result));
         // The only one, or the one that the batch stopped at: on its own it goes another way or shows its error.
         if (!pieces.empty()) {
-            discard_alone(pieces.front(), result);
+            if (is_a_files(pieces.front()))
+                replace(pieces.front(), result);
+            else
+                discard_alone(pieces.front(), result);
             pieces = pieces.subspan(1);
         }
     }
+}
+
+void Discarder::replace(const DiscardPiece& piece, DiscardResult& result) const {
+    ++result.system_calls;
+    if (files_->replace(*piece.region, piece.range))
+        result.discarded += piece.range.count;
+    else
+        result.system_error = errno;
 }
 
 /// Returns how many of the first pieces are done.
@@ -63,7 +77,7 @@ std::size_t Discarder::discard_together(std::span<const DiscardPiece> pieces, Di
     CHECK(pieces.size() <= batch_size);
     std::array<iovec, batch_size> ranges;
     for (std::size_t i = 0; i < pieces.size(); ++i)
-        ranges[i] = host_bytes(pieces[i]);
+        ranges[i] = iovec_of(pieces[i]);
     ++result.system_calls;
     const long advised = advise_self(self_, std::span(ranges).first(pieces.size()), advice_);
 
@@ -80,7 +94,7 @@ std::size_t Discarder::discard_together(std::span<const DiscardPiece> pieces, Di
 }
 
 void Discarder::discard_alone(const DiscardPiece& piece, DiscardResult& result) const {
-    const auto [address, length] = host_bytes(piece);
+    const auto [address, length] = iovec_of(piece);
     ++result.system_calls;
     int outcome = ::madvise(address, length, advice_);
     if (outcome != 0 && advice_ == MADV_REMOVE && errno == EINVAL) {

@@ -3,6 +3,7 @@
 
 #include "base/units.hpp"
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <optional>
@@ -39,6 +40,13 @@ struct PageRange {
     auto operator<=>(const PageRange&) const = default;
     [[nodiscard]] constexpr FrameNumber end() const { return {first.value + count.value}; }
 };
+
+/// Empty when they have nothing in common. REQUIRES: neither wraps.
+[[nodiscard]] constexpr PageRange intersection(PageRange a, PageRange b) {
+    const FrameNumber first = std::max(a.first, b.first);
+    const FrameNumber end = std::min(a.end(), b.end());
+    return end > first ? PageRange{first, {end.value - first.value}} : PageRange{};
+}
 
 /// The whole pages inside [address, address + length), rounded inwards; empty when there is none or when it wraps.
 [[nodiscard]] constexpr PageRange whole_pages_inside(GuestAddress address, ByteCount length) {

@@ -4,6 +4,7 @@
 #include "memory/discarder.hpp"
 #include "memory/mapping.hpp"
 #include "memory/residency.hpp"
+#include "memory/restore.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,10 +17,6 @@ namespace {
 FrameNumber end_of(std::span<const MappedRegion> regions) {
     const MemoryRegion& last = regions.back().guest;
     return frame_of({last.start.value + last.length.value});
-}
-
-PageRange frames_of(const MemoryRegion& region) {
-    return {frame_of(region.start), whole_pages_of(region.length)};
 }
 
 /// Every page that a byte of [address, address + length) is in. REQUIRES: length > 0 and no wrap.
@@ -56,23 +53,19 @@ PageRange round_inwards(PageRange range, PageCount unit) {
     return end > first ? PageRange{{first}, {end - first}} : PageRange{};
 }
 
-PageRange intersection(PageRange a, PageRange b) {
-    const FrameNumber first = std::max(a.first, b.first);
-    const FrameNumber end = std::min(a.end(), b.end());
-    return end > first ? PageRange{first, {end.value - first.value}} : PageRange{};
-}
-
 } // namespace
 
 struct GuestMemory::Impl {
     explicit Impl(Mapping made)
         : mapping(std::move(made))
         , log({end_of(mapping.regions()).value})
-        , discarder(mapping.backing(), mapping.regions().front())
+        , files({end_of(mapping.regions()).value})
+        , discarder(mapping.backing(), mapping.regions().front(), files)
         , residency(mapping.backing(), mapping.regions()) {}
 
     Mapping mapping;
     WriteLog log;
+    FileBacking files;
     Discarder discarder;
     Residency residency;
 
@@ -152,6 +145,12 @@ struct GuestMemory::Impl {
 Result<GuestMemory> GuestMemory::create(const MemoryLayout& layout) {
     TRY(check_layout(layout));
     return GuestMemory(std::make_unique<Impl>(TRY(Mapping::create(layout))));
+}
+
+Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, std::span<const FilePiece> pieces) {
+    auto memory = TRY(create(layout));
+    TRY(restore_pieces(memory.regions(), memory.backing(), pieces, memory.impl_->files));
+    return memory;
 }
 
 GuestMemory::GuestMemory(std::unique_ptr<Impl> impl)
@@ -258,6 +257,22 @@ DiscardResult GuestMemory::discard(std::span<const PageRange> ranges) {
         result.skipped += asked - (result.discarded - discarded_before);
     }
     return result;
+}
+
+void GuestMemory::prefetch(std::span<const PageRange> ranges) const {
+    for (const PageRange& range : ranges) {
+        for (const MappedRegion& region : regions())
+            impl_->files.prefetch(region, intersection(range, frames_of(region.guest)));
+    }
+}
+
+void GuestMemory::collect_touched(PageBitmap& into) const {
+    impl_->residency.collect_touched(impl_->files.pages(), into);
+}
+
+void GuestMemory::collect_populated(PageBitmap& into) const {
+    impl_->residency.collect_populated(into);
+    into.add(impl_->files.pages());
 }
 
 ByteCount GuestMemory::resident() const {

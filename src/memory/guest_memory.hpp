@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+#include "memory/file_piece.hpp"
 #include "memory/guest_address.hpp"
 #include "memory/write_log.hpp"
 
@@ -37,6 +38,10 @@ struct MemoryRegion {
     GuestAddress start;
     ByteCount length; ///< a multiple of 2 MiB, as is `start`
 };
+
+[[nodiscard]] constexpr PageRange frames_of(const MemoryRegion& region) {
+    return {frame_of(region.start), whole_pages_of(region.length)};
+}
 
 struct MemoryLayout {
     std::vector<MemoryRegion> regions; ///< ascending, not overlapping, at least one
@@ -64,6 +69,13 @@ public:
     /// Reserves address space; a page costs nothing until it is touched. Fails, saying what to change, when the layout
     /// is not as MemoryLayout asks, ends above 16 TiB, or the host has not enough (hugetlb: pages in the pool).
     [[nodiscard]] static Result<GuestMemory> create(const MemoryLayout&);
+    /// The same, with the content of files in it; the rest is zero. Anonymous memory maps the pieces privately: nothing
+    /// is read now, guests from one file share its clean pages, and the files are never written. They must not be
+    /// changed or cut while the guest runs. Beyond mapped_pieces_max the smallest pieces are read; with memfd and
+    /// hugetlb all are. Fails when a piece is outside RAM, overlaps another, is not page-aligned or goes beyond the end
+    /// of its file.
+    [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, std::span<const FilePiece>);
+    static constexpr std::size_t mapped_pieces_max = 4096;
     GuestMemory(GuestMemory&&) noexcept;
     GuestMemory& operator=(GuestMemory&&) noexcept;
     ~GuestMemory();
@@ -95,6 +107,15 @@ public:
     /// Recorded in write_log(), since it changes what the guest reads. Never allocates; other threads may read and
     /// write meanwhile.
     DiscardResult discard(std::span<const PageRange>);
+
+    /// Reads pages that are still a file's ahead of their use, as far as the kernel will. Other pages are left alone.
+    void prefetch(std::span<const PageRange>) const;
+    /// Adds the pages that are still a file's and have been touched: what to prefetch the next time. The kernel maps
+    /// what is cached near a fault along with it (16 pages), and those count too.
+    void collect_touched(PageBitmap& into) const;
+    /// Adds every page that may hold anything but zero: what a snapshot has to look at. Pages of files that nobody has
+    /// touched are among them, and so is what has been swapped out.
+    void collect_populated(PageBitmap& into) const;
 
     /// What the host spends on this memory now: see Residency for what counts and what it costs to ask.
     [[nodiscard]] ByteCount resident() const;

@@ -76,6 +76,15 @@ Result<> check_layout(const MemoryLayout& layout) {
     return {};
 }
 
+void advise_huge(std::span<std::byte> bytes) {
+    ::madvise(bytes.data(), bytes.size(), MADV_HUGEPAGE);
+}
+
+void advise_private(std::span<std::byte> bytes) {
+    ::madvise(bytes.data(), bytes.size(), MADV_DONTDUMP);
+    ::madvise(bytes.data(), bytes.size(), MADV_DONTFORK);
+}
+
 Result<Mapping::Reservation> Mapping::Reservation::of(ByteCount usable) {
     // Twice the alignment: up to one for aligning, the rest for a guard on both sides.
     const ByteCount length = usable + huge_page_size + huge_page_size;
@@ -126,12 +135,10 @@ Result<> Mapping::map(const MemoryRegion& region, ByteCount fd_offset) {
     }
     regions_.push_back({.guest = region, .host = host, .fd = fd, .fd_offset = fd_offset});
 
-    // Advice may be refused by an unusual kernel (no THP); memory works without.
+    const std::span bytes(host, region.length.value);
     if (backing_ == Backing::anonymous)
-        ::madvise(host, region.length.value, MADV_HUGEPAGE);
-    // No guest secrets in our core dumps, and no copy-on-write of guest pages by a fork.
-    ::madvise(host, region.length.value, MADV_DONTDUMP);
-    ::madvise(host, region.length.value, MADV_DONTFORK);
+        advise_huge(bytes);
+    advise_private(bytes);
     return {};
 }
 

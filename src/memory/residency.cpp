@@ -33,10 +33,17 @@ struct ScanArguments {
     std::uint64_t return_mask;
 };
 constexpr unsigned long pagemap_scan = _IOWR('f', 16, ScanArguments);
+constexpr std::uint64_t page_is_file = 1U << 2;
 constexpr std::uint64_t page_is_present = 1U << 3;
+constexpr std::uint64_t page_is_swapped = 1U << 4;
 constexpr std::uint64_t page_is_pfnzero = 1U << 5;
 
-// Bounds how long one call holds mmap_lock, and the buffer of mincore.
+// An entry of /proc/self/pagemap, from the same page.
+constexpr std::uint64_t entry_is_file = 1ULL << 61;
+constexpr std::uint64_t entry_is_swapped = 1ULL << 62;
+constexpr std::uint64_t entry_is_present = 1ULL << 63;
+
+// Bounds how long one call holds mmap_lock, and the buffers.
 constexpr ByteCount chunk_size{64U << 20};
 
 /// A stretch of one region, small enough for one look.
@@ -49,23 +56,71 @@ std::uint64_t address_in_host(const Chunk& chunk) {
     return reinterpret_cast<std::uintptr_t>(chunk.host);
 }
 
-/// Collects the ranges found resident; with a bitmap, only the pages set there.
-class Tally {
-public:
-    explicit Tally(const PageBitmap* within)
-        : within_(within) {}
-    void add(PageRange range) { total_ += within_ != nullptr ? within_->count(range) : range.count; }
-    [[nodiscard]] bool wants(PageRange range) const {
-        return within_ == nullptr || within_->count(range) > PageCount{0};
+/// Calls visit(range) for each run of elements, one a page of the chunk, that `is` holds for.
+template <typename Element, typename Is, typename Visit>
+void visit_runs(const Chunk& chunk, std::span<const Element> pages, Is&& is, Visit&& visit) {
+    for (auto first = std::ranges::find_if(pages, is); first != pages.end();) {
+        const auto last = std::find_if_not(first, pages.end(), is);
+        visit(PageRange{{chunk.frames.first.value + static_cast<std::uint64_t>(first - pages.begin())},
+                        {static_cast<std::uint64_t>(last - first)}});
+        first = std::find_if(last, pages.end(), is);
     }
-    [[nodiscard]] PageCount total() const { return total_; }
+}
 
-private:
-    const PageBitmap* within_;
-    PageCount total_{};
+template <typename Visit>
+bool look(const Chunk& chunk, Visit&& visit) {
+    std::array<unsigned char, chunk_size.value / page_size.value> pages;
+    if (::mincore(chunk.host, bytes_of(chunk.frames.count).value, pages.data()) != 0)
+        return false;
+    visit_runs(
+        chunk, std::span<const unsigned char>(pages).first(chunk.frames.count.value),
+        [](unsigned char page) { return (page & 1U) != 0; }, visit);
+    return true;
+}
+
+} // namespace
+
+/// What is asked of each page, for PAGEMAP_SCAN and for an entry of /proc/self/pagemap.
+struct Residency::Question {
+    std::uint64_t category_inverted;
+    std::uint64_t category_mask;
+    std::uint64_t category_anyof_mask;
+    std::uint64_t entry_has; ///< any of these bits
+    std::uint64_t entry_lacks;
+    bool in_doubt; ///< the answer for pages that the kernel does not tell about
+
+    static const Question resident;
+    static const Question mapped;
+    static const Question populated;
+
+    template <typename Visit>
+    bool scan(const FileDescriptor& pagemap, const Chunk& chunk, Visit&& visit) const;
+    template <typename Visit>
+    bool read_entries(const FileDescriptor& pagemap, const Chunk& chunk, Visit&& visit) const;
 };
 
-bool scan(const FileDescriptor& pagemap, const Chunk& chunk, Tally& tally) {
+constexpr Residency::Question Residency::Question::resident{.category_inverted = page_is_pfnzero | page_is_file,
+                                                            .category_mask =
+                                                                page_is_present | page_is_pfnzero | page_is_file,
+                                                            .category_anyof_mask = 0,
+                                                            .entry_has = entry_is_present,
+                                                            .entry_lacks = entry_is_file,
+                                                            .in_doubt = false};
+constexpr Residency::Question Residency::Question::mapped{.category_inverted = 0,
+                                                          .category_mask = page_is_present,
+                                                          .category_anyof_mask = 0,
+                                                          .entry_has = entry_is_present,
+                                                          .entry_lacks = 0,
+                                                          .in_doubt = false};
+constexpr Residency::Question Residency::Question::populated{.category_inverted = page_is_pfnzero,
+                                                             .category_mask = page_is_pfnzero,
+                                                             .category_anyof_mask = page_is_present | page_is_swapped,
+                                                             .entry_has = entry_is_present | entry_is_swapped,
+                                                             .entry_lacks = 0,
+                                                             .in_doubt = true};
+
+template <typename Visit>
+bool Residency::Question::scan(const FileDescriptor& pagemap, const Chunk& chunk, Visit&& visit) const {
     std::array<ScannedRange, 256> ranges;
     const std::uint64_t first = address_in_host(chunk);
     const std::uint64_t end = first + bytes_of(chunk.frames.count).value;
@@ -76,76 +131,107 @@ bool scan(const FileDescriptor& pagemap, const Chunk& chunk, Tally& tally) {
         arguments.end = end;
         arguments.ranges = reinterpret_cast<std::uintptr_t>(ranges.data());
         arguments.ranges_max = ranges.size();
-        arguments.category_inverted = page_is_pfnzero;
-        arguments.category_mask = page_is_present | page_is_pfnzero;
+        arguments.category_inverted = category_inverted;
+        arguments.category_mask = category_mask;
+        arguments.category_anyof_mask = category_anyof_mask;
         arguments.return_mask = page_is_present;
         const int found = ::ioctl(pagemap.get(), pagemap_scan, &arguments);
         if (found < 0 || arguments.walk_end <= next)
             return false;
         for (const ScannedRange& range : std::span(ranges).first(static_cast<std::size_t>(found)))
-            tally.add({{chunk.frames.first.value + ((range.start - first) >> page_shift)},
-                       whole_pages_of({range.end - range.start})});
+            visit(PageRange{{chunk.frames.first.value + ((range.start - first) >> page_shift)},
+                            whole_pages_of({range.end - range.start})});
         next = arguments.walk_end;
     }
     return true;
 }
 
-void look(const Chunk& chunk, Tally& tally) {
-    std::array<unsigned char, chunk_size.value / page_size.value> pages;
-    if (::mincore(chunk.host, bytes_of(chunk.frames.count).value, pages.data()) != 0)
-        return;
-    const auto is_resident = [](unsigned char page) { return (page & 1U) != 0; };
-    const auto end = pages.begin() + static_cast<std::ptrdiff_t>(chunk.frames.count.value);
-    for (auto first = std::find_if(pages.begin(), end, is_resident); first != end;) {
-        const auto last = std::find_if_not(first, end, is_resident);
-        tally.add({{chunk.frames.first.value + static_cast<std::uint64_t>(first - pages.begin())},
-                   {static_cast<std::uint64_t>(last - first)}});
-        first = std::find_if(last, end, is_resident);
-    }
+template <typename Visit>
+bool Residency::Question::read_entries(const FileDescriptor& pagemap, const Chunk& chunk, Visit&& visit) const {
+    std::array<std::uint64_t, chunk_size.value / page_size.value> entries;
+    const std::size_t length = chunk.frames.count.value * sizeof(entries[0]);
+    const std::uint64_t offset = (address_in_host(chunk) >> page_shift) * sizeof(entries[0]);
+    if (::pread(pagemap.get(), entries.data(), length, static_cast<off_t>(offset)) != static_cast<ssize_t>(length))
+        return false;
+    visit_runs(
+        chunk, std::span<const std::uint64_t>(entries).first(chunk.frames.count.value),
+        [this](std::uint64_t entry) { return (entry & entry_has) != 0 && (entry & entry_lacks) == 0; }, visit);
+    return true;
 }
 
-} // namespace
-
-Residency::Residency(Backing backing, std::span<const MappedRegion> regions)
+Residency::Residency(Backing backing, std::span<const MappedRegion> regions, Method best)
     : backing_(backing)
     , regions_(regions) {
-    if (backing == Backing::memfd)
+    if (backing == Backing::memfd || best == Method::mincore)
         return;
-    FileDescriptor pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-    Tally nothing(nullptr);
-    if (pagemap.valid() && scan(pagemap, {regions.front().host, {{0}, {1}}}, nothing))
-        pagemap_ = std::move(pagemap);
+    pagemap_ = FileDescriptor(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+    if (!pagemap_.valid())
+        return;
+    const Chunk first_page{regions.front().host, {{0}, {1}}};
+    const bool scans = best == Method::pagemap_scan && Question::resident.scan(pagemap_, first_page, [](PageRange) {});
+    method_ = scans ? Method::pagemap_scan : Method::pagemap;
 }
 
-ByteCount Residency::total() const {
-    if (backing_ != Backing::memfd)
-        return bytes_of(count(nullptr));
-    struct stat status{};
-    ::fstat(regions_.front().fd, &status);
-    return {static_cast<std::uint64_t>(status.st_blocks) * 512};
-}
-
-PageCount Residency::within(const PageBitmap& bitmap) const {
-    return count(&bitmap);
-}
-
-PageCount Residency::count(const PageBitmap* within) const {
-    Tally tally(within);
+template <typename Visit>
+void Residency::visit(const Question& question, const PageBitmap* within, Visit&& visit) const {
     for (const MappedRegion& region : regions_) {
         for (ByteCount offset{}; offset < region.guest.length; offset += chunk_size) {
             const ByteCount length = std::min(chunk_size, region.guest.length - offset);
             const Chunk chunk{region.host + offset.value,
                               {frame_of({region.guest.start.value + offset.value}), whole_pages_of(length)}};
-            if (!tally.wants(chunk.frames))
+            if (within != nullptr && within->count(chunk.frames) == PageCount{0})
                 continue;
-            // Both fail only when the kernel is out of memory: then the rest of the chunk counts as not resident.
-            if (can_scan())
-                scan(pagemap_, chunk, tally);
-            else
-                look(chunk, tally);
+            // These fail only when the kernel is out of memory.
+            const bool told = method_ == Method::pagemap_scan ? question.scan(pagemap_, chunk, visit)
+                              : method_ == Method::pagemap    ? question.read_entries(pagemap_, chunk, visit)
+                                                              : !question.in_doubt && look(chunk, visit);
+            if (!told && question.in_doubt)
+                visit(chunk.frames);
         }
     }
-    return tally.total();
+}
+
+ByteCount Residency::total() const {
+    if (backing_ == Backing::memfd) {
+        struct stat status{};
+        ::fstat(regions_.front().fd, &status);
+        return {static_cast<std::uint64_t>(status.st_blocks) * 512};
+    }
+    PageCount total{};
+    visit(Question::resident, nullptr, [&](PageRange range) { total += range.count; });
+    return bytes_of(total);
+}
+
+PageCount Residency::within(const PageBitmap& bitmap) const {
+    PageCount total{};
+    visit(Question::resident, &bitmap, [&](PageRange range) { total += bitmap.count(range); });
+    return total;
+}
+
+void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
+    visit(Question::mapped, &pages, [&](PageRange range) {
+        for (PageRange run = pages.next_run(range.first); run.count > PageCount{0} && run.first < range.end();
+             run = pages.next_run(run.end()))
+            into.set(intersection(run, range));
+    });
+}
+
+void Residency::collect_populated(PageBitmap& into) const {
+    if (backing_ != Backing::memfd) {
+        visit(Question::populated, nullptr, [&](PageRange range) { into.set(range); });
+        return;
+    }
+    // What is in the file, whoever maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
+    for (const MappedRegion& region : regions_) {
+        const auto first = static_cast<off_t>(region.fd_offset.value);
+        const off_t end = first + static_cast<off_t>(region.guest.length.value);
+        for (off_t data = ::lseek(region.fd, first, SEEK_DATA); data >= first && data < end;) {
+            const off_t hole = std::min(end, ::lseek(region.fd, data, SEEK_HOLE));
+            into.set({{frame_of(region.guest.start).value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
+                      whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
+            data = ::lseek(region.fd, hole, SEEK_DATA);
+        }
+    }
 }
 
 } // namespace aerate

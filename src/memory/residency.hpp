@@ -1,39 +1,52 @@
 // How much of guest memory the host holds in RAM. Costs are for 1 GiB.
 //
 //     anonymous, hugetlb   PAGEMAP_SCAN (Linux 6.7)   present, not the shared zero page     0.05 to 5 ms
-//     the same, older      mincore                    present, the zero page too            0.1 to 1.4 ms
+//     the same, older      /proc/self/pagemap         present, the zero page too            1.7 to 8 ms
 //     memfd, all of it     st_blocks                  allocated, in RAM or swapped          below 10 us
 //     memfd, within        mincore                    in the page cache, whoever maps it    0.6 to 13 ms
 //
 // Measured on a shared 2-CPU virtual machine with Linux 6.18; huge pages are fastest, 4 KiB pages and holes slowest.
-// Of the other ways, /proc/self/smaps adds text to the same walk, and the entries of /proc/self/pagemap name neither
-// the zero page (without privilege) nor what of a memfd only others have touched. Part of a transparent huge page that
-// was discarded does not count, though the host gets it back only when it splits the page (mm/huge_memory.c, deferred
-// split).
+// /proc/self/smaps adds text to the same walk. Part of a transparent huge page that was discarded does not count,
+// though the host gets it back only when it splits the page (mm/huge_memory.c, deferred split).
+//
+// Of memory restored from a file, the pages that were written count: they are this guest's own. Clean ones are the page
+// cache's, there once for all guests from that file and reclaimed when the host wants to, so they do not. mincore would
+// count them, even those that the guest never touched.
 #pragma once
 
 #include "base/fd.hpp"
 #include "memory/guest_memory.hpp"
 
+#include <cstdint>
 #include <span>
 
 namespace aerate {
 
 class Residency {
 public:
-    /// Opens what it needs now, so that a sandboxed process can ask later. `regions` must outlive this.
-    Residency(Backing, std::span<const MappedRegion> regions);
+    enum class Method : std::uint8_t { pagemap_scan, pagemap, mincore };
+
+    /// Opens what it needs now, so that a sandboxed process can ask later. `regions` must outlive this. Uses `best` or
+    /// what comes after it, as the kernel has it; mincore is for a process without /proc.
+    Residency(Backing, std::span<const MappedRegion> regions, Method best = Method::pagemap_scan);
 
     [[nodiscard]] ByteCount total() const;
     [[nodiscard]] PageCount within(const PageBitmap&) const;
+    /// Adds those of `pages` that this process has mapped.
+    void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
+    /// Adds every page that may hold something: in doubt, all.
+    void collect_populated(PageBitmap& into) const;
 
 private:
-    [[nodiscard]] PageCount count(const PageBitmap* within) const;
-    [[nodiscard]] bool can_scan() const { return pagemap_.valid(); }
+    struct Question;
+    /// Every page that the answer is yes for; with `within`, of those set there.
+    template <typename Visit>
+    void visit(const Question&, const PageBitmap* within, Visit&&) const;
 
     Backing backing_;
     std::span<const MappedRegion> regions_;
-    FileDescriptor pagemap_; ///< where PAGEMAP_SCAN works and helps
+    FileDescriptor pagemap_;
+    Method method_ = Method::mincore;
 };
 
 } // namespace aerate
