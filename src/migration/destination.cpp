@@ -321,7 +321,7 @@ Result<> Destination::Engine::run() {
     running_ = true;
     // It runs, whether or not the source hears of it.
     if (writer_->send(FrameKind::ack, {}))
-        channel_->finish(farewell);
+        channel_->finish(std::min(farewell, options_.deadline));
     return {};
 }
 
@@ -330,10 +330,11 @@ void Destination::Engine::give_up(const Error& error) {
     if (memory_ != nullptr)
         guest_.discard();
     channel_->ignore_interrupts();
+    const auto patience = std::min(farewell, options_.deadline);
     const auto text = std::as_bytes(std::span(error.message)).first(std::min<std::size_t>(error.message.size(), 1024));
-    writer_->set_limit(farewell);
+    writer_->set_limit(patience);
     if (writer_->send(FrameKind::error, text))
-        channel_->finish(farewell);
+        channel_->finish(patience);
 }
 
 Destination::Destination(FileDescriptor socket, DestinationGuest& guest, DestinationOptions options)

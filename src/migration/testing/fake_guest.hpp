@@ -64,9 +64,13 @@ public:
     [[nodiscard]] std::size_t wrong(const GuestMemory& memory) const {
         std::size_t count = 0;
         std::array<std::byte, 4096> held;
-        for (std::size_t i = 0; i < size(); ++i)
-            if (pages_[i].allocated && (!memory.read(address_of(frames_[i]), held) || held != content(i)))
-                ++count;
+        for (std::size_t i = 0; i < size(); ++i) {
+            if (!pages_[i].allocated)
+                continue;
+            const bool right = pages_[i].written == 0 ? memory.is_zero(frames_[i])
+                                                      : memory.read(address_of(frames_[i]), held) && held == content(i);
+            count += right ? 0U : 1U;
+        }
         return count;
     }
 
@@ -118,8 +122,11 @@ public:
     }
 
     void stop_writers() {
-        for (auto& writer : writers_)
-            writer.request_stop();
+        {
+            const std::lock_guard lock(mutex_);
+            for (auto& writer : writers_)
+                writer.request_stop();
+        }
         resting_.notify_all();
         writers_.clear();
         hinter_ = {};
@@ -132,7 +139,9 @@ public:
     Result<> start_tracking() override {
         if (fail_tracking)
             return fail("no dirty log today");
+        const std::lock_guard lock(mutex_);
         memory_.write_log().start();
+        discarded_.clear();
         return {};
     }
     void gather(PageBitmap& written, PageBitmap& discarded) override {

@@ -105,7 +105,9 @@ private:
         case Fault::Kind::garbage: {
             std::array<std::byte, 200> noise;
             noise.fill(std::byte{0x5a});
-            return deliver(from, noise);
+            (void)deliver(from, noise);
+            ends_ = {};
+            return false;
         }
         case Fault::Kind::reset:
             for (FileDescriptor& end : ends_) {

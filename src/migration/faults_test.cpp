@@ -1,0 +1,442 @@
+// Whatever goes wrong: one side has the guest, or nobody can know and it stands still.
+#include "migration/frame.hpp"
+#include "migration/messages.hpp"
+#include "migration/testing/wire.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace aerate::migration {
+namespace {
+
+using namespace testing;
+
+/// Where fsync costs nothing: what it is good for cannot be tested without pulling a plug.
+struct TemporaryDirectory {
+    TemporaryDirectory() {
+        std::string pattern = "/dev/shm/aerate-migration-XXXXXX";
+        CHECK(::mkdtemp(pattern.data()) != nullptr);
+        path = pattern;
+    }
+    ~TemporaryDirectory() { std::filesystem::remove_all(path); }
+    [[nodiscard]] std::string file(const char* name) const { return path + "/" + name; }
+    std::string path;
+};
+
+/// Both leases are open files of their own, as in two processes.
+struct Leases {
+    explicit Leases(const TemporaryDirectory& directory)
+        : source(open(directory))
+        , destination(open(directory)) {}
+    static FileLease open(const TemporaryDirectory& directory) {
+        auto lease = FileLease::open(directory.file("lease"));
+        CHECK(lease);
+        return std::move(*lease);
+    }
+    FileLease source;
+    FileLease destination;
+};
+
+/// What must hold however it ended. Returns whether somebody runs.
+bool expect_sane(const Migration& migration, FakeSource& from, FakeDestination& to, bool has_lease) {
+    EXPECT_FALSE(from.running() && to.running) << "two running copies";
+    from.stop_writers();
+    switch (migration.source.outcome) {
+    case Outcome::moved:
+        EXPECT_TRUE(to.running);
+        EXPECT_EQ(from.gones, 1);
+        break;
+    case Outcome::stayed:
+        EXPECT_TRUE(from.running());
+        EXPECT_FALSE(to.running);
+        EXPECT_FALSE(migration.source.error.empty());
+        EXPECT_EQ(from.wrong(from.memory()), 0U);
+        EXPECT_FALSE(from.memory().write_log().active());
+        break;
+    case Outcome::unknown:
+        EXPECT_FALSE(has_lease) << migration.source.error;
+        EXPECT_FALSE(from.running());
+        EXPECT_EQ(from.run_ons + from.gones, 0);
+        EXPECT_EQ(from.wrong(from.memory()), 0U);
+        break;
+    }
+    EXPECT_EQ(to.running, migration.destination.has_value());
+    if (to.running)
+        EXPECT_EQ(from.wrong(*to.memory()), 0U);
+    else
+        EXPECT_EQ(to.memory(), nullptr);
+    return from.running() || to.running;
+}
+
+/// So small that a cut at each of its bytes is tried.
+FakeSource::Options tiny() {
+    return {.layout = {{{{0}, {2U << 20}}}, Backing::anonymous}, .filled = 1};
+}
+
+void harm_everywhere(Fault::Kind kind, bool tcp, std::uint64_t step, bool with_lease) {
+    const TemporaryDirectory directory;
+    Leases leases(directory);
+    std::array<std::uint64_t, 2> length{};
+    {
+        FakeSource from(tiny());
+        FakeDestination to;
+        Migration migration;
+        length = migration.run(from, to, Fault{}, tcp);
+        ASSERT_TRUE(to.running);
+    }
+    unsigned stayed = 0;
+    unsigned nobody = 0;
+    for (const bool to_source : {false, true}) {
+        for (std::uint64_t at = 0; at < length[to_source ? 1 : 0]; at += to_source ? 1 + step / 50 : step) {
+            FakeSource from(tiny());
+            FakeDestination to;
+            Migration migration;
+            migration.source_options.record_directory = directory.path;
+            if (kind == Fault::Kind::stall)
+                migration.source_options.deadline = migration.destination_options.deadline = 20ms;
+            if (with_lease) {
+                migration.source_options.lease = &leases.source;
+                migration.destination_options.lease = &leases.destination;
+            }
+            migration.run(from, to, Fault{kind, to_source, at, static_cast<std::uint8_t>(at)}, tcp);
+            nobody += expect_sane(migration, from, to, with_lease) ? 0U : 1U;
+            stayed += migration.source.outcome == Outcome::stayed ? 1U : 0U;
+            if (::testing::Test::HasFailure()) {
+                ADD_FAILURE() << "fault at byte " << at << (to_source ? " to the source" : " to the destination");
+                return;
+            }
+        }
+    }
+    EXPECT_GT(stayed, 0U);
+    if (with_lease) {
+        EXPECT_EQ(nobody, 0U);
+    }
+}
+
+TEST(MigrationFaults, M10_CutAtEveryByteOfBothDirections) {
+    harm_everywhere(Fault::Kind::cut, false, 1, false);
+}
+TEST(MigrationFaults, M10_CutWithALeaseSomebodyAlwaysRuns) {
+    harm_everywhere(Fault::Kind::cut, false, 11, true);
+}
+TEST(MigrationFaults, M10_ResetOfTheTcpConnection) {
+    harm_everywhere(Fault::Kind::reset, true, 7, true);
+}
+TEST(MigrationFaults, M10_GarbageAndFlippedBitsOnTheWay) {
+    harm_everywhere(Fault::Kind::garbage, false, 23, true);
+    harm_everywhere(Fault::Kind::flip, false, 23, false);
+}
+TEST(MigrationFaults, M9_AStalledConnectionIsGivenUp) {
+    harm_everywhere(Fault::Kind::stall, false, 211, true);
+}
+
+TEST(MigrationFaults, M11_WhatFailsAtEitherSideLeavesTheGuestRunningAtTheSource) {
+    struct Case {
+        std::string what;
+        std::function<void(FakeSource&, FakeDestination&, SourceOptions&)> break_it;
+    };
+    const std::vector<Case> cases{
+        {"not enough memory", [](auto&, auto& to, auto&) { to.fail_prepare = true; }},
+        {"inconsistent", [](auto&, auto& to, auto&) { to.fail_load = true; }},
+        {"no dirty log", [](auto& from, auto&, auto&) { from.fail_tracking = true; }},
+        {"come to rest", [](auto& from, auto&, auto&) { from.fail_freeze = true; }},
+        {"cannot be saved", [](auto& from, auto&, auto&) { from.fail_save = true; }},
+        {"too large", [](auto& from, auto&, auto&) { from.state_size = max_state + 1; }},
+        {"cannot note", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/nonexistent"; }},
+        // A directory that nobody can add a file to, root included.
+        {"cannot note", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/proc/self/fd"; }},
+    };
+    for (const Case& bad : cases) {
+        FakeSource from({.filled = 50, .writers = 1});
+        FakeDestination to;
+        Migration migration;
+        bad.break_it(from, to, migration.source_options);
+        migration.run(from, to, unix_pair());
+        EXPECT_EQ(migration.source.outcome, Outcome::stayed);
+        EXPECT_NE(migration.source.error.find(bad.what), std::string::npos) << migration.source.error;
+        EXPECT_TRUE(expect_sane(migration, from, to, false));
+    }
+}
+
+TEST(MigrationFaults, AFailureToRunAfterGoLeavesNobodyRunningAndSaysSo) {
+    FakeSource from(tiny());
+    FakeDestination to;
+    to.fail_run = true;
+    Migration migration;
+    migration.run(from, to, unix_pair());
+    EXPECT_EQ(migration.source.outcome, Outcome::unknown);
+    EXPECT_NE(migration.source.error.find("cannot run"), std::string::npos) << migration.source.error;
+    EXPECT_FALSE(from.running());
+}
+
+TEST(MigrationFaults, M15_CancelInEachPhaseIsIdempotentAndLeavesTheGuestRunning) {
+    using Phase = SourceProgress::Phase;
+    for (const Phase when : {Phase::connecting, Phase::hinting, Phase::copying, Phase::stopping, Phase::handing_over}) {
+        FakeSource from({.filled = 600, .writers = 1, .pause = 10us, .hints = true});
+        FakeDestination to;
+        auto sockets = unix_pair();
+        Destination arriving(std::move(sockets.second), to, {});
+        Migration migration;
+        migration.source_options = {.downtime_limit = 1ms};
+        std::promise<RunningSource*> source;
+        auto get_source = source.get_future().share();
+        bool seen = false;
+        RunningSource leaving(std::move(sockets.first), from, migration.source_options,
+                              [&](const SourceProgress& progress) {
+                                  if (progress.phase != when)
+                                      return;
+                                  seen = true;
+                                  get_source.get()->cancel();
+                                  get_source.get()->cancel();
+                              });
+        source.set_value(&leaving);
+        migration.destination = arriving.receive();
+        migration.source = leaving.wait();
+        leaving.cancel();
+        EXPECT_TRUE(seen);
+        EXPECT_EQ(migration.source.outcome, Outcome::stayed) << static_cast<int>(when);
+        EXPECT_NE(migration.source.error.find("cancelled"), std::string::npos) << migration.source.error;
+        EXPECT_TRUE(expect_sane(migration, from, to, false));
+    }
+}
+
+TEST(MigrationFaults, M15_TheDestinationCanBeCancelled) {
+    FakeSource from(tiny());
+    FakeDestination to;
+    auto sockets = unix_pair();
+    Destination arriving(std::move(sockets.second), to, {});
+    Migration migration;
+    arriving.cancel();
+    arriving.cancel();
+    RunningSource leaving(std::move(sockets.first), from, {});
+    migration.destination = arriving.receive();
+    migration.source = leaving.wait();
+    EXPECT_TRUE(expect_sane(migration, from, to, false));
+    EXPECT_EQ(migration.source.outcome, Outcome::stayed);
+}
+
+TEST(MigrationFaults, M16_AGuestThatWritesFasterThanTheLinkStaysUnlessItIsStoppedAnyway) {
+    for (const bool stop_anyway : {false, true}) {
+        FakeSource from({.filled = 900, .writers = 1});
+        FakeDestination to;
+        Migration migration;
+        migration.source_options = {.downtime_limit = 0ms,
+                                    .max_rounds = 3,
+                                    .stop_anyway = stop_anyway,
+                                    .auto_converge = true,
+                                    .bandwidth = {64U << 20}};
+        migration.run(from, to, unix_pair());
+        EXPECT_EQ(migration.source.outcome, stop_anyway ? Outcome::moved : Outcome::stayed);
+        EXPECT_TRUE(expect_sane(migration, from, to, false));
+        ASSERT_GE(from.throttled.size(), 1U);
+        EXPECT_EQ(from.throttled.front(), 20U);
+        if (!stop_anyway) {
+            EXPECT_EQ(from.throttled.back(), 0U);
+            EXPECT_NE(migration.source.error.find("writes faster"), std::string::npos) << migration.source.error;
+        }
+    }
+}
+
+TEST(MigrationFaults, ALeaseOnOneSideOnlyOrAnotherOneIsRefused) {
+    const TemporaryDirectory one;
+    const TemporaryDirectory two;
+    Leases ours(one);
+    Leases theirs(two);
+    for (Lease* destinations : {static_cast<Lease*>(nullptr), static_cast<Lease*>(&theirs.destination)}) {
+        FakeSource from(tiny());
+        FakeDestination to;
+        Migration migration;
+        migration.source_options.lease = &ours.source;
+        migration.destination_options.lease = destinations;
+        migration.run(from, to, unix_pair());
+        EXPECT_EQ(migration.source.outcome, Outcome::stayed);
+        EXPECT_NE(migration.source.error.find("lease"), std::string::npos) << migration.source.error;
+        EXPECT_TRUE(expect_sane(migration, from, to, true));
+    }
+}
+
+/// A destination that lies: says what it is told to say, when it is told to.
+class Liar {
+public:
+    explicit Liar(FileDescriptor socket)
+        : channel_(std::move(socket), interrupt_)
+        , writer_(channel_, 0, 1s)
+        , reader_(channel_, 0) {
+        print(writer_.begin(), Greeting{.session = session_});
+        CHECK(writer_.send(FrameKind::greeting));
+        writer_.set_session(session_);
+        reader_.set_session(session_);
+    }
+    bool take_until(FrameKind kind) {
+        for (auto frame = reader_.receive(1s); frame; frame = reader_.receive(1s))
+            if (frame->kind == kind)
+                return true;
+        return false;
+    }
+    void say(FrameKind kind, std::span<const std::byte> payload = {}) { (void)writer_.send(kind, payload); }
+    void say_ready(Sums sums) {
+        print(writer_.begin(), sums);
+        (void)writer_.send(FrameKind::ready);
+    }
+    [[nodiscard]] Sums honest() const { return {reader_.transcript().value, 0}; }
+    void leave() { channel_.finish(0ms); }
+
+private:
+    EventFd interrupt_ = std::move(*EventFd::create());
+    Session session_ = Session::random();
+    SocketChannel channel_;
+    FrameWriter writer_;
+    FrameReader reader_;
+};
+
+TEST(MigrationFaults, M14_ReadyWithoutHavingTheDataIsNotBelieved) {
+    struct Lie {
+        const char* what;
+        std::function<void(Liar&)> tell;
+    };
+    const std::vector<Lie> lies{
+        {"may not come", [](Liar& liar) { liar.say_ready({}); }},
+        {"may not come", [](Liar& liar) { liar.say(FrameKind::ack); }},
+        {"has not what was sent",
+         [](Liar& liar) {
+             liar.take_until(FrameKind::state_end);
+             liar.say_ready({liar.honest().frames + 1, 0});
+         }},
+        {"has not what was sent",
+         [](Liar& liar) {
+             liar.take_until(FrameKind::state_end);
+             liar.say(FrameKind::ready);
+         }},
+        {"may not come",
+         [](Liar& liar) {
+             liar.take_until(FrameKind::state_end);
+             liar.say(FrameKind::ack);
+         }},
+    };
+    for (const Lie& lie : lies) {
+        FakeSource from(tiny());
+        auto sockets = unix_pair();
+        RunningSource leaving(std::move(sockets.first), from, {});
+        Liar liar(std::move(sockets.second));
+        ASSERT_TRUE(liar.take_until(FrameKind::hello));
+        liar.say(FrameKind::accept);
+        lie.tell(liar);
+        const SourceResult result = leaving.wait();
+        EXPECT_EQ(result.outcome, Outcome::stayed);
+        EXPECT_NE(result.error.find(lie.what), std::string::npos) << result.error;
+        EXPECT_TRUE(from.running());
+    }
+}
+
+TEST(MigrationFaults, M13_RequestsForPagesAreNoPartOfThis) {
+    // There is no postcopy: whatever a destination asks for, once or in a flood, ends the migration.
+    for (unsigned kind = 0; kind < 40; ++kind) {
+        const auto asked = static_cast<FrameKind>(kind);
+        if (asked == FrameKind::accept || asked == FrameKind::error)
+            continue;
+        FakeSource from(tiny());
+        auto sockets = unix_pair();
+        RunningSource leaving(std::move(sockets.first), from, {});
+        Liar liar(std::move(sockets.second));
+        ASSERT_TRUE(liar.take_until(FrameKind::hello));
+        liar.say(FrameKind::accept);
+        for (int i = 0; i < 10; ++i)
+            liar.say(asked);
+        EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
+        EXPECT_TRUE(from.running());
+    }
+}
+
+TEST(MigrationFaults, M10_PeerGoneAtEachStep) {
+    for (const FrameKind last :
+         {FrameKind::hello, FrameKind::round, FrameKind::pages, FrameKind::state, FrameKind::state_end}) {
+        FakeSource from(tiny());
+        auto sockets = unix_pair();
+        RunningSource leaving(std::move(sockets.first), from, {});
+        {
+            Liar liar(std::move(sockets.second));
+            if (last != FrameKind::hello) {
+                ASSERT_TRUE(liar.take_until(FrameKind::hello));
+                liar.say(FrameKind::accept);
+            }
+            ASSERT_TRUE(liar.take_until(last));
+        }
+        const auto gone = std::chrono::steady_clock::now();
+        EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
+        EXPECT_LT(std::chrono::steady_clock::now() - gone, 500ms);
+        EXPECT_TRUE(from.running());
+    }
+    // After GO only the lease could tell.
+    FakeSource from(tiny());
+    auto sockets = unix_pair();
+    RunningSource leaving(std::move(sockets.first), from, {});
+    {
+        Liar liar(std::move(sockets.second));
+        ASSERT_TRUE(liar.take_until(FrameKind::hello));
+        liar.say(FrameKind::accept);
+        ASSERT_TRUE(liar.take_until(FrameKind::state_end));
+        liar.say_ready(liar.honest());
+        ASSERT_TRUE(liar.take_until(FrameKind::go));
+    }
+    EXPECT_EQ(leaving.wait().outcome, Outcome::unknown);
+    EXPECT_FALSE(from.running());
+}
+
+TEST(MigrationFaults, AThousandRandomFaults) {
+    std::mt19937_64 random(20261123);
+    const TemporaryDirectory directory;
+    Leases leases(directory);
+    std::array<int, 3> outcomes{};
+    for (int i = 0; i < 1000 && !HasFailure(); ++i) {
+        const bool with_lease = random() % 2 == 0;
+        FakeSource from({.layout = {{{{0}, {2U << 20}}}, Backing::anonymous},
+                         .filled = random() % 200,
+                         .writers = static_cast<unsigned>(random() % 3),
+                         .pause = std::chrono::microseconds(random() % 40),
+                         .hints = random() % 2 == 0,
+                         .ends_rounds = random() % 4 != 0,
+                         .separate_discards = random() % 2 == 0,
+                         .seed = random()});
+        FakeDestination to;
+        to.fail_load = random() % 32 == 0;
+        from.fail_freeze = random() % 32 == 0;
+        Migration migration;
+        migration.source_options = {.downtime_limit = std::chrono::milliseconds(random() % 5),
+                                    .max_rounds = 4,
+                                    .stop_anyway = true,
+                                    .verify = random() % 2 == 0,
+                                    .hint_start = 2ms,
+                                    .hint_pause = 1ms,
+                                    .deadline = 25ms,
+                                    .record_directory = directory.path};
+        migration.destination_options.deadline = 25ms;
+        if (with_lease) {
+            migration.source_options.lease = &leases.source;
+            migration.destination_options.lease = &leases.destination;
+        }
+        constexpr Fault::Kind kinds[] = {Fault::Kind::none,  Fault::Kind::cut,  Fault::Kind::cut,    Fault::Kind::reset,
+                                         Fault::Kind::stall, Fault::Kind::flip, Fault::Kind::garbage};
+        // Most of what is said is said in the first and the last few hundred bytes: half of the faults are there.
+        const bool to_source = random() % 3 == 0;
+        const std::uint64_t range = to_source ? 320 : random() % 2 == 0 ? 4'000 : 600'000;
+        const Fault fault{kinds[random() % std::size(kinds)], to_source, random() % range,
+                          static_cast<std::uint8_t>(random())};
+        migration.run(from, to, fault, fault.kind == Fault::Kind::reset);
+        const bool somebody = expect_sane(migration, from, to, with_lease);
+        EXPECT_TRUE(somebody || !with_lease);
+        ++outcomes[static_cast<std::size_t>(migration.source.outcome)];
+        if (HasFailure())
+            ADD_FAILURE() << "migration " << i << ", fault " << static_cast<int>(fault.kind) << " at " << fault.at
+                          << (to_source ? " to the source" : " to the destination");
+    }
+    EXPECT_GT(outcomes[static_cast<std::size_t>(Outcome::moved)], 100);
+    EXPECT_GT(outcomes[static_cast<std::size_t>(Outcome::stayed)], 100);
+    RecordProperty("moved", outcomes[0]);
+    RecordProperty("stayed", outcomes[1]);
+    RecordProperty("unknown", outcomes[2]);
+}
+
+} // namespace
+} // namespace aerate::migration
