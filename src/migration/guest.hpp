@@ -27,9 +27,10 @@ public:
 
     /// From here on gather() knows of every write.
     virtual Result<> start_tracking() = 0;
-    /// Adds all that was written since the last time, or since start_tracking(), whoever did: vCPUs, the monitor, devices, and every buffer that a
-    /// device holds now. Pages that the monitor discarded go to `discarded`, or to `written` where nobody can tell them
-    /// apart. When it returns, every later write leaves a new trace: a log that is cleared lazily would not do.
+    /// Adds all that was written since the last time, or since start_tracking(), whoever did: vCPUs, the monitor,
+    /// devices, and every buffer that a device holds now. Pages that the monitor discarded go to `discarded`, or to
+    /// `written` where nobody can tell them apart. When it returns, every later write leaves a new trace: a log that is
+    /// cleared lazily would not do.
     virtual void gather(PageBitmap& written, PageBitmap& discarded) = 0;
     virtual void stop_tracking() = 0;
 
