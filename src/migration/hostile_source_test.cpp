@@ -100,7 +100,7 @@ private:
     FrameWriter writer_;
 };
 
-struct Outcome {
+struct Answer {
     bool ran = false;
     std::string error;
     std::string said; ///< what the destination told the source
@@ -108,7 +108,7 @@ struct Outcome {
 };
 
 /// Sends all, and nothing more. Fits into a socket's buffer, or is sent by a thread.
-Outcome receive(std::span<const std::byte> stream, DestinationOptions options = {}) {
+Answer receive(std::span<const std::byte> stream, DestinationOptions options = {}) {
     auto [ours, theirs] = unix_pair();
     if (!options.session)
         options.session = known_session();
@@ -128,7 +128,7 @@ Outcome receive(std::span<const std::byte> stream, DestinationOptions options = 
         sender.emplace(send);
     else
         send();
-    Outcome outcome;
+    Answer outcome;
     {
         Destination destination(std::move(theirs), guest, options);
         const auto report = destination.receive();
@@ -153,7 +153,7 @@ Outcome receive(std::span<const std::byte> stream, DestinationOptions options = 
 }
 
 void expect_refused(Script& script, const char* why) {
-    const Outcome outcome = receive(script.stream());
+    const Answer outcome = receive(script.stream());
     EXPECT_FALSE(outcome.ran) << why;
     EXPECT_NE(outcome.error.find(why), std::string::npos) << outcome.error << ", not: " << why;
     EXPECT_EQ(outcome.said, outcome.error);
@@ -161,7 +161,7 @@ void expect_refused(Script& script, const char* why) {
 
 TEST(HostileSource, TheWholeStreamIsAccepted) {
     Script script = Script::whole();
-    const Outcome outcome = receive(script.stream());
+    const Answer outcome = receive(script.stream());
     EXPECT_TRUE(outcome.ran) << outcome.error;
 }
 
@@ -199,7 +199,7 @@ TEST(HostileSource, M3_AnotherVersionArchitectureOrFeatureIsRefusedBeforeMemoryI
         bad.change(hello);
         Script script;
         script.message(FrameKind::hello, hello);
-        const Outcome outcome = receive(script.stream());
+        const Answer outcome = receive(script.stream());
         EXPECT_NE(outcome.said.find(bad.why), std::string::npos) << outcome.said;
         EXPECT_FALSE(outcome.prepared);
     }
@@ -245,7 +245,7 @@ TEST(HostileSource, M4_AnotherVmIsRefused) {
         bad.change(hello);
         Script script;
         script.message(FrameKind::hello, hello);
-        const Outcome outcome = receive(script.stream());
+        const Answer outcome = receive(script.stream());
         EXPECT_FALSE(outcome.said.empty());
         EXPECT_NE(outcome.said.find(bad.why), std::string::npos) << outcome.said;
         EXPECT_FALSE(outcome.prepared);
@@ -330,7 +330,7 @@ TEST(HostileSource, M5_EachKindOfFrameComesOnlyWhenTheTableSaysSo) {
                 continue;
             Script script = step.reach();
             script.frame(sent);
-            const Outcome outcome = receive(script.stream());
+            const Answer outcome = receive(script.stream());
             EXPECT_NE(outcome.error.find("may not come"), std::string::npos)
                 << step.where << ", " << name_of(sent) << ": " << outcome.error;
             EXPECT_FALSE(outcome.ran);
@@ -360,7 +360,7 @@ TEST(HostileSource, M6_NothingGrowsBeyondWhatIsDeclared) {
                                 header(~0U, 0, 0, 0), header(0, 0, 0, 0), header(1, ~0U, ~0U, 0)}) {
         Script script = in_round();
         script.frame(FrameKind::pages, payload);
-        const Outcome outcome = receive(script.stream());
+        const Answer outcome = receive(script.stream());
         EXPECT_FALSE(outcome.ran);
         EXPECT_FALSE(outcome.error.empty());
     }
@@ -369,7 +369,7 @@ TEST(HostileSource, M6_NothingGrowsBeyondWhatIsDeclared) {
     rounds.hello();
     for (std::uint32_t number = 1; number <= 11; ++number)
         rounds.round(number);
-    const Outcome outcome = receive(rounds.stream(), {.max_rounds = 10});
+    const Answer outcome = receive(rounds.stream(), {.max_rounds = 10});
     EXPECT_NE(outcome.error.find("of at most 10"), std::string::npos) << outcome.error;
     // The devices' state without an end.
     Script state;

@@ -18,7 +18,7 @@ namespace {
 constexpr std::string_view magic = "aerlease";
 constexpr std::size_t id_at = 8;
 constexpr std::size_t epoch_at = 24;
-constexpr std::size_t session_at = 32;
+constexpr std::size_t claimant_at = 32;
 constexpr std::size_t owner_at = 48;
 constexpr std::size_t sum_at = 56;
 constexpr std::size_t record_size = 64;
@@ -111,7 +111,7 @@ Result<FileLease::Record> FileLease::read() const {
     Record record;
     std::ranges::copy(view.subspan(id_at, record.terms.id.size()), record.terms.id.begin());
     record.terms.epoch = load_little_endian<std::uint64_t>(view.subspan(epoch_at));
-    std::ranges::copy(view.subspan(session_at, record.last.value.size()), record.last.value.begin());
+    std::ranges::copy(view.subspan(claimant_at, record.last.value.size()), record.last.value.begin());
     record.owner = static_cast<Side>(bytes[owner_at]);
     return record;
 }
@@ -122,7 +122,7 @@ Result<> FileLease::write(const Record& record) const {
     std::ranges::copy(std::as_bytes(std::span(magic)), view.begin());
     std::ranges::copy(record.terms.id, view.subspan(id_at).begin());
     store_little_endian(view.subspan(epoch_at), record.terms.epoch);
-    std::ranges::copy(record.last.value, view.subspan(session_at).begin());
+    std::ranges::copy(record.last.value, view.subspan(claimant_at).begin());
     bytes[owner_at] = static_cast<std::byte>(record.owner);
     store_little_endian(view.subspan(sum_at), checksum(view.first(sum_at)));
     // Within one sector: whole or not at all.

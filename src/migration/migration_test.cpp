@@ -46,5 +46,58 @@ TEST(Migration, AGuestThatWritesFreesAndDiscardsArrivesAsItWasLast) {
     }
 }
 
+TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
+    struct Case {
+        SourceOptions options;
+        bool ends_rounds;
+        std::uint64_t sent;
+    };
+    for (const Case& one : {Case{{}, true, 200}, Case{{}, false, 200}, Case{{.hint_limit = 0ms}, true, 1000}}) {
+        // The hints take longer than the pages would.
+        FakeSource from({.filled = 1000,
+                         .hints = true,
+                         .ends_rounds = one.ends_rounds,
+                         .hint_pause = std::chrono::microseconds(50)});
+        for (std::size_t i = 0; i < 1000; ++i)
+            if (i % 5 != 0)
+                from.free(i * 1024 / 1000);
+        FakeDestination to;
+        Migration migration{.source_options = one.options};
+        migration.source_options.downtime_limit = 1ms;
+        migration.source_options.verify = true;
+        migration.run(from, to, unix_pair());
+        expect_moved(migration, from, to);
+        EXPECT_EQ(migration.source.last.pages, PageCount{one.sent});
+        EXPECT_EQ(migration.source.last.hinted, PageCount{1000 - one.sent});
+    }
+}
+
+TEST(Migration, AGuestThatNeverHintsIsWaitedForOnlyBriefly) {
+    FakeSource from({.filled = 1000, .hints = true, .ends_rounds = false});
+    FakeDestination to;
+    Migration migration{.source_options = {.downtime_limit = 1ms, .hint_limit = 60s, .hint_start = 30ms}};
+    migration.run(from, to, unix_pair());
+    expect_moved(migration, from, to);
+    EXPECT_LT(migration.source.total, 5s);
+}
+
+TEST(Migration, ProgressTellsOfEachPhaseInOrder) {
+    FakeSource from({.filled = 1000, .hints = true});
+    FakeDestination to;
+    std::vector<SourceProgress::Phase> phases;
+    Migration migration{.source_options = {.downtime_limit = 1ms, .bandwidth = {64U << 20}},
+                        .progress = [&](const SourceProgress& progress) {
+                            if (phases.empty() || phases.back() != progress.phase)
+                                phases.push_back(progress.phase);
+                        }};
+    migration.run(from, to, unix_pair());
+    expect_moved(migration, from, to);
+    using enum SourceProgress::Phase;
+    const std::vector<SourceProgress::Phase> expected{connecting, hinting, copying, stopping, handing_over, ended};
+    EXPECT_EQ(phases, expected);
+    EXPECT_GT(migration.source.total, 40ms) << "4 MiB at 64 MiB a second";
+    EXPECT_EQ(migration.source.last.wire, migration.destination->wire);
+}
+
 } // namespace
 } // namespace aerate::migration

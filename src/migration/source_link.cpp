@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t piece_of_state = 1U << 20;
 constexpr std::size_t ranges_a_frame = 1U << 15;
-constexpr std::chrono::milliseconds farewell{100};
+constexpr std::chrono::milliseconds last_words{100};
 
 } // namespace
 
@@ -27,7 +27,7 @@ Result<> SourceLink::say(FrameKind kind) {
 Error SourceLink::explain(Error error) {
     if (error.system_error != EPIPE && error.system_error != ECONNRESET)
         return error;
-    for (auto frame = reader_.receive(farewell); frame; frame = reader_.receive(farewell))
+    for (auto frame = reader_.receive(last_words); frame; frame = reader_.receive(last_words))
         if (frame->kind == FrameKind::error)
             return Error{"the destination has ended the migration: " + parse_error(frame->payload), 0};
     return error;
@@ -97,7 +97,7 @@ Result<> SourceLink::send_go() {
 
 void SourceLink::send_error(const std::string& text) {
     channel_.ignore_interrupts();
-    writer_.set_limit(farewell);
+    writer_.set_limit(last_words);
     const std::string_view shortened = std::string_view(text).substr(0, 1024);
     (void)writer_.send(FrameKind::error, std::as_bytes(std::span(shortened)));
 }

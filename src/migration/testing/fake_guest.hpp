@@ -97,6 +97,7 @@ struct FakeSourceOptions {
     std::size_t working_set = ~std::size_t{0};
     bool hints = false;
     bool ends_rounds = true;
+    std::chrono::microseconds hint_pause{0}; ///< before each hint
     bool separate_discards = false;
     std::uint64_t seed = 1;
 };
@@ -130,6 +131,11 @@ public:
         resting_.notify_all();
         writers_.clear();
         hinter_ = {};
+    }
+    /// Its content stays, and matters to nobody.
+    void free(std::size_t index) {
+        const std::lock_guard lock(mutex_);
+        model_[index].allocated = false;
     }
     /// REQUIRES: no writers any more, or it stands still.
     [[nodiscard]] std::size_t wrong(const GuestMemory& memory) { return model_.wrong(memory); }
@@ -175,6 +181,8 @@ public:
                     for (const FrameNumber frame : free) {
                         if (stop.stop_requested())
                             return;
+                        if (options_.hint_pause.count() > 0)
+                            std::this_thread::sleep_for(options_.hint_pause);
                         callbacks.hinted({frame, {1}});
                     }
                     if (options_.ends_rounds)

@@ -1,0 +1,48 @@
+#include "migration/convergence.hpp"
+
+#include <gtest/gtest.h>
+
+namespace aerate::migration {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace aerate::literals;
+
+TEST(Throughput, IsThatOfWhatWasSentLast) {
+    Throughput link;
+    EXPECT_EQ(link.per_second(), 64_MiB) << "a guess, until something is known";
+    for (int i = 0; i < 1000; ++i)
+        link.sent(1_MiB, 1ms);
+    EXPECT_NEAR(static_cast<double>(link.per_second().value), 1000.0 * (1U << 20), 1e6);
+    EXPECT_NEAR(static_cast<double>(link.time_for(whole_pages_of(100_MiB)).count()), 100'000, 200);
+    for (int i = 0; i < 1000; ++i)
+        link.sent(1_MiB, 10ms);
+    EXPECT_NEAR(static_cast<double>(link.per_second().value), 100.0 * (1U << 20), 2e6);
+    EXPECT_GT(Throughput().time_for({~0ULL >> 12}), 1000h);
+}
+
+TEST(Convergence, FinishesWhenItFitsAndNeverOtherwiseUnlessAsked) {
+    const Convergence polite{100ms, 3, false};
+    EXPECT_EQ(polite.judge(1, 100ms), Verdict::finish);
+    EXPECT_EQ(polite.judge(1, 101ms), Verdict::go_on);
+    EXPECT_EQ(polite.judge(3, 101ms), Verdict::go_on);
+    EXPECT_EQ(polite.judge(4, 101ms), Verdict::give_up);
+    EXPECT_EQ(polite.judge(4, 100ms), Verdict::finish);
+    const Convergence insistent{100ms, 3, true};
+    EXPECT_EQ(insistent.judge(4, 10h), Verdict::finish);
+}
+
+TEST(Throttle, SlowsDownAGuestThatWritesMoreThanHalfOfWhatIsSent) {
+    Throttle throttle;
+    EXPECT_EQ(throttle.round({100}, {50}), 0U);
+    EXPECT_EQ(throttle.round({100}, {51}), 0U) << "once may be chance";
+    EXPECT_EQ(throttle.round({100}, {51}), 20U);
+    EXPECT_EQ(throttle.round({100}, {10}), 20U) << "it helps";
+    EXPECT_EQ(throttle.round({100}, {100}), 30U);
+    for (int i = 0; i < 20; ++i)
+        (void)throttle.round({100}, {100});
+    EXPECT_EQ(throttle.percent(), 99U);
+}
+
+} // namespace
+} // namespace aerate::migration

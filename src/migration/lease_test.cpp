@@ -1,0 +1,105 @@
+#include "migration/lease.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <thread>
+#include <vector>
+
+namespace aerate::migration {
+namespace {
+
+struct LeaseFile : ::testing::Test {
+    LeaseFile() {
+        std::string pattern = "/tmp/aerate-lease-XXXXXX";
+        directory = ::mkdtemp(pattern.data());
+        path = directory + "/lease";
+    }
+    ~LeaseFile() override { std::filesystem::remove_all(directory); }
+    [[nodiscard]] FileLease open() const {
+        auto lease = FileLease::open(path);
+        EXPECT_TRUE(lease) << lease.error().message;
+        return std::move(*lease);
+    }
+    std::string directory;
+    std::string path;
+};
+
+TEST_F(LeaseFile, TheFirstClaimOfASessionWinsForEver) {
+    auto source = open();
+    auto destination = open();
+    const auto terms = *source.terms();
+    EXPECT_EQ(terms, *destination.terms());
+    const Session session = Session::random();
+    EXPECT_TRUE(*destination.claim(terms, session, Side::destination));
+    EXPECT_FALSE(*source.claim(terms, session, Side::source));
+    EXPECT_TRUE(*destination.claim(terms, session, Side::destination)) << "asked again, it has it";
+    EXPECT_TRUE(*open().claim(terms, session, Side::destination)) << "so does its next process";
+}
+
+TEST_F(LeaseFile, WhoSleptThroughALaterMigrationWinsNothing) {
+    auto lease = open();
+    const auto old_terms = *lease.terms();
+    const Session old = Session::random();
+    EXPECT_TRUE(*lease.claim(old_terms, old, Side::destination));
+    EXPECT_TRUE(*lease.claim(*lease.terms(), Session::random(), Side::destination));
+    EXPECT_FALSE(*lease.claim(old_terms, old, Side::source));
+    EXPECT_FALSE(*lease.claim(old_terms, old, Side::destination));
+}
+
+TEST_F(LeaseFile, OfManyWhoClaimAtOnceOneWins) {
+    const auto terms = *open().terms();
+    std::atomic<int> winners{0};
+    {
+        std::vector<std::jthread> threads;
+        for (int i = 0; i < 8; ++i)
+            threads.emplace_back([&] {
+                auto lease = FileLease::open(path);
+                if (lease && lease->claim(terms, Session::random(), Side::source).value_or(false))
+                    ++winners;
+            });
+    }
+    EXPECT_EQ(winners, 1);
+}
+
+TEST_F(LeaseFile, WhatIsNoLeaseIsRefused) {
+    std::filesystem::create_symlink("/etc/passwd", directory + "/link");
+    EXPECT_FALSE(FileLease::open(directory + "/link"));
+    EXPECT_FALSE(FileLease::open(directory));
+    EXPECT_FALSE(FileLease::open(directory + "/no/such"));
+    (void)open();
+    for (const std::uintmax_t length : {1U, 63U, 64U}) {
+        // Cut, or with one byte changed.
+        std::filesystem::resize_file(path, 64);
+        if (length < 64) {
+            std::filesystem::resize_file(path, length);
+        } else {
+            const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+            EXPECT_EQ(::pwrite(fd, "x", 1, 30), 1);
+            ::close(fd);
+        }
+        EXPECT_FALSE(FileLease::open(path));
+        std::filesystem::remove(path);
+        (void)open();
+    }
+    auto lease = open();
+    const auto terms = *lease.terms();
+    std::filesystem::remove(path);
+    auto other = open();
+    EXPECT_FALSE(other.claim(terms, Session::random(), Side::source)) << "another lease under the same name";
+}
+
+TEST_F(LeaseFile, TheNoteOfAGuestGivenAwayIsWrittenOnce) {
+    const Session session = Session::random();
+    const auto path_of_note = record_given(directory, session);
+    ASSERT_TRUE(path_of_note);
+    EXPECT_TRUE(std::filesystem::exists(*path_of_note));
+    EXPECT_FALSE(record_given(directory, session));
+    forget_given(*path_of_note);
+    EXPECT_FALSE(std::filesystem::exists(*path_of_note));
+    EXPECT_FALSE(record_given(directory + "/none", session));
+}
+
+} // namespace
+} // namespace aerate::migration
