@@ -8,8 +8,13 @@
 namespace aerate {
 namespace {
 
+constexpr std::uint64_t pages_per_word = 64;
+
+/// KVM holds its mmu_lock, for which vCPUs with page faults wait, while it clears one slice.
+constexpr std::uint64_t words_per_slice = whole_pages_of(ByteCount{128U << 20}).value / pages_per_word;
+
 std::uint64_t words_of(const MemorySlot& slot) {
-    return (whole_pages_of(slot.memory.guest.length).value + 63) / 64;
+    return (frames_of(slot).count.value + pages_per_word - 1) / pages_per_word;
 }
 
 } // namespace
@@ -19,7 +24,12 @@ Result<void> DirtyBitmap::start() {
     for (const auto& slot : vm_.slots())
         words = std::max(words, words_of(slot));
     words_.assign(words, 0);
-    return vm_.set_dirty_logging(DirtyLogging::on);
+    TRY(vm_.set_dirty_logging(DirtyLogging::on));
+    if (vm_.dirty_method() == DirtyMethod::manual_bitmap_sliced) {
+        PageBitmap nothing; // the log began with every page in it
+        take(nothing);
+    }
+    return {};
 }
 
 Result<void> DirtyBitmap::stop() {
@@ -33,19 +43,41 @@ void DirtyBitmap::take(PageBitmap& into) {
 }
 
 void DirtyBitmap::take_slot(const MemorySlot& slot, PageBitmap& into) {
-    const FrameNumber first = frame_of(slot.memory.guest.start);
+    const PageRange frames = frames_of(slot);
     kvm_dirty_log log{};
     log.slot = slot.id.value;
     log.dirty_bitmap = words_.data();
     if (auto taken = call_kvm(vm_.fd(), KVM_GET_DIRTY_LOG, "KVM_GET_DIRTY_LOG", &log); !taken) {
         log::error("cannot read which pages the guest wrote, assuming all: {}", taken.error().message);
-        into.set({first, whole_pages_of(slot.memory.guest.length)});
+        into.set(frames);
         return;
     }
+    const std::span words = std::span(words_).first(words_of(slot));
     // Regions start at multiples of 2 MiB, so a word of the slot is a word of the bitmap.
-    for (std::uint64_t index = 0; index < words_of(slot); ++index)
-        if (words_[index] != 0)
-            into.merge_word(first.value / 64 + index, words_[index]);
+    for (std::uint64_t index = 0; index < words.size(); ++index)
+        if (words[index] != 0)
+            into.merge_word(frames.first.value / pages_per_word + index, words[index]);
+    if (vm_.dirty_method() != DirtyMethod::eager_bitmap)
+        clear(slot, words);
+}
+
+/// Exactly the bits that were read: any other would hide a write that nobody has seen. A slice that KVM refuses to
+/// clear stays in its log and is taken again.
+void DirtyBitmap::clear(const MemorySlot& slot, std::span<std::uint64_t> words) {
+    const std::uint64_t pages = frames_of(slot).count.value;
+    for (std::uint64_t first = 0; first < words.size(); first += words_per_slice) {
+        const auto slice = words.subspan(first, std::min(words_per_slice, words.size() - first));
+        if (std::ranges::all_of(slice, [](std::uint64_t word) { return word == 0; }))
+            continue;
+        kvm_clear_dirty_log log{};
+        log.slot = slot.id.value;
+        log.first_page = first * pages_per_word;
+        log.num_pages =
+            static_cast<std::uint32_t>(std::min(slice.size() * pages_per_word, pages - first * pages_per_word));
+        log.dirty_bitmap = slice.data();
+        if (auto cleared = call_kvm(vm_.fd(), KVM_CLEAR_DIRTY_LOG, "KVM_CLEAR_DIRTY_LOG", &log); !cleared)
+            log::error("cannot clear the log of what the guest wrote: {}", cleared.error().message);
+    }
 }
 
 } // namespace aerate

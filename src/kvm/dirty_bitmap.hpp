@@ -1,4 +1,4 @@
-// KVM's own record of the pages that vCPUs wrote, over all memory slots.
+// KVM's own record of the pages that vCPUs wrote, as a bitmap for each memory slot.
 #pragma once
 
 #include "base/error.hpp"
@@ -6,16 +6,17 @@
 #include "memory/dirty_source.hpp"
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace aerate {
 
-/// Without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_GET_DIRTY_LOG clears the log and write-protects its pages again in
-/// the same call. That is what the hint rule asks for: after take() every write is in the next log, none is cleared
-/// lazily.
+/// Eager or manual, as the VM was made: see DirtyMethod. What the hint rule asks for holds for all: after take() every
+/// write is in the next log, none is cleared lazily.
 class DirtyBitmap final : public DirtyLog {
 public:
-    /// REQUIRES: `vm` outlives the log, stays where it is, and has all of its slots.
+    /// REQUIRES: `vm` was not made with DirtyMethod::ring, outlives the log, stays where it is, and has all of its
+    /// slots.
     explicit DirtyBitmap(Vm& vm)
         : vm_(vm) {}
 
@@ -26,6 +27,7 @@ public:
 
 private:
     void take_slot(const MemorySlot&, PageBitmap& into);
+    void clear(const MemorySlot&, std::span<std::uint64_t> words);
 
     Vm& vm_;
     std::vector<std::uint64_t> words_; ///< of the largest slot

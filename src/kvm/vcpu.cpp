@@ -1,6 +1,7 @@
 #include "kvm/vcpu.hpp"
 
 #include "base/check.hpp"
+#include "kvm/dirty_ring.hpp"
 #include "kvm/ioctl.hpp"
 
 #include <unistd.h>
@@ -78,11 +79,12 @@ constexpr std::uint64_t rflags_reserved = 2;
 
 } // namespace
 
-Vcpu::Vcpu(FileDescriptor fd, unsigned index, kvm_run* run, ByteCount run_area)
+Vcpu::Vcpu(FileDescriptor fd, const Config& config, kvm_run* run)
     : fd_(std::move(fd))
-    , index_(index)
+    , index_(config.index)
     , run_(run)
-    , run_area_(run_area) {}
+    , run_area_(config.run_area)
+    , dirty_rings_(config.dirty_rings) {}
 
 Vcpu::~Vcpu() {
     ::munmap(run_, run_area_.value);
@@ -94,7 +96,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(Config config) {
     void* area = ::mmap(nullptr, config.run_area.value, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     if (area == MAP_FAILED)
         return fail_errno("cannot map the run area of vCPU {}", config.index);
-    std::unique_ptr<Vcpu> vcpu(new Vcpu(std::move(fd), config.index, static_cast<kvm_run*>(area), config.run_area));
+    std::unique_ptr<Vcpu> vcpu(new Vcpu(std::move(fd), config, static_cast<kvm_run*>(area)));
     TRY(vcpu->set_cpuid(std::move(config.cpuid)));
     TRY(vcpu->set_boot_msrs());
     TRY(vcpu->set_fpu());
@@ -209,8 +211,13 @@ Result<void> Vcpu::enter(const ProtectedModeEntry& entry) {
 Result<Exit> Vcpu::run() {
     if (thread_.load(std::memory_order_relaxed) == 0)
         thread_.store(::gettid(), std::memory_order_release);
-    if (::ioctl(fd_.get(), KVM_RUN, 0) == 0)
-        return decode();
+    if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) {
+        if (run_->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+            return decode();
+        CHECK(dirty_rings_ != nullptr);
+        TRY(dirty_rings_->make_room());
+        return Interrupted{};
+    }
     // EAGAIN: an AP that waits for its SIPI was woken for something else.
     if (errno == EINTR || errno == EAGAIN) {
         std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_relaxed);

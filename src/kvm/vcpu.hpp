@@ -29,6 +29,8 @@
 
 namespace aerate {
 
+class DirtyRings;
+
 /// The spans of an exit point into the area shared with KVM and are valid until the next run(). A reader's span is
 /// filled with the answer before then.
 struct PortRead {
@@ -49,7 +51,8 @@ struct MmioWrite {
     GuestAddress address;
     std::span<const std::byte> data;
 };
-/// request_stop(), or another signal. Exits that were served are complete, so the registers may be saved now.
+/// request_stop(), or another signal, or its dirty ring had to be emptied. Exits that were served are complete, so the
+/// registers may be saved now.
 struct Interrupted {};
 /// HLT, seen only without an in-kernel local APIC.
 struct Halted {};
@@ -88,6 +91,7 @@ public:
         unsigned index;
         ByteCount run_area;
         std::vector<kvm_cpuid_entry2> cpuid; ///< as this vCPU's guest sees it
+        DirtyRings* dirty_rings = nullptr;   ///< if the VM has them
     };
     [[nodiscard]] static Result<std::unique_ptr<Vcpu>> create(Config);
     ~Vcpu();
@@ -112,6 +116,7 @@ public:
     [[nodiscard]] Result<void> set_registers(const kvm_regs&);
     [[nodiscard]] Result<kvm_sregs> special_registers() const;
     [[nodiscard]] Result<void> set_special_registers(const kvm_sregs&);
+    [[nodiscard]] int fd() const { return fd_.get(); }
 
     /// REQUIRES: it does not run, and every exit that was served is complete.
     [[nodiscard]] Result<VcpuState> save(const SavableState&) const;
@@ -119,7 +124,7 @@ public:
     [[nodiscard]] Result<> restore(const VcpuState&);
 
 private:
-    Vcpu(FileDescriptor fd, unsigned index, kvm_run* run, ByteCount run_area);
+    Vcpu(FileDescriptor fd, const Config&, kvm_run* run);
     Result<void> set_cpuid(std::vector<kvm_cpuid_entry2>);
     Result<void> set_boot_msrs();
     Result<void> set_fpu();
@@ -134,6 +139,7 @@ private:
     kvm_run* run_;
     ByteCount run_area_;
     std::vector<kvm_cpuid_entry2> cpuid_;
+    DirtyRings* dirty_rings_;
     std::atomic<int> thread_{0}; ///< the kernel's ID of the thread in run(), 0 before the first call
 };
 

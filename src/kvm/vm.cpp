@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "kvm/cpuid.hpp"
+#include "kvm/dirty_ring.hpp"
 #include "kvm/ioctl.hpp"
 
 #include <algorithm>
@@ -17,11 +18,21 @@ constexpr std::uint64_t identity_map_page = 0xfffbc000;
 
 } // namespace
 
-Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus) {
+Vm::Vm(FileDescriptor fd, unsigned vcpus)
+    : fd_(std::move(fd))
+    , vcpus_(vcpus) {}
+
+Vm::~Vm() = default;
+Vm::Vm(Vm&&) noexcept = default;
+Vm& Vm::operator=(Vm&&) noexcept = default;
+
+Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus, DirtyMethod method) {
     CHECK(vcpus >= 1 && vcpus <= max_vcpus);
     if (const int limit = kvm.capability(KVM_CAP_MAX_VCPUS); limit > 0 && vcpus > static_cast<unsigned>(limit))
         return fail("{} vCPUs asked for, this host's KVM allows {}", vcpus, limit);
+    TRY(check_offered(kvm, method));
     Vm vm(FileDescriptor(TRY(call_kvm(kvm.fd(), KVM_CREATE_VM, "KVM_CREATE_VM"))), vcpus);
+    TRY(vm.enable_dirty_method(method));
     vm.run_area_ = kvm.run_area();
     vm.cpuid_ = TRY(kvm.supported_cpuid());
     vm.tsc_deadline_timer_ = kvm.capability(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
@@ -32,6 +43,31 @@ Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus) {
     TRY(call_kvm(vm.fd(), KVM_CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP"));
     TRY(vm.route_interrupts());
     return vm;
+}
+
+Result<void> Vm::enable_dirty_method(DirtyMethod method) {
+    dirty_method_ = method;
+    kvm_enable_cap enable{};
+    switch (method) {
+    case DirtyMethod::eager_bitmap:
+        return {};
+    case DirtyMethod::manual_bitmap:
+        enable.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
+        enable.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
+        break;
+    case DirtyMethod::manual_bitmap_sliced:
+        enable.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
+        enable.args[0] = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET;
+        break;
+    case DirtyMethod::ring:
+        enable.cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;
+        enable.args[0] = DirtyRing::length.value;
+        rings_ = std::make_unique<DirtyRings>(fd_.get());
+        break;
+    }
+    if (auto enabled = call_kvm(fd_.get(), KVM_ENABLE_CAP, "KVM_ENABLE_CAP", &enable); !enabled)
+        return fail("cannot track what the guest writes by {}: {}", name_of(method), enabled.error().message);
+    return {};
 }
 
 /// KVM's default routes would raise the PIC's lines too, which nobody has set up or will acknowledge.
@@ -115,7 +151,14 @@ Result<void> Vm::assign_io_event(const IoEvent& io, const EventFd& event, std::u
 Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index) {
     CHECK(index < vcpus_);
     auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_}, tsc_deadline_timer_);
-    return Vcpu::create({.vm_fd = fd_.get(), .index = index, .run_area = run_area_, .cpuid = std::move(cpuid)});
+    auto vcpu = TRY(Vcpu::create({.vm_fd = fd_.get(),
+                                  .index = index,
+                                  .run_area = run_area_,
+                                  .cpuid = std::move(cpuid),
+                                  .dirty_rings = rings_.get()}));
+    if (rings_)
+        TRY(rings_->add(vcpu->fd()));
+    return vcpu;
 }
 
 Result<VmState> Vm::save() const {

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "event/event_fd.hpp"
+#include "kvm/dirty_method.hpp"
 #include "kvm/kvm.hpp"
 #include "kvm/vcpu.hpp"
 #include "kvm/vm_state.hpp"
@@ -22,6 +23,8 @@
 
 namespace aerate {
 
+class DirtyRings;
+
 struct SlotId {
     std::uint32_t value{};
     auto operator<=>(const SlotId&) const = default;
@@ -35,6 +38,10 @@ struct MemorySlot {
     DirtyLogging logging = DirtyLogging::off;
 };
 
+[[nodiscard]] constexpr PageRange frames_of(const MemorySlot& slot) {
+    return {frame_of(slot.memory.guest.start), whole_pages_of(slot.memory.guest.length)};
+}
+
 /// A write of `length` bytes at `address` that signals an eventfd and does not stop the vCPU.
 struct IoEvent {
     GuestAddress address;
@@ -45,7 +52,10 @@ struct IoEvent {
 class Vm {
 public:
     /// REQUIRES: 1 <= vcpus <= max_vcpus.
-    [[nodiscard]] static Result<Vm> create(const Kvm&, unsigned vcpus);
+    [[nodiscard]] static Result<Vm> create(const Kvm&, unsigned vcpus, DirtyMethod = DirtyMethod::eager_bitmap);
+    ~Vm();
+    Vm(Vm&&) noexcept;
+    Vm& operator=(Vm&&) noexcept;
 
     static constexpr unsigned max_vcpus = 32;
     static constexpr unsigned interrupt_lines = 24; ///< the IOAPIC's pins; GSI n is pin n
@@ -55,6 +65,10 @@ public:
     /// For every slot at once. A slot's log starts empty.
     [[nodiscard]] Result<void> set_dirty_logging(DirtyLogging);
     [[nodiscard]] std::span<const MemorySlot> slots() const { return slots_; }
+    /// How the log works: see make_dirty_log().
+    [[nodiscard]] DirtyMethod dirty_method() const { return dirty_method_; }
+    /// With DirtyMethod::ring, else null.
+    [[nodiscard]] DirtyRings* dirty_rings() const { return rings_.get(); }
 
     /// A signal on `event` becomes an edge on the line. REQUIRES: gsi < interrupt_lines.
     [[nodiscard]] Result<void> connect_interrupt(const EventFd& event, std::uint32_t gsi);
@@ -63,7 +77,8 @@ public:
     [[nodiscard]] Result<void> disconnect_io_event(const IoEvent&, const EventFd&);
 
     /// Ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told where (Vcpu::enter);
-    /// the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once.
+    /// the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once; the Vm outlives
+    /// it.
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index);
 
     /// REQUIRES: no vCPU runs. Guest time goes on from where it was saved: it does not show how long the VM lay still.
@@ -74,9 +89,8 @@ public:
     [[nodiscard]] int fd() const { return fd_.get(); }
 
 private:
-    Vm(FileDescriptor fd, unsigned vcpus)
-        : fd_(std::move(fd))
-        , vcpus_(vcpus) {}
+    Vm(FileDescriptor fd, unsigned vcpus);
+    Result<void> enable_dirty_method(DirtyMethod);
     Result<void> route_interrupts();
     Result<void> assign_interrupt(const EventFd&, std::uint32_t gsi, std::uint32_t flags);
     Result<void> assign_io_event(const IoEvent&, const EventFd&, std::uint32_t flags);
@@ -87,6 +101,8 @@ private:
     std::vector<kvm_cpuid_entry2> cpuid_; ///< what the host supports
     bool tsc_deadline_timer_ = false;
     std::vector<MemorySlot> slots_;
+    DirtyMethod dirty_method_ = DirtyMethod::eager_bitmap;
+    std::unique_ptr<DirtyRings> rings_;
 };
 
 } // namespace aerate

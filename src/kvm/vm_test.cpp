@@ -1,7 +1,5 @@
-#include "kvm/dirty_bitmap.hpp"
 #include "kvm/testing/tiny_guest.hpp"
 #include "kvm/vm.hpp"
-#include "memory/page_bitmap.hpp"
 
 #include <array>
 #include <atomic>
@@ -217,52 +215,6 @@ TEST_F(KvmVm, RefusesARegionThatOverlapsAnother) {
     const auto result = guest->vm.set_memory_region(SlotId{1}, guest->memory.regions().front());
     ASSERT_FALSE(result);
     EXPECT_NE(result.error().message.find("cannot map 2 MiB of guest memory at 0x0"), std::string::npos);
-}
-
-// mov [page], al for three pages, with an exit after each.
-const Program three_writes{
-    0xa2, 0x00, 0x00, 0x05, 0x00, 0xe6, 0x42, // page 0x50
-    0xa2, 0x00, 0x10, 0x05, 0x00, 0xe6, 0x42, // page 0x51
-    0xa2, 0xff, 0xff, 0x1f, 0x00, 0xe6, 0x42, // page 0x1ff, the last
-};
-
-TEST_F(KvmVm, DirtyLogHasWritesSinceTheLastTake) {
-    auto guest = TinyGuest::create(three_writes);
-    ASSERT_TRUE(guest) << guest.error().message;
-    DirtyBitmap log(guest->vm);
-    ASSERT_TRUE(log.start());
-    PageBitmap taken(guest->memory.address_space());
-    log.take(taken);
-    EXPECT_EQ(taken.count(), PageCount{0}) << "starts empty";
-
-    expect_exit<PortWrite>(guest->vcpu());
-    expect_exit<PortWrite>(guest->vcpu());
-    log.take(taken);
-    EXPECT_TRUE(taken.test({0x50}));
-    EXPECT_TRUE(taken.test({0x51}));
-    EXPECT_FALSE(taken.test({0x1ff}));
-
-    taken.clear_all();
-    expect_exit<PortWrite>(guest->vcpu());
-    log.take(taken);
-    EXPECT_TRUE(taken.test({0x1ff}));
-    // Not only this one: a processor may count a page that it has only read.
-    EXPECT_FALSE(taken.test({0x50}) || taken.test({0x51})) << "what was taken is forgotten";
-}
-
-TEST_F(KvmVm, DirtyLogThatStoppedIsSilent) {
-    auto guest = TinyGuest::create(three_writes);
-    ASSERT_TRUE(guest) << guest.error().message;
-    DirtyBitmap log(guest->vm);
-    ASSERT_TRUE(log.start());
-    ASSERT_TRUE(log.stop());
-    expect_exit<PortWrite>(guest->vcpu());
-    PageBitmap taken(guest->memory.address_space());
-    log.take(taken);
-    EXPECT_EQ(taken.count(), PageCount{0});
-    ASSERT_TRUE(log.start());
-    log.take(taken);
-    EXPECT_EQ(taken.count(), PageCount{0}) << "what was written meanwhile is not in a new log";
 }
 
 } // namespace

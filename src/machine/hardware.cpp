@@ -2,7 +2,7 @@
 
 #include "base/check.hpp"
 #include "boot/acpi.hpp"
-#include "kvm/dirty_bitmap.hpp"
+#include "kvm/dirty_log.hpp"
 #include "virtio/mmio_registers.hpp"
 
 #include <unistd.h>
@@ -35,7 +35,7 @@ Hardware::Hardware(GuestMemory m, Kvm kvm, Vm vm, EventLoop& loop, Callbacks cal
     , counted_hints(memory.address_space())
     , kvm_(std::move(kvm))
     , vm_(std::move(vm))
-    , tracker_(memory, std::make_unique<DirtyBitmap>(vm_))
+    , tracker_(memory, make_dirty_log(vm_))
     , loop_(loop)
     , callbacks_(std::move(callbacks)) {}
 

@@ -1,6 +1,6 @@
 #include "shipping_uses.hpp"
 
-#include "kvm/dirty_bitmap.hpp"
+#include "kvm/dirty_log.hpp"
 
 namespace aerate::replay {
 
@@ -14,7 +14,7 @@ using SweepPhase = protocol::Sweep<PageBitmap>::Phase;
 WriteGatherer::WriteGatherer(SteppedMonitor& monitor, SchedulePages& pages)
     : monitor_(monitor)
     , pages_(pages)
-    , tracker_(monitor.memory, std::make_unique<DirtyBitmap>(monitor.vm)) {}
+    , tracker_(monitor.memory, make_dirty_log(monitor.vm)) {}
 
 Result<> WriteGatherer::start() {
     tracking_ = TRY(tracker_.track());

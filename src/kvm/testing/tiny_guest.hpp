@@ -1,5 +1,5 @@
-// A machine of 2 MiB that runs a handful of instructions in 32-bit protected mode. Works with any /dev/kvm that can be
-// opened, instruction emulation included.
+// A machine of 2 MiB, or more, that runs a handful of instructions in 32-bit protected mode. Works with any /dev/kvm
+// that can be opened, instruction emulation included.
 #pragma once
 
 #include "kvm/vm.hpp"
@@ -20,10 +20,11 @@ struct TinyGuest {
     static constexpr GuestAddress code{0x10000};
     static constexpr MemoryRegion region{{0}, {2U << 20}};
 
-    static Result<TinyGuest> create(std::span<const std::uint8_t> program, unsigned vcpus = 1) {
+    static Result<TinyGuest> create(std::span<const std::uint8_t> program, unsigned vcpus = 1,
+                                    DirtyMethod method = DirtyMethod::eager_bitmap, ByteCount size = region.length) {
         auto kvm = TRY(Kvm::open());
-        auto memory = TRY(GuestMemory::create({.regions = {region}}));
-        auto vm = TRY(Vm::create(kvm, vcpus));
+        auto memory = TRY(GuestMemory::create({.regions = {{{0}, size}}}));
+        auto vm = TRY(Vm::create(kvm, vcpus, method));
         TRY(vm.set_memory_region(SlotId{0}, memory.regions().front()));
         if (!memory.write(code, std::as_bytes(program)))
             return fail("the program is too long");
