@@ -2,8 +2,6 @@
 
 #include "boot/memory_layout.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <optional>
 
@@ -34,13 +32,7 @@ Result<MemoryLayout> layout_of(const control::VmConfig& config, std::span<const 
 Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
     auto layout = TRY(layout_of(opened.config, opened.file.regions()));
     auto state = TRY(state::decode(opened.file.state()));
-    auto memory = TRY(GuestMemory::create(layout));
-    for (const auto& piece : opened.file.pieces()) { // interim
-        auto bytes = memory.span(address_of(piece.pages.first), bytes_of(piece.pages.count));
-        if (!bytes || ::pread(piece.fd, bytes->data(), bytes->size(), static_cast<off_t>(piece.offset.value)) !=
-                          static_cast<ssize_t>(bytes->size()))
-            return fail_errno("cannot read");
-    }
+    auto memory = TRY(GuestMemory::restore(layout, opened.file.pieces()));
     return SavedGuest{std::move(memory), std::move(state)};
 }
 
