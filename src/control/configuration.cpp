@@ -83,6 +83,7 @@ public:
     }
     Answer operator()(const StartHinting&) { return hinting(); }
     Answer operator()(const Sweep&) { return hinting(); }
+    Answer operator()(const Squeeze&) { return config_.balloon ? after_start() : no_balloon(); }
     Answer operator()(const TakeSnapshot& take) { return take.sweep ? hinting() : after_start(); }
     Answer operator()(const Migrate&) { return after_start(); }
     Answer operator()(const GetMigration&) { return std::nullopt; }

@@ -51,6 +51,14 @@ Json json_of(const SweepStatus& sweep) {
             {"cut", sweep.cut}};
 }
 
+Json json_of(const SqueezeStatus& squeeze) {
+    return {{"taken_bytes", squeeze.taken.value},
+            {"resident_before_bytes", squeeze.resident_before.value},
+            {"resident_after_bytes", squeeze.resident_after.value},
+            {"duration_us", squeeze.duration.count()},
+            {"stopped_by", squeeze.stopped_by}};
+}
+
 Json json_of(const SnapshotStatus& snapshot) {
     return {{"data_bytes", snapshot.data.value},
             {"omitted_bytes", snapshot.omitted.value},

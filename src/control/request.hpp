@@ -56,6 +56,11 @@ struct StopHinting {};
 /// Give all free memory back now.
 struct Sweep {};
 
+/// Push the guest's page cache out, and give that back.
+struct Squeeze {
+    ByteCount keep{}; ///< what the guest shall still be able to use
+};
+
 struct TakeSnapshot {
     std::string path{};
     bool sweep = false;     ///< ask the guest first what is free, and leave that out
@@ -94,11 +99,12 @@ struct Stop {
     How how;
 };
 
-using Request = std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig,
-                             PatchMachineConfig, PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel,
-                             SetPaused, GetBalloon, PutBalloon, PatchBalloon, GetBalloonStatistics,
-                             PatchBalloonStatistics, StartHinting, GetHintingStatus, StopHinting, Sweep, TakeSnapshot,
-                             LoadSnapshot, Migrate, GetMigration, CancelMigration, GetStatus, GetMetrics, Stop>;
+using Request =
+    std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
+                 PutBootSource, PutDrive, PutEntropy, InstanceStart, SendCtrlAltDel, SetPaused, GetBalloon, PutBalloon,
+                 PatchBalloon, GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus,
+                 StopHinting, Sweep, Squeeze, TakeSnapshot, LoadSnapshot, Migrate, GetMigration, CancelMigration,
+                 GetStatus, GetMetrics, Stop>;
 
 /// 204: carried out, nothing to say.
 struct Done {};
@@ -115,7 +121,8 @@ struct Metrics {
     VmStatus status;
 };
 
-using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
-                           HintingStatus, SweepStatus, SnapshotStatus, MigrationStatus, VmStatus, Metrics>;
+using Reply =
+    std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus, HintingStatus,
+                 SweepStatus, SqueezeStatus, SnapshotStatus, MigrationStatus, VmStatus, Metrics>;
 
 } // namespace aerate::control

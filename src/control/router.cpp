@@ -151,6 +151,15 @@ Result<Request> create_snapshot(std::string_view body) {
     return request;
 }
 
+Result<Request> squeeze(std::string_view body) {
+    const Json json = TRY(parse_json(body));
+    Fields fields(json, "");
+    Squeeze request;
+    fields.mib("keep_mib", request.keep, Presence::required);
+    TRY(fields.finish());
+    return request;
+}
+
 Result<Request> take_snapshot(std::string_view body) {
     const Json json = TRY(parse_json(body));
     Fields fields(json, "");
@@ -206,7 +215,7 @@ Result<Request> migrate(std::string_view body) {
     return request;
 }
 
-constexpr std::array<Route, 28> routes{{
+constexpr std::array<Route, 29> routes{{
     {"GET", "/", bare<GetInstance>},
     {"GET", "/version", bare<GetVersion>},
     {"GET", "/vm/config", bare<GetVmConfig>},
@@ -228,6 +237,7 @@ constexpr std::array<Route, 28> routes{{
     {"PUT", "/snapshot/create", create_snapshot},
     {"PUT", "/snapshot/load", load_snapshot},
     {"PUT", "/aerate/sweep", bare<Sweep>},
+    {"PUT", "/aerate/squeeze", squeeze},
     {"PUT", "/aerate/snapshot", take_snapshot},
     {"PUT", "/aerate/migration", migrate},
     {"GET", "/aerate/migration", bare<GetMigration>},

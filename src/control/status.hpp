@@ -52,6 +52,15 @@ struct SweepStatus {
     bool cut = false; ///< the guest did not come to the end in time: there may be more
 };
 
+/// What a squeeze came to.
+struct SqueezeStatus {
+    ByteCount taken{}; ///< by the balloon, at the most
+    ByteCount resident_before{};
+    ByteCount resident_after{};
+    std::chrono::microseconds duration{};
+    std::string stopped_by{}; ///< empty: the guest had nothing more to give
+};
+
 /// What a snapshot came to.
 struct SnapshotStatus {
     ByteCount data{};                 ///< memory that is in the file

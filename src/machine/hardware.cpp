@@ -44,6 +44,7 @@ Hardware::~Hardware() {
     balloon_thread.stop();
     vcpus.clear();
     sweeper.reset();
+    squeezer.reset();
     slots.clear();
     console.reset();
 }
@@ -126,6 +127,7 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool shar
         TRY(balloon->set_target(whole_pages_of(config.balloon->target)));
         balloon->statistics().set_interval(config.balloon->stats_polling_interval);
         TRY(add_virtio("balloon", balloon_thread.loop(), std::move(device)));
+        squeezer = std::make_unique<Squeezer>(balloon_thread.loop(), memory, *balloon);
         sweeper = std::make_unique<Sweeper>(
             balloon_thread.loop(), memory, tracker_, balloon->hinting(),
             Sweeper::Guest{.hold = [this] { post_to_main([this] { callbacks_.hold(); }); },

@@ -23,6 +23,7 @@
 #include "kvm/kvm.hpp"
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
+#include "machine/squeezer.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "memory/dirty_tracker.hpp"
@@ -87,6 +88,7 @@ public:
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
     balloon::CountingSink counted_hints; ///< balloon loop
     std::unique_ptr<Sweeper> sweeper;    ///< balloon loop; there when the balloon is
+    std::unique_ptr<Squeezer> squeezer;  ///< balloon loop; there when the balloon is
     LoopThread balloon_thread{"balloon"};
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;

@@ -140,6 +140,7 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                        operations_.cancel();
                        answer(control::Done{});
                    },
+                   [&](const control::Squeeze& wish) { squeeze(wish.keep, std::move(answer)); },
                    [&](const control::LoadSnapshot& load) { load_snapshot(load, std::move(answer)); },
                    [&](const control::TakeSnapshot& take) { take_snapshot(take, std::move(answer)); },
                    [&](const control::StopHinting&) {
@@ -357,6 +358,29 @@ void Machine::sweep(control::Server::Answer answer) {
     });
 }
 
+void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
+    if (auto refusal = refuse_copy())
+        return answer(std::move(*refusal));
+    if (pause_wanted_)
+        return answer(conflict("the VM is paused, and a guest that stands still can't give anything: resume it first"));
+    if (waiting_for_squeeze_)
+        return answer(conflict("a squeeze is under way already"));
+    waiting_for_squeeze_ = std::move(answer);
+    hardware_->balloon_thread.loop().post([this, keep] {
+        hardware_->squeezer->start(keep, [this](Result<SqueezeReport> result) {
+            loop_.post([this, alive = std::weak_ptr(alive_), result = std::move(result)]() mutable {
+                if (alive.expired() || !waiting_for_squeeze_)
+                    return;
+                auto waiting = std::move(*std::exchange(waiting_for_squeeze_, std::nullopt));
+                if (!result)
+                    return waiting(conflict(std::move(result).error().message));
+                waiting(control::SqueezeStatus{result->taken, result->resident_before, result->resident_after,
+                                               result->duration, result->stopped_by});
+            });
+        });
+    });
+}
+
 void Machine::hold_for_sweep() {
     hold_wanted_ = true;
     if (state_ == State::running)
@@ -392,6 +416,8 @@ void Machine::refuse_waiting(const std::string& why) {
     for (auto& answer : std::exchange(waiting_for_pause_, {}))
         answer(conflict(why));
     if (auto answer = std::exchange(waiting_for_sweep_, std::nullopt))
+        (*answer)(conflict(why));
+    if (auto answer = std::exchange(waiting_for_squeeze_, std::nullopt))
         (*answer)(conflict(why));
     if (auto held = std::exchange(waiting_for_hold_, std::nullopt))
         (*held)(fail("{}", why));

@@ -66,6 +66,7 @@ private:
     void set_balloon_target(ByteCount, control::Server::Answer);
     void start_hinting(control::StartHinting, control::Server::Answer);
     void sweep(control::Server::Answer);
+    void squeeze(ByteCount keep, control::Server::Answer);
     void take_snapshot(const control::TakeSnapshot&, control::Server::Answer);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
     void migrate(const control::Migrate&, control::Server::Answer);
@@ -94,6 +95,7 @@ private:
     std::optional<LiveGuest::Held> waiting_for_hold_;
     std::vector<control::Server::Answer> waiting_for_pause_;
     std::optional<control::Server::Answer> waiting_for_sweep_;
+    std::optional<control::Server::Answer> waiting_for_squeeze_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet
     bool devices_rest_ = false;
     std::chrono::steady_clock::time_point vcpus_rest_since_;

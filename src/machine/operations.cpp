@@ -89,7 +89,8 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
                      .regions = std::move(regions),
                      .existing = request.replace ? snapshot::Existing::replace : snapshot::Existing::refuse,
                      .key = std::move(key)},
-            .sweep = request.sweep},
+            .sweep = request.sweep,
+            .stop = request.stop},
         [this, quiet = request.quiet](Result<SnapshotReport> result) {
             main_loop_.post([this, quiet, result = std::move(result)]() mutable {
                 if (!result)

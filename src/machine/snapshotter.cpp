@@ -55,11 +55,11 @@ void Snapshotter::begin() {
     for (PageBitmap* set : {&copy_.layers.log, &copy_.layers.discarded, &copy_.layers.absent, &copy_.layers.pending,
                             &copy_.layers.hinted})
         *set = PageBitmap(memory.address_space());
-    for (const MappedRegion& region : memory.regions())
-        copy_.layers.pending.set({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
     copy_.plan = protocol::PrecopyPlan::snapshot;
     if (auto tracking = guest_.start_tracking(); !tracking)
         return end(std::unexpected(std::move(tracking).error()));
+    // After that: what becomes populated from here on was written, and is in the log.
+    memory.collect_populated(copy_.layers.pending);
     tell({Event::start, {}});
 }
 

@@ -90,8 +90,12 @@ void add_main_loop_counters(control::VmStatus& status, const Hardware& hardware)
 void add_memory_and_balloon(control::VmStatus& status, Hardware& hardware) {
     const GuestMemory& memory = hardware.memory;
     status.memory.resident = memory.resident();
-    if (const ByteCount whole = process_resident(); whole > status.memory.resident)
-        status.memory.monitor_overhead = whole - status.memory.resident;
+    // Pages of a snapshot that this guest shares with others of it are neither its own nor the monitor's.
+    PageBitmap shared(memory.address_space());
+    memory.collect_touched(shared);
+    const ByteCount of_the_guest = status.memory.resident + bytes_of(shared.count());
+    if (const ByteCount whole = process_resident(); whole > of_the_guest)
+        status.memory.monitor_overhead = whole - of_the_guest;
     if (hardware.balloon == nullptr)
         return;
     for (const VirtioSlot& slot : hardware.slots)

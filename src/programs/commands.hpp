@@ -23,6 +23,7 @@ void add_balloon(CLI::App&, Command& chosen);
 void add_hint(CLI::App&, Command& chosen);
 void add_lifecycle(CLI::App&, Command& chosen);
 void add_sweep(CLI::App&, Command& chosen);
+void add_squeeze(CLI::App&, Command& chosen);
 void add_snapshot(CLI::App&, Command& chosen);
 void add_restore(CLI::App&, Command& chosen);
 void add_migrate(CLI::App&, Command& chosen);

@@ -58,6 +58,7 @@ int main_with(int argc, char** argv) {
     add_balloon(app, chosen);
     add_hint(app, chosen);
     add_sweep(app, chosen);
+    add_squeeze(app, chosen);
     add_snapshot(app, chosen);
     add_restore(app, chosen);
     add_migrate(app, chosen);

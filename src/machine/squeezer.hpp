@@ -1,0 +1,79 @@
+// Pushes a guest's page cache out: inflates the balloon until the guest has only so much left that it could use, and
+// lets go. The guest keeps its size; the host has the memory, since what the balloon took was discarded and what it
+// gives back is not touched until somebody needs it.
+//
+// Never into want: the guest is asked before each step what it could still give, and the first sign of distress (a
+// stalled allocation, an OOM kill, pages taken back from the balloon) ends the inflation. Its numbers are its own, so a
+// guest that lies harms itself only.
+//
+// Balloon loop.
+#pragma once
+
+#include "balloon/balloon.hpp"
+#include "base/error.hpp"
+#include "event/event_loop.hpp"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace aerate {
+
+struct SqueezeReport {
+    ByteCount taken; ///< by the balloon, at the most
+    ByteCount resident_before;
+    ByteCount resident_after; ///< when the guest has its pages back
+    std::chrono::microseconds duration{};
+    std::string stopped_by; ///< empty: the guest had nothing more to give
+};
+
+class Squeezer {
+public:
+    using Done = std::move_only_function<void(Result<SqueezeReport>)>;
+
+    Squeezer(EventLoop& loop, GuestMemory& memory, balloon::Balloon& balloon)
+        : loop_(loop)
+        , memory_(memory)
+        , balloon_(balloon) {}
+
+    /// Leaves `keep` of what the guest could use. Fails through `done` when one is under way or the guest gives no
+    /// statistics.
+    void start(ByteCount keep, Done done);
+
+private:
+    using Clock = std::chrono::steady_clock;
+    struct Distress {
+        std::uint64_t stalls = 0;
+        std::uint64_t kills = 0;
+        std::uint64_t taken_back = 0;
+        auto operator<=>(const Distress&) const = default;
+    };
+
+    void look();
+    void decide(const balloon::GuestStatistics&);
+    void inflate_to(PageCount target);
+    void let_go(std::string why);
+    void watch_balloon();
+    void finish();
+    void end(Result<SqueezeReport>);
+    [[nodiscard]] Distress distress(const balloon::GuestStatistics&) const;
+
+    EventLoop& loop_;
+    GuestMemory& memory_;
+    balloon::Balloon& balloon_;
+
+    // Of the one under way.
+    Done done_;
+    ByteCount keep_;
+    PageCount target_before_;
+    PageCount last_actual_;
+    std::optional<Distress> distress_at_first_;
+    Clock::time_point began_;
+    Clock::time_point moved_; ///< when `actual` last came nearer
+    bool letting_go_ = false;
+    SqueezeReport report_;
+    Subscription timer_;
+};
+
+} // namespace aerate
