@@ -185,8 +185,10 @@ private:
             say(true);
             while (order_ == Order::run) {
                 const auto exit = vcpu_.run();
-                if (!exit || !std::holds_alternative<Interrupted>(*exit))
-                    ADD_FAILURE() << (exit ? "exit kind " + std::to_string(exit->index()) : exit.error().message);
+                if (exit && std::holds_alternative<Interrupted>(*exit))
+                    continue;
+                ADD_FAILURE() << (exit ? "exit kind " + std::to_string(exit->index()) : exit.error().message);
+                order_.wait(Order::run);
             }
             say(false);
         }
@@ -369,22 +371,14 @@ TEST_F(HarvestTest, GoesRoundAndNeverPastWhatIsNotReset) {
     EXPECT_EQ(harvested(), (Offsets{20, 21}));
 }
 
-TEST_F(HarvestTest, NoticesAnOverrunAndKeepsStep) {
-    for (std::size_t index = 0; index < 4; ++index)
-        push(index, index);
-    push(0, 4); // over one that nobody has read
-    push(1, 5);
+TEST_F(HarvestTest, NoticesAnOverrun) {
+    push(0, 0);
+    harvested();
     EXPECT_FALSE(ring.overrun());
+    for (std::size_t index = 0; index < 4; ++index)
+        push(index, index); // one more than there was room for
     harvested();
     EXPECT_TRUE(ring.overrun());
-    for (auto& entry : entries)
-        entry.flags = 0; // KVM resets four, and takes two of them for filled
-    EXPECT_EQ(ring.harvest([](auto, auto) {}), 0U);
-    push(2, 6);
-    EXPECT_EQ(ring.harvest([](auto, auto) {}), 3U);
-    for (const std::size_t index : {0U, 1U, 2U})
-        EXPECT_EQ(entries.at(index).flags, KVM_DIRTY_GFN_F_RESET);
-    EXPECT_EQ(entries[3].flags, 0U);
 }
 
 } // namespace

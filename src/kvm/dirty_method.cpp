@@ -1,6 +1,7 @@
 #include "kvm/dirty_method.hpp"
 
 #include "kvm/dirty_ring.hpp"
+#include "kvm/probe.hpp"
 
 namespace aerate {
 
@@ -38,6 +39,8 @@ Result<void> check_offered(const Kvm& kvm, DirtyMethod method) {
                 "this host's KVM lacks KVM_CAP_DIRTY_LOG_RING_ACQ_REL (it offers {} bytes a vCPU, {} are needed): "
                 "it needs Linux 6.1 or newer on x86-64",
                 ring, DirtyRing::length.value);
+        if (auto hardware = probe_hardware(kvm); !hardware) // an emulating KVM overruns it
+            return fail("this host's KVM cannot be trusted with a dirty ring: {}", hardware.error().message);
         break;
     }
     return {};

@@ -19,7 +19,8 @@ enum class DirtyMethod : std::uint8_t {
 };
 
 [[nodiscard]] std::string_view name_of(DirtyMethod);
-/// Fails, saying which Linux has it, when this host's KVM does not offer the method.
+/// Fails, saying what is missing, when this host's KVM does not offer the method. For the ring that runs code:
+/// milliseconds on hardware.
 [[nodiscard]] Result<void> check_offered(const Kvm&, DirtyMethod);
 
 } // namespace aerate

@@ -30,12 +30,6 @@ private:
 
 } // namespace
 
-bool DirtyRing::any_filled() const {
-    return std::ranges::any_of(entries_, [](kvm_dirty_gfn& entry) {
-        return std::atomic_ref(entry.flags).load(std::memory_order_acquire) == KVM_DIRTY_GFN_F_DIRTY;
-    });
-}
-
 DirtyRings::~DirtyRings() {
     for (const auto entries : mapped_)
         ::munmap(entries.data(), entries.size_bytes());
@@ -74,6 +68,8 @@ bool DirtyRings::take(PageBitmap& into) {
 Result<void> DirtyRings::make_room() {
     const std::scoped_lock lock(mutex_);
     harvest();
+    if (std::ranges::any_of(rings_, &DirtyRing::overrun))
+        return fail("this host's KVM overran its dirty ring, and cannot go on with it: track writes by a bitmap here");
     return reset();
 }
 
@@ -87,14 +83,8 @@ void DirtyRings::harvest() {
             complete_ = false;
     };
     for (DirtyRing& ring : rings_) {
-        const bool overrun_before = ring.overrun();
         harvested_ += ring.harvest(record);
-        if (!ring.overrun())
-            continue;
-        complete_ = false;
-        if (!overrun_before)
-            log::warning("this host's KVM overruns its dirty rings: each time that it is asked which pages the guest "
-                         "wrote, it will be all of them");
+        complete_ = complete_ && !ring.overrun();
     }
 }
 

@@ -10,10 +10,11 @@
 // the next take finds. So this is where vCPU threads and the taker meet: the lock of DirtyRings is held for one pass
 // over the rings and the reset, which the kernel serialises anyway (kvm->slots_lock).
 //
-// Two things can go wrong in the kernel, and then everything counts as written, and all of it is armed anew. A KVM that
-// emulates instruction by instruction does not look at the ring often enough and overruns it (seen with KVM on PVM,
-// Linux 6.18; to the kernel that "should never" be). And from Linux 6.16 on a pending signal ends KVM_RESET_DIRTY_RINGS
-// early, which forgets to protect the pages that it was about to (virt/kvm/dirty_ring.c, kvm_dirty_ring_reset).
+// Two things can go wrong in the kernel. A KVM that emulates instruction by instruction does not look at the ring often
+// enough and overruns it (seen with KVM on PVM, Linux 6.18; to the kernel that "should never" be): such a KVM is
+// refused by check_offered(). And from Linux 6.16 on a pending signal ends KVM_RESET_DIRTY_RINGS early, which forgets
+// to protect the pages that it was about to (virt/kvm/dirty_ring.c, kvm_dirty_ring_reset): then everything counts as
+// written, and all of it is armed anew.
 //
 // With PML (VMX) a running vCPU's last writes, 512 at most, are on their way into the ring; they get there when it next
 // leaves the guest. Such a write is in a later take, so counts as younger than it is: hints lose by it, the guest does
@@ -49,12 +50,10 @@ public:
     /// more than the ring has, since none is free again before the reset.
     template <typename Visit>
     std::uint32_t harvest(Visit&& visit);
-    /// KVM wrote over entries that nobody had read, now or earlier: what a harvest gives is not all.
+    /// KVM filled every entry, though it keeps some free: it may have gone on over those that nobody had read.
     [[nodiscard]] bool overrun() const { return overrun_; }
 
 private:
-    [[nodiscard]] bool any_filled() const;
-
     std::span<kvm_dirty_gfn> entries_;
     std::uint32_t next_ = 0; ///< wraps, as KVM's own indices do
     bool overrun_ = false;
@@ -114,12 +113,9 @@ std::uint32_t DirtyRing::harvest(Visit&& visit) {
     for (; count < entries_.size(); ++count, ++next_) {
         kvm_dirty_gfn& entry = entries_[next_ % entries_.size()];
         const std::atomic_ref flags(entry.flags);
-        const std::uint32_t state = flags.load(std::memory_order_acquire);
-        if (state == KVM_DIRTY_GFN_F_DIRTY)
-            visit(entry.slot, entry.offset);
-        else if (state != 0 || !overrun_ || !any_filled())
+        if (flags.load(std::memory_order_acquire) != KVM_DIRTY_GFN_F_DIRTY)
             break;
-        // Also the free entries that KVM has gone past: it frees in order, and would wait for them.
+        visit(entry.slot, entry.offset);
         flags.store(KVM_DIRTY_GFN_F_RESET, std::memory_order_release);
     }
     overrun_ = overrun_ || count == entries_.size();
