@@ -7,7 +7,9 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <vector>
 
 namespace aerate {
@@ -108,6 +110,50 @@ BENCHMARK_CAPTURE(resident, memfd_1GiB, Backing::memfd)
     ->Arg(1)
     ->Unit(benchmark::kMicrosecond);
 
+/// Pages that are zero to the last byte, range(0) MiB of them: 1 MiB stays in the cache, 512 MiB do not.
+std::optional<GuestMemory> zero_pages(benchmark::State& state) {
+    const ByteCount size{std::max<std::uint64_t>(static_cast<std::uint64_t>(state.range(0)) << 20, (2_MiB).value)};
+    auto made = GuestMemory::create({.regions = {{{0}, size}}});
+    if (!made || !made->fill({0}, size, std::byte{0})) {
+        state.SkipWithError(made ? "cannot fill" : made.error().message.c_str());
+        return std::nullopt;
+    }
+    return std::move(*made);
+}
+
+PageCount pages_of(const benchmark::State& state) {
+    return whole_pages_of(ByteCount{static_cast<std::uint64_t>(state.range(0)) << 20});
+}
+
+void is_zero(benchmark::State& state) {
+    const auto memory = zero_pages(state);
+    if (!memory)
+        return;
+    for (auto _ : state)
+        for (FrameNumber frame{0}; frame.value < pages_of(state).value; ++frame.value)
+            if (!memory->is_zero(frame))
+                state.SkipWithError("not zero");
+    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * (state.range(0) << 20));
+}
+BENCHMARK(is_zero)->ArgName("MiB")->Arg(1)->Arg(512)->Unit(benchmark::kMicrosecond);
+
+/// What memory gives to a loop that only adds it up: what is_zero is to be measured against.
+void read_bandwidth(benchmark::State& state) {
+    auto memory = zero_pages(state);
+    if (!memory)
+        return;
+    const auto bytes = memory->span({0}, bytes_of(pages_of(state)));
+    const auto* const words = reinterpret_cast<const std::uint64_t*>(bytes->data());
+    for (auto _ : state) {
+        std::uint64_t sum = 0;
+        for (std::size_t index = 0; index < bytes->size() / sizeof *words; ++index)
+            sum += words[index];
+        benchmark::DoNotOptimize(sum);
+    }
+    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * (state.range(0) << 20));
+}
+BENCHMARK(read_bandwidth)->ArgName("MiB")->Arg(1)->Arg(512)->Unit(benchmark::kMicrosecond);
+
 /// Bitmaps of 16 GiB, worked on in runs of range(0) pages.
 constexpr PageCount bitmap_size = whole_pages_of(16_GiB);
 
@@ -156,6 +202,19 @@ void bitmap_move_into(benchmark::State& state) {
         benchmark::Counter(static_cast<double>(state.iterations()) * 16, benchmark::Counter::kIsRate);
 }
 BENCHMARK(bitmap_move_into)->ArgName("gap")->Arg(64)->Arg(4096);
+
+void bitmap_add(benchmark::State& state) {
+    PageBitmap from(bitmap_size);
+    PageBitmap into(bitmap_size);
+    const auto gap = static_cast<std::uint64_t>(state.range(0));
+    for (std::uint64_t frame = 0; frame < bitmap_size.value; frame += gap)
+        from.set({{frame}, 1_pages});
+    for (auto _ : state)
+        into.add(from);
+    state.counters["GiB/s of guest"] =
+        benchmark::Counter(static_cast<double>(state.iterations()) * 16, benchmark::Counter::kIsRate);
+}
+BENCHMARK(bitmap_add)->ArgName("gap")->Arg(64)->Arg(4096);
 
 } // namespace
 } // namespace aerate
