@@ -97,7 +97,7 @@ Result<> restore_pieces(std::span<const MappedRegion> regions, Backing backing, 
     auto parts = TRY(parts_of(regions, pieces));
     const PageCount shortest = backing == Backing::anonymous ? shortest_mapped(parts) : PageCount{~0ULL};
     const auto mapped =
-        std::ranges::stable_partition(parts, [&](const Part& part) { return part.piece.pages.count < shortest; });
+        std::ranges::partition(parts, [&](const Part& part) { return part.piece.pages.count < shortest; });
     const std::span to_read(parts.begin(), mapped.begin());
     // Before anything is mapped, because its advice is for all of the memory.
     if (!to_read.empty())
