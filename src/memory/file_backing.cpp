@@ -34,8 +34,6 @@ Result<> FileBacking::map(const MappedRegion& region, const FilePiece& piece) {
         return fail_errno("cannot map {} bytes of the file that holds guest memory (if for lack of mappings, raise "
                           "vm.max_map_count)",
                           bytes.size());
-    // Not MADV_HUGEPAGE: a private copy of a file's page is never huge, and the advice would only change read-ahead.
-    advise_private(bytes);
     pages_.set(piece.pages);
     return {};
 }

@@ -4,6 +4,10 @@
 // guests from one file, and a write makes a private copy. MADV_DONTNEED would drop that copy and bring the file's page
 // back, so pages are discarded by mapping anonymous memory over them, after which they are as any other.
 //
+// Why not userfaultfd: a fault that another thread answers took 18 to 34 us a page where the mapping takes none to 7
+// (with 64 KiB an answer 4 to 13), and it makes a copy of what is only read: ten guests that read 64 MiB and wrote an
+// eighth of it held 705 MiB, and 137 MiB this way.
+//
 // A discard in the middle of a mapping splits it: two more of the 65530 mappings that a process may have
 // (vm.max_map_count). When there are no more, the page keeps its content and counts as skipped.
 #pragma once
@@ -20,7 +24,7 @@ public:
     explicit FileBacking(PageCount address_space)
         : pages_(address_space) {}
 
-    /// REQUIRES: the piece lies in the region.
+    /// Without the advice that guest memory has. REQUIRES: the piece lies in the region.
     [[nodiscard]] Result<> map(const MappedRegion&, const FilePiece&);
     /// Whether any page of the range is the file's. Never falsely no, whoever discards meanwhile.
     [[nodiscard]] bool holds(PageRange range) const { return pages_.count(range) > PageCount{0}; }

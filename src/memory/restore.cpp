@@ -104,6 +104,10 @@ Result<> restore_pieces(std::span<const MappedRegion> regions, Backing backing, 
         TRY(read_parts(regions, backing, to_read));
     for (const Part& part : mapped)
         TRY(files.map(*part.region, part.piece));
+    // Once for all of them: a call for each piece would take longer than mapping it. Not MADV_HUGEPAGE: a private copy
+    // of a file's page is never huge.
+    for (const MappedRegion& region : regions)
+        advise_private(host_bytes(region, frames_of(region.guest)));
     return {};
 }
 
