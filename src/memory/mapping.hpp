@@ -3,7 +3,7 @@
 //
 //     guard | region, 2 MiB aligned | guard        all PROT_NONE but the region, so that a stray access faults
 //
-// The mapping never changes after create(); only its pages come and go.
+// The mapping never moves after create(); its pages come and go, and FileBacking maps files and fresh memory over them.
 #pragma once
 
 #include "base/error.hpp"

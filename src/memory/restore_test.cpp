@@ -238,7 +238,7 @@ TEST(Restore, OnlyPagesOfTheGuestsOwnAreItsCost) {
 
 TEST(Restore, TouchedAndPrefetchedPagesAreKnown) {
     const PageFile file(1000);
-    const auto memory = GuestMemory::restore({.regions = regions}, std::array{file.piece(100, 1000, 0)}).value();
+    auto memory = GuestMemory::restore({.regions = regions}, std::array{file.piece(100, 1000, 0)}).value();
     const auto touched = [&] {
         PageBitmap pages(memory.address_space());
         memory.collect_touched(pages);
@@ -255,6 +255,9 @@ TEST(Restore, TouchedAndPrefetchedPagesAreKnown) {
     EXPECT_EQ(memory.resident(), 0_MiB);
     memory.prefetch(std::array{PageRange{{0}, {1ULL << 40}}});
     EXPECT_EQ(touched(), 1000_pages);
+    memory.discard(std::array{PageRange{{100}, {300}}});
+    ASSERT_TRUE(memory.fill(address_of({100}), {1}, std::byte{1}));
+    EXPECT_EQ(touched(), 700_pages) << "no longer the file's";
 }
 
 TEST(Restore, ManySmallPiecesAreReadTheLargeOnesMapped) {
