@@ -32,6 +32,8 @@ public:
     /// the new file.
     [[nodiscard]] Result<> publish();
     [[nodiscard]] const std::string& path() const { return path_; }
+    /// In its directory.
+    [[nodiscard]] const std::string& name() const { return name_; }
 
 private:
     NewFile(std::string path, Existing existing, FileOperations& operations)

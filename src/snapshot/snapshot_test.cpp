@@ -219,12 +219,24 @@ TEST_F(Chain, OfOtherMemoryIsRefused) {
 }
 
 TEST_F(Chain, ACycleIsRefused) {
-    write("self", Parent{"self", {}}, 1);
+    write("other", Parent{"self", {}}, 1);
+    std::filesystem::rename(directory / "other", directory / "self");
     EXPECT_THAT(why_not(directory / "self"), HasSubstr("is a diff of it"));
     write("b", {}, 1);
     write("a", as_parent("b"), 1);
     write("b", as_parent("a"), 1);
     EXPECT_THAT(why_not(directory / "b"), HasSubstr("cannot use the snapshot"));
+}
+
+TEST_F(Chain, ADiffDoesNotReplaceItsParent) {
+    write("full", {}, 1);
+    const auto writer = Writer::create({.path = directory / "full",
+                                        .regions = testing::sample_regions(),
+                                        .existing = Existing::replace,
+                                        .key = {},
+                                        .parent = as_parent("full")});
+    ASSERT_FALSE(writer);
+    EXPECT_THAT(writer.error().message, HasSubstr("cannot take the place of its parent"));
 }
 
 TEST_F(Chain, TooLongIsRefused) {

@@ -32,6 +32,8 @@ Result<Writer> Writer::create(Options options, FileOperations& operations) {
         return fail("cannot write the snapshot {}: the parent '{}' is not the name of a file", options.path,
                     options.parent->name);
     auto file = TRY(NewFile::create(options.path, options.existing, operations));
+    if (options.parent && options.parent->name == file.name())
+        return fail("cannot write the snapshot {}: a diff cannot take the place of its parent", options.path);
     Writer writer(std::move(options), std::move(file));
     // Finds out now when the file may not become that long.
     TRY(writer.file_.resize(Header::size + writer.area_.length()));
