@@ -24,6 +24,24 @@ inline void append(std::vector<std::byte>& to, std::span<const std::byte> bytes)
     to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
+/// REQUIRES: all that is put fits.
+class ByteWriter {
+public:
+    explicit ByteWriter(std::span<std::byte> bytes)
+        : bytes_(bytes) {}
+    template <std::unsigned_integral T>
+    void put(T value) {
+        store_little_endian(bytes_.subspan(position_), value);
+        position_ += sizeof value;
+    }
+    void skip(std::size_t count) { position_ += count; }
+    [[nodiscard]] std::size_t position() const { return position_; }
+
+private:
+    std::span<std::byte> bytes_;
+    std::size_t position_ = 0;
+};
+
 class ByteReader {
 public:
     explicit ByteReader(std::span<const std::byte> bytes)

@@ -49,8 +49,12 @@ std::vector<std::byte>& FrameWriter::begin() {
 }
 
 Result<> FrameWriter::send(FrameKind kind) {
-    CHECK(buffer_.size() >= frame_header_size && buffer_.size() <= frame_header_size + max_payload);
-    const auto payload = std::span<const std::byte>(buffer_).subspan(frame_header_size);
+    return send_whole(kind, buffer_);
+}
+
+Result<> FrameWriter::send_whole(FrameKind kind, std::span<std::byte> frame) {
+    CHECK(frame.size() >= frame_header_size && frame.size() <= frame_header_size + max_payload);
+    const auto payload = frame.subspan(frame_header_size);
     Header header{};
     const std::span<std::byte> bytes(header);
     store_little_endian(bytes, frame_magic);
@@ -61,10 +65,10 @@ Result<> FrameWriter::send(FrameKind kind) {
     std::ranges::copy(session_.value, bytes.subspan(session_at).begin());
     store_little_endian(bytes.subspan(payload_sum_at), checksum(payload));
     store_little_endian(bytes.subspan(header_sum_at), header_sum(header));
-    std::ranges::copy(header, buffer_.begin());
+    std::ranges::copy(header, frame.begin());
     transcript_.add(header);
-    sent_ += ByteCount{buffer_.size()};
-    return channel_.send(buffer_, limit_);
+    sent_ += ByteCount{frame.size()};
+    return channel_.send(frame, limit_);
 }
 
 Result<> FrameWriter::send(FrameKind kind, std::span<const std::byte> payload) {

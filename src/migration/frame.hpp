@@ -67,6 +67,8 @@ public:
     [[nodiscard]] std::vector<std::byte>& begin();
     [[nodiscard]] Result<> send(FrameKind);
     [[nodiscard]] Result<> send(FrameKind, std::span<const std::byte> payload);
+    /// A frame that was built elsewhere, with room for the header in front.
+    [[nodiscard]] Result<> send_whole(FrameKind, std::span<std::byte> frame);
 
     [[nodiscard]] const Transcript& transcript() const { return transcript_; }
     [[nodiscard]] ByteCount sent() const { return sent_; }

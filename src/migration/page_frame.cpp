@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "migration/bytes.hpp"
+#include "migration/frame.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -10,6 +11,9 @@ namespace aerate::migration {
 namespace {
 
 constexpr std::uint32_t encoding_none = 0;
+constexpr std::size_t content_at = frame_header_size + 16;
+constexpr std::size_t largest_frame = content_at + bytes_of(frame_pages).value + frame_runs * 16;
+static_assert(largest_frame <= frame_header_size + max_payload);
 constexpr std::uint64_t longest_run = std::numeric_limits<std::uint32_t>::max();
 
 } // namespace
@@ -44,9 +48,9 @@ PageCount PageFrameBuilder::add(GuestMemory& memory, PageRange range) {
         }
         if (counts_.data >= frame_pages || !extend(frame, PageRun::Kind::data))
             return added;
-        const std::size_t end = content_.size();
-        content_.resize(end + page_size.value);
-        CHECK(memory.read(address_of(frame), std::span(content_).subspan(end)));
+        frame_.resize(largest_frame);
+        const auto content = std::span(frame_).subspan(content_at + bytes_of(counts_.data).value, page_size.value);
+        CHECK(memory.read(address_of(frame), content));
         ++counts_.data.value;
     }
     return added;
@@ -60,20 +64,23 @@ bool PageFrameBuilder::add_zero(PageRange range) {
     return true;
 }
 
-void PageFrameBuilder::print(std::vector<std::byte>& to) {
-    append(to, static_cast<std::uint32_t>(runs_.size()));
-    append(to, static_cast<std::uint32_t>(content_.size()));
-    append(to, static_cast<std::uint32_t>(content_.size()));
-    append(to, encoding_none);
-    append(to, content_);
+std::span<std::byte> PageFrameBuilder::finish() {
+    frame_.resize(largest_frame);
+    const std::uint64_t length = bytes_of(counts_.data).value;
+    ByteWriter writer(std::span<std::byte>(frame_).subspan(frame_header_size));
+    writer.put(static_cast<std::uint32_t>(runs_.size()));
+    writer.put(static_cast<std::uint32_t>(length));
+    writer.put(static_cast<std::uint32_t>(length));
+    writer.put(encoding_none);
+    writer.skip(length);
     for (const PageRun& run : runs_) {
-        append(to, run.pages.first.value);
-        append(to, static_cast<std::uint32_t>(run.pages.count.value));
-        append(to, static_cast<std::uint32_t>(run.kind));
+        writer.put(run.pages.first.value);
+        writer.put(static_cast<std::uint32_t>(run.pages.count.value));
+        writer.put(static_cast<std::uint32_t>(run.kind));
     }
     runs_.clear();
-    content_.clear();
     counts_ = {};
+    return std::span(frame_).first(frame_header_size + writer.position());
 }
 
 Result<PageFrame> parse_pages(std::span<const std::byte> payload) {

@@ -1,3 +1,4 @@
+#include "migration/frame.hpp"
 #include "migration/page_frame.hpp"
 #include "migration/testing/fake_guest.hpp"
 
@@ -23,8 +24,7 @@ TEST(PageFrame, HoldsRunsAndTheContentOfThoseThatHaveOne) {
     EXPECT_TRUE(builder.add_zero({{100}, {1000}}));
     EXPECT_EQ(builder.counts().data, PageCount{3});
     EXPECT_EQ(builder.counts().zero, PageCount{3 + 1000});
-    std::vector<std::byte> payload;
-    builder.print(payload);
+    const auto payload = builder.finish().subspan(frame_header_size);
     EXPECT_TRUE(builder.empty());
     const auto frame = parse_pages(payload);
     ASSERT_TRUE(frame) << frame.error().message;
@@ -45,8 +45,7 @@ TEST(PageFrame, TakesNoMoreThanFits) {
     EXPECT_EQ(builder.add(memory, {{0}, {300}}), frame_pages);
     EXPECT_EQ(builder.room(), PageCount{});
     EXPECT_EQ(builder.add(memory, {{300}, {1}}), PageCount{});
-    std::vector<std::byte> payload;
-    builder.print(payload);
+    const auto payload = builder.finish().subspan(frame_header_size);
     EXPECT_TRUE(parse_pages(payload));
     EXPECT_EQ(builder.room(), frame_pages);
     // Each second page: as many runs as a frame may have.

@@ -17,20 +17,17 @@ constexpr std::chrono::milliseconds last_words{100};
 Result<> SourceLink::say(FrameKind kind) {
     if (kind == FrameKind::alive || kind == FrameKind::go)
         (void)writer_.begin();
-    auto sent = writer_.send(kind);
-    if (!sent)
-        return std::unexpected(explain(std::move(sent).error()));
-    return {};
+    return explained(writer_.send(kind));
 }
 
 /// A destination that has ended the migration says why, and closes: the text is what is of interest then.
-Error SourceLink::explain(Error error) {
-    if (error.system_error != EPIPE && error.system_error != ECONNRESET)
-        return error;
+Result<> SourceLink::explained(Result<> sent) {
+    if (sent || (sent.error().system_error != EPIPE && sent.error().system_error != ECONNRESET))
+        return sent;
     for (auto frame = reader_.receive(last_words); frame; frame = reader_.receive(last_words))
         if (frame->kind == FrameKind::error)
-            return Error{"the destination has ended the migration: " + parse_error(frame->payload), 0};
-    return error;
+            return fail("the destination has ended the migration: {}", parse_error(frame->payload));
+    return sent;
 }
 
 Result<Frame> SourceLink::expect(FrameKind kind) {
@@ -60,8 +57,7 @@ Result<> SourceLink::send_round(const Round& round) {
 }
 
 Result<> SourceLink::send_pages(PageFrameBuilder& pages) {
-    pages.print(writer_.begin());
-    return say(FrameKind::pages);
+    return explained(writer_.send_whole(FrameKind::pages, pages.finish()));
 }
 
 Result<> SourceLink::send_unneeded(const PageBitmap& pages) {

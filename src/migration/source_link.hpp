@@ -39,7 +39,7 @@ public:
 private:
     [[nodiscard]] Result<> say(FrameKind);
     [[nodiscard]] Result<Frame> expect(FrameKind);
-    [[nodiscard]] Error explain(Error);
+    [[nodiscard]] Result<> explained(Result<> sent);
 
     std::chrono::milliseconds deadline_;
     SocketChannel channel_;
