@@ -86,6 +86,8 @@ private:
     PageBitmap unneeded_;
     FrameNumber unneeded_from_;
     std::vector<PageRange> to_zero_;
+    Compression compression_ = Compression::none;
+    std::vector<std::byte> decoded_;
     std::vector<std::byte> state_;
     Transcript before_; ///< what was received before the frame at hand
     Sums sums_;
@@ -163,6 +165,9 @@ Result<> Destination::Engine::take_hello(const Frame& frame) {
     const Hello hello = TRY(parse_hello(frame.payload));
     TRY(check_peer(hello, lease_));
     verify_ = (hello.features & feature_verify) != 0;
+    compression_ = (hello.features & feature_lz4) != 0    ? Compression::lz4
+                   : (hello.features & feature_zstd) != 0 ? Compression::zstd
+                                                          : Compression::none;
     memory_ = TRY(guest_.prepare(hello.config, hello.regions));
     const bool as_asked =
         std::ranges::equal(memory_->regions(), hello.regions, [](const MappedRegion& ours, const MemoryRegion& theirs) {
@@ -187,7 +192,7 @@ Result<> Destination::Engine::take_round(const Frame& frame) {
 }
 
 Result<> Destination::Engine::take_pages(const Frame& frame) {
-    const PageFrame pages = TRY(parse_pages(frame.payload));
+    const PageFrame pages = TRY(parse_pages(frame.payload, compression_, decoded_));
     auto content = pages.content;
     to_zero_.clear();
     for (const PageRun& run : pages.runs) {

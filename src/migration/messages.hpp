@@ -22,8 +22,10 @@ inline constexpr std::size_t max_state = 64U << 20;
 
 enum Feature : std::uint64_t {
     feature_verify = 1U << 0,
+    feature_lz4 = 1U << 1,
+    feature_zstd = 1U << 2,
 };
-inline constexpr std::uint64_t known_features = feature_verify;
+inline constexpr std::uint64_t known_features = feature_verify | feature_lz4 | feature_zstd;
 
 struct Greeting {
     std::uint16_t oldest = version;

@@ -46,6 +46,19 @@ TEST(Migration, AGuestThatWritesFreesAndDiscardsArrivesAsItWasLast) {
     }
 }
 
+TEST(Migration, CompressedContentArrivesAsItWas) {
+    for (const Compression compression : {Compression::lz4, Compression::zstd}) {
+        FakeSource from({.filled = 700, .writers = 1, .pause = 50us, .hints = true, .seed = 9});
+        FakeDestination to;
+        Migration migration{
+            .source_options = {
+                .downtime_limit = 1ms, .verify = true, .compression = compression, .bandwidth = {16U << 20}}};
+        migration.run(from, to, unix_pair());
+        expect_moved(migration, from, to);
+        EXPECT_LT(migration.source.last.stored.value * 4, migration.source.last.data.value);
+    }
+}
+
 TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
     struct Case {
         SourceOptions options;

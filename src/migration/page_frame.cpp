@@ -10,7 +10,6 @@
 namespace aerate::migration {
 namespace {
 
-constexpr std::uint32_t encoding_none = 0;
 constexpr std::size_t content_at = frame_header_size + 16;
 constexpr std::size_t largest_frame = content_at + bytes_of(frame_pages).value + frame_runs * 16;
 static_assert(largest_frame <= frame_header_size + max_payload);
@@ -64,15 +63,27 @@ bool PageFrameBuilder::add_zero(PageRange range) {
     return true;
 }
 
-std::span<std::byte> PageFrameBuilder::finish() {
+std::span<std::byte> PageFrameBuilder::finish(Compressor* compressor) {
     frame_.resize(largest_frame);
-    const std::uint64_t length = bytes_of(counts_.data).value;
-    ByteWriter writer(std::span<std::byte>(frame_).subspan(frame_header_size));
+    std::vector<std::byte>* frame = &frame_;
+    auto kind = Compression::none;
+    length_ = stored_ = bytes_of(counts_.data);
+    if (compressor != nullptr && length_.value > 0) {
+        compressed_.resize(largest_frame);
+        // What saves less than an eighth is not worth the other side's time.
+        const auto into = std::span(compressed_).subspan(content_at, length_.value - length_.value / 8);
+        if (const auto packed = compressor->compress(std::span(frame_).subspan(content_at, length_.value), into)) {
+            frame = &compressed_;
+            kind = compressor->kind();
+            stored_ = {*packed};
+        }
+    }
+    ByteWriter writer(std::span<std::byte>(*frame).subspan(frame_header_size));
     writer.put(static_cast<std::uint32_t>(runs_.size()));
-    writer.put(static_cast<std::uint32_t>(length));
-    writer.put(static_cast<std::uint32_t>(length));
-    writer.put(encoding_none);
-    writer.skip(length);
+    writer.put(static_cast<std::uint32_t>(stored_.value));
+    writer.put(static_cast<std::uint32_t>(length_.value));
+    writer.put(static_cast<std::uint32_t>(kind));
+    writer.skip(stored_.value);
     for (const PageRun& run : runs_) {
         writer.put(run.pages.first.value);
         writer.put(static_cast<std::uint32_t>(run.pages.count.value));
@@ -80,20 +91,24 @@ std::span<std::byte> PageFrameBuilder::finish() {
     }
     runs_.clear();
     counts_ = {};
-    return std::span(frame_).first(frame_header_size + writer.position());
+    return std::span<std::byte>(*frame).first(frame_header_size + writer.position());
 }
 
-Result<PageFrame> parse_pages(std::span<const std::byte> payload) {
+Result<PageFrame> parse_pages(std::span<const std::byte> payload, Compression allowed,
+                              std::vector<std::byte>& decoded) {
     ByteReader reader(payload);
     const auto runs = reader.take<std::uint32_t>();
     const auto stored = reader.take<std::uint32_t>();
     const auto length = reader.take<std::uint32_t>();
-    const auto encoding = reader.take<std::uint32_t>();
+    const auto encoding = static_cast<Compression>(reader.take<std::uint32_t>());
     if (runs == 0 || runs > frame_runs || length > bytes_of(frame_pages).value)
         return fail("a frame of {} runs of pages and {} bytes: 1 to {} and at most {} are allowed", runs, length,
                     frame_runs, bytes_of(frame_pages).value);
-    if (encoding != encoding_none || stored != length)
-        return fail("a frame of pages has an encoding that this monitor does not know ({})", encoding);
+    if (encoding != Compression::none && encoding != allowed)
+        return fail("a frame of pages is compressed in a way that was not agreed on ({})",
+                    static_cast<std::uint32_t>(encoding));
+    if (encoding == Compression::none ? stored != length : stored >= length)
+        return fail("a frame of pages holds {} bytes of content, and says that they are {}", stored, length);
     PageFrame frame;
     frame.content = reader.take_bytes(stored);
     std::uint64_t data = 0;
@@ -110,6 +125,11 @@ Result<PageFrame> parse_pages(std::span<const std::byte> payload) {
     }
     if (!reader.complete() || data * page_size.value != length)
         return fail("a frame of pages does not hold what it says");
+    if (encoding != Compression::none) {
+        decoded.resize(length);
+        TRY(decompress(encoding, frame.content, decoded));
+        frame.content = decoded;
+    }
     return frame;
 }
 

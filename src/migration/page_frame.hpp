@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "memory/guest_address.hpp"
 #include "memory/guest_memory.hpp"
+#include "migration/compression.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -46,14 +47,20 @@ public:
     [[nodiscard]] PageCount room() const;
     [[nodiscard]] const Counts& counts() const { return counts_; }
     /// The frame, with room for its header in front; until the next call of add() or add_zero(), which begin anew.
-    [[nodiscard]] std::span<std::byte> finish();
+    [[nodiscard]] std::span<std::byte> finish(Compressor* compressor = nullptr);
+    /// Of the content of the frame that finish() returned last: before and after.
+    [[nodiscard]] ByteCount length() const { return length_; }
+    [[nodiscard]] ByteCount stored() const { return stored_; }
 
 private:
     [[nodiscard]] bool extend(FrameNumber, PageRun::Kind);
 
     std::vector<PageRun> runs_;
-    std::vector<std::byte> frame_; ///< of its full size from the first page on
+    std::vector<std::byte> frame_;      ///< of its full size from the first page on
+    std::vector<std::byte> compressed_; ///< the same frame, with its content compressed
     Counts counts_;
+    ByteCount length_;
+    ByteCount stored_;
 };
 
 struct PageFrame {
@@ -61,6 +68,8 @@ struct PageFrame {
     std::span<const std::byte> content; ///< of the data runs
 };
 
-[[nodiscard]] Result<PageFrame> parse_pages(std::span<const std::byte> payload);
+/// Content that is compressed, in a way that `allowed` says, is decoded into `decoded`.
+[[nodiscard]] Result<PageFrame> parse_pages(std::span<const std::byte> payload, Compression allowed,
+                                            std::vector<std::byte>& decoded);
 
 } // namespace aerate::migration

@@ -26,7 +26,8 @@ TEST(PageFrame, HoldsRunsAndTheContentOfThoseThatHaveOne) {
     EXPECT_EQ(builder.counts().zero, PageCount{3 + 1000});
     const auto payload = builder.finish().subspan(frame_header_size);
     EXPECT_TRUE(builder.empty());
-    const auto frame = parse_pages(payload);
+    std::vector<std::byte> decoded;
+    const auto frame = parse_pages(payload, Compression::none, decoded);
     ASSERT_TRUE(frame) << frame.error().message;
     using enum PageRun::Kind;
     const std::vector<PageRun> expected{{{{0}, {1}}, zero}, {{{1}, {2}}, data}, {{{3}, {1}}, zero},
@@ -46,7 +47,8 @@ TEST(PageFrame, TakesNoMoreThanFits) {
     EXPECT_EQ(builder.room(), PageCount{});
     EXPECT_EQ(builder.add(memory, {{300}, {1}}), PageCount{});
     const auto payload = builder.finish().subspan(frame_header_size);
-    EXPECT_TRUE(parse_pages(payload));
+    std::vector<std::byte> decoded;
+    EXPECT_TRUE(parse_pages(payload, Compression::none, decoded));
     EXPECT_EQ(builder.room(), frame_pages);
     // Each second page: as many runs as a frame may have.
     auto sparse = memory_with({});
@@ -55,6 +57,65 @@ TEST(PageFrame, TakesNoMoreThanFits) {
     EXPECT_EQ(builder.room(), PageCount{});
     EXPECT_FALSE(builder.add_zero({{4000}, {1}}));
     EXPECT_EQ(builder.add(sparse, {{4000}, {1}}), PageCount{});
+}
+
+TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
+    for (const Compression kind : {Compression::lz4, Compression::zstd}) {
+        auto memory = memory_with({1, 2, 3, 4});
+        PageFrameBuilder builder;
+        Compressor compressor(kind);
+        (void)builder.add(memory, {{1}, {4}});
+        const auto frame = builder.finish(&compressor);
+        EXPECT_LT(builder.stored(), ByteCount{builder.length().value / 10});
+        std::vector<std::byte> payload(frame.begin() + frame_header_size, frame.end());
+        std::vector<std::byte> decoded;
+        const auto parsed = parse_pages(payload, kind, decoded);
+        ASSERT_TRUE(parsed) << parsed.error().message;
+        ASSERT_EQ(parsed->content.size(), 4 * 4096U);
+        EXPECT_EQ(parsed->content[3 * 4096], std::byte{5});
+        EXPECT_FALSE(parse_pages(payload, Compression::none, decoded)) << "not agreed on";
+        // Whatever one byte is changed to, what comes out is as long as it says, or nothing does.
+        std::size_t refused = 0;
+        for (std::size_t at = 0; at < payload.size(); ++at) {
+            const std::byte before = std::exchange(payload[at], payload[at] ^ std::byte{0x41});
+            const auto changed = parse_pages(payload, kind, decoded);
+            EXPECT_TRUE(!changed || changed->content.size() == 4 * 4096U);
+            refused += changed ? 0U : 1U;
+            payload[at] = before;
+        }
+        EXPECT_GT(refused, 16U);
+    }
+    // Noise stays as it is.
+    auto memory = memory_with({});
+    std::mt19937_64 random(1);
+    for (std::uint64_t at = 0; at < 4096; at += 8)
+        ASSERT_TRUE(memory.store<std::uint64_t>({at}, random()));
+    PageFrameBuilder builder;
+    Compressor compressor(Compression::lz4);
+    (void)builder.add(memory, {{0}, {1}});
+    (void)builder.finish(&compressor);
+    EXPECT_EQ(builder.stored(), page_size);
+}
+
+TEST(Compression, IsUsedWhileItPays) {
+    using Duration = CompressionChoice::Duration;
+    constexpr ByteCount frame{256U << 10};
+    constexpr ByteCount half{128U << 10};
+    const auto used = [&](double link, double compressor) {
+        CompressionChoice choice;
+        unsigned count = 0;
+        for (int i = 0; i < 1000; ++i) {
+            const bool compresses = choice.next_pays();
+            count += compresses ? 1U : 0U;
+            if (compresses)
+                choice.compressed(frame, half, Duration(static_cast<double>(frame.value) / compressor));
+            const ByteCount wire = compresses ? half : frame;
+            choice.sent(wire, Duration(static_cast<double>(wire.value) / link));
+        }
+        return count;
+    };
+    EXPECT_EQ(used(100e6, 500e6), 1000U) << "a slow link";
+    EXPECT_LT(used(5e9, 500e6), 30U) << "a fast one: only to see whether it still is";
 }
 
 } // namespace

@@ -123,6 +123,8 @@ private:
     std::optional<Error> error_;
 
     PageFrameBuilder builder_;
+    Compressor compressor_{options_.compression};
+    CompressionChoice choice_;
     PageRange carried_; ///< taken out of pending, for the next frame
     bool pump_queued_ = false;
     PageCount sent_in_round_;
@@ -183,6 +185,8 @@ Result<> Source::Engine::connect() {
     Hello hello;
     if (options_.verify)
         hello.features |= feature_verify;
+    if (options_.compression != Compression::none)
+        hello.features |= options_.compression == Compression::lz4 ? feature_lz4 : feature_zstd;
     hello.lease = lease_;
     hello.config = guest_.config();
     for (const MappedRegion& region : guest_.memory().regions())
@@ -368,7 +372,10 @@ bool Source::Engine::flush() {
     const auto counts = builder_.counts();
     const ByteCount before = link_->sent();
     const auto start = Clock::now();
-    if (auto sent = link_->send_pages(builder_); !sent) {
+    const bool compress = options_.compression != Compression::none && choice_.next_pays();
+    const auto frame = builder_.finish(compress ? &compressor_ : nullptr);
+    const auto finished = Clock::now();
+    if (auto sent = link_->send_pages(frame); !sent) {
         trouble(std::move(sent).error());
         return false;
     }
@@ -379,9 +386,13 @@ bool Source::Engine::flush() {
         paced_until_ = std::max(paced_until_, start) + std::chrono::duration_cast<Clock::duration>(pace);
         took = std::max(took, pace);
     }
+    if (compress)
+        choice_.compressed(builder_.length(), builder_.stored(), finished - start);
+    choice_.sent(link_->sent() - before, took - (finished - start));
     throughput_.sent(bytes_of(counts.data), took);
     progress_.pages += counts.data;
-    progress_.data += bytes_of(counts.data);
+    progress_.data += builder_.length();
+    progress_.stored += builder_.stored();
     progress_.zero += counts.zero;
     sent_in_round_ += counts.data + counts.zero;
     return true;

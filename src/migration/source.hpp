@@ -16,6 +16,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+#include "migration/compression.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
 
@@ -32,7 +33,8 @@ struct SourceOptions {
     bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
     bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
     bool verify = false;        ///< both sides read all memory once more while the guest stands still
-    ByteCount bandwidth{};      ///< a second; 0: as much as there is
+    Compression compression = Compression::none; ///< used where it pays: see CompressionChoice
+    ByteCount bandwidth{};                       ///< a second; 0: as much as there is
     /// Before a round sends anything it waits for hints, for as long as they come in: a page that is sent first and
     /// hinted later was sent for nothing. Up to this long, and in later rounds no longer than sending would take.
     std::chrono::milliseconds hint_limit{1000};
@@ -49,7 +51,8 @@ struct SourceProgress {
     Phase phase = Phase::connecting;
     unsigned round = 0;
     ByteCount wire;   ///< sent in all, of that:
-    ByteCount data;   ///< pages' content
+    ByteCount data;   ///< pages' content, before compression
+    ByteCount stored; ///< and after
     PageCount pages;  ///< with content; a page counts each time it is sent
     PageCount zero;   ///< as a run, content seen to be zero
     PageCount absent; ///< as a run, known to be absent

@@ -56,8 +56,8 @@ Result<> SourceLink::send_round(const Round& round) {
     return say(FrameKind::round);
 }
 
-Result<> SourceLink::send_pages(PageFrameBuilder& pages) {
-    return explained(writer_.send_whole(FrameKind::pages, pages.finish()));
+Result<> SourceLink::send_pages(std::span<std::byte> frame) {
+    return explained(writer_.send_whole(FrameKind::pages, frame));
 }
 
 Result<> SourceLink::send_unneeded(const PageBitmap& pages) {

@@ -21,7 +21,7 @@ public:
     /// Until the destination has memory for what `hello` describes.
     [[nodiscard]] Result<> shake_hands(const Hello& hello);
     [[nodiscard]] Result<> send_round(const Round&);
-    [[nodiscard]] Result<> send_pages(PageFrameBuilder&);
+    [[nodiscard]] Result<> send_pages(std::span<std::byte> frame);
     [[nodiscard]] Result<> send_unneeded(const PageBitmap&);
     /// What READY must say.
     [[nodiscard]] Result<Sums> send_state(std::span<const std::byte> state, std::uint64_t memory_root);

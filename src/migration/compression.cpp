@@ -1,0 +1,101 @@
+#include "migration/compression.hpp"
+
+#include <lz4.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace aerate::migration {
+
+std::optional<Compression> parse_compression(std::string_view name) {
+    if (name == "none")
+        return Compression::none;
+    if (name == "lz4")
+        return Compression::lz4;
+    if (name == "zstd")
+        return Compression::zstd;
+    return std::nullopt;
+}
+
+void CompressionChoice::Mean::add(double what, double how_long) {
+    constexpr double keep = 0.9;
+    amount = amount * keep + what;
+    seconds = seconds * keep + how_long;
+}
+
+bool CompressionChoice::next_pays() {
+    constexpr unsigned tries = 64;
+    const double all = link_.of_one();
+    const double less = compressor_.of_one() + ratio_ * link_.of_one();
+    if (less < all || compressor_.amount == 0 || ++since_tried_ >= tries) {
+        since_tried_ = 0;
+        return true;
+    }
+    return false;
+}
+
+void CompressionChoice::compressed(ByteCount from, ByteCount to, Duration took) {
+    compressor_.add(static_cast<double>(from.value), took.count());
+    constexpr double keep = 0.9;
+    ratio_ = keep * ratio_ +
+             (1 - keep) * static_cast<double>(to.value) / static_cast<double>(std::max<std::uint64_t>(from.value, 1));
+}
+
+void CompressionChoice::sent(ByteCount wire, Duration took) {
+    link_.add(static_cast<double>(wire.value), took.count());
+}
+
+struct Compressor::Zstd {
+    ZSTD_CCtx* context = ZSTD_createCCtx();
+    Zstd() = default;
+    Zstd(const Zstd&) = delete;
+    Zstd& operator=(const Zstd&) = delete;
+    ~Zstd() { ZSTD_freeCCtx(context); }
+};
+
+Compressor::Compressor(Compression kind)
+    : kind_(kind) {
+    if (kind == Compression::zstd)
+        zstd_ = std::make_unique<Zstd>();
+}
+Compressor::~Compressor() = default;
+Compressor::Compressor(Compressor&&) noexcept = default;
+
+std::optional<std::size_t> Compressor::compress(std::span<const std::byte> from, std::span<std::byte> into) {
+    if (kind_ == Compression::lz4) {
+        const int length =
+            LZ4_compress_default(reinterpret_cast<const char*>(from.data()), reinterpret_cast<char*>(into.data()),
+                                 static_cast<int>(from.size()), static_cast<int>(into.size()));
+        return length > 0 ? std::optional(static_cast<std::size_t>(length)) : std::nullopt;
+    }
+    if (kind_ == Compression::zstd && zstd_->context != nullptr) {
+        constexpr int fastest = 1;
+        const std::size_t length =
+            ZSTD_compressCCtx(zstd_->context, into.data(), into.size(), from.data(), from.size(), fastest);
+        return ZSTD_isError(length) == 0 ? std::optional(length) : std::nullopt;
+    }
+    return std::nullopt;
+}
+
+Result<> decompress(Compression kind, std::span<const std::byte> from, std::span<std::byte> into) {
+    std::optional<std::size_t> length;
+    if (from.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+        return fail("too much to decompress at once");
+    if (kind == Compression::lz4) {
+        const int decoded =
+            LZ4_decompress_safe(reinterpret_cast<const char*>(from.data()), reinterpret_cast<char*>(into.data()),
+                                static_cast<int>(from.size()), static_cast<int>(into.size()));
+        if (decoded >= 0)
+            length = static_cast<std::size_t>(decoded);
+    } else if (kind == Compression::zstd) {
+        const std::size_t decoded = ZSTD_decompress(into.data(), into.size(), from.data(), from.size());
+        if (ZSTD_isError(decoded) == 0)
+            length = decoded;
+    }
+    if (length != into.size())
+        return fail("a frame of pages does not decompress to what it says");
+    return {};
+}
+
+} // namespace aerate::migration

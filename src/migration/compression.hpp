@@ -1,0 +1,66 @@
+// Content of pages, made smaller where that pays. LZ4 and Zstandard (level 1), a frame at a time, each on its own.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace aerate::migration {
+
+/// As the wire has them.
+enum class Compression : std::uint32_t { none = 0, lz4 = 1, zstd = 2 };
+
+[[nodiscard]] std::optional<Compression> parse_compression(std::string_view name);
+
+/// Compressing a frame pays when that and sending the rest takes less time than sending all. What the compressor and
+/// the link do is measured; while it does not pay, one frame in 64 is compressed to see whether that has changed.
+class CompressionChoice {
+public:
+    using Duration = std::chrono::duration<double>;
+
+    [[nodiscard]] bool next_pays();
+    void compressed(ByteCount from, ByteCount to, Duration took);
+    void sent(ByteCount wire, Duration took);
+
+private:
+    struct Mean {
+        void add(double amount, double seconds);
+        [[nodiscard]] double of_one() const { return amount > 0 ? seconds / amount : 0; }
+        double amount = 0;
+        double seconds = 0;
+    };
+
+    Mean compressor_; ///< bytes that went in
+    Mean link_;
+    double ratio_ = 0.5;
+    unsigned since_tried_ = 0;
+};
+
+class Compressor {
+public:
+    explicit Compressor(Compression);
+    ~Compressor();
+    Compressor(Compressor&&) noexcept;
+
+    [[nodiscard]] Compression kind() const { return kind_; }
+    /// How much of `into` it takes; nothing when it does not fit or the library refuses.
+    [[nodiscard]] std::optional<std::size_t> compress(std::span<const std::byte> from, std::span<std::byte> into);
+
+private:
+    struct Zstd;
+    Compression kind_;
+    std::unique_ptr<Zstd> zstd_;
+};
+
+/// Fails unless `from` is exactly what `into` was made of. Never writes beyond it.
+[[nodiscard]] Result<> decompress(Compression, std::span<const std::byte> from, std::span<std::byte> into);
+
+} // namespace aerate::migration
