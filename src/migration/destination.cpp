@@ -186,7 +186,9 @@ Result<> Destination::Engine::take_round(const Frame& frame) {
     if (round.number != report_.rounds + 1 || round.number > options_.max_rounds)
         return fail("round {} after {} rounds, of at most {}", round.number, report_.rounds, options_.max_rounds);
     report_.rounds = round.number;
-    in_round_.clear_all();
+    // By region: the last of them may be where the address space ends, with terabytes of nothing before it.
+    for (const MappedRegion& region : memory_->regions())
+        in_round_.clear({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
     phase_ = round.last ? ReceiverPhase::last_round : ReceiverPhase::round;
     return {};
 }
