@@ -181,7 +181,7 @@ TEST(MigrationFaults, M15_CancelInEachPhaseIsIdempotentAndLeavesTheGuestRunning)
         auto sockets = unix_pair();
         Destination arriving(std::move(sockets.second), to, {});
         Migration migration;
-        migration.source_options = {.downtime_limit = 1ms};
+        migration.source_options = {.downtime_limit = 1ms, .max_rounds = 3, .stop_anyway = true};
         std::promise<RunningSource*> source;
         auto get_source = source.get_future().share();
         bool seen = false;
