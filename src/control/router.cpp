@@ -77,7 +77,8 @@ Result<Request> patch_vm(std::string_view body) {
     Fields fields(json, "");
     SetPaused request{};
     fields.choice<bool>("state", request.paused, words, Presence::required);
-    fields.boolean("force", request.force);
+    if (!request.paused)
+        fields.boolean("force", request.force);
     TRY(fields.finish());
     return request;
 }
