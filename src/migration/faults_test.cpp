@@ -259,6 +259,33 @@ TEST(MigrationFaults, ALeaseOnOneSideOnlyOrAnotherOneIsRefused) {
     }
 }
 
+/// A lease of which the source's claim comes just before the destination's.
+struct SourceIsFirst final : Lease {
+    explicit SourceIsFirst(Lease& lease)
+        : inner(lease) {}
+    Result<Terms> terms() override { return inner.terms(); }
+    Result<bool> claim(const Terms& terms, const Session& session, Side side) override {
+        EXPECT_TRUE(inner.claim(terms, session, Side::source).value_or(false));
+        return inner.claim(terms, session, side);
+    }
+    Lease& inner;
+};
+
+TEST(MigrationFaults, M10_ADestinationWhoseClaimComesTooLateDoesNotRun) {
+    const TemporaryDirectory directory;
+    Leases leases(directory);
+    SourceIsFirst late(leases.destination);
+    FakeSource from(tiny());
+    FakeDestination to;
+    Migration migration;
+    migration.source_options.lease = &leases.source;
+    migration.destination_options.lease = &late;
+    migration.run(from, to, unix_pair());
+    EXPECT_EQ(migration.source.outcome, Outcome::stayed);
+    EXPECT_TRUE(expect_sane(migration, from, to, true));
+    EXPECT_FALSE(to.running);
+}
+
 /// A destination that lies: says what it is told to say, when it is told to.
 class Liar {
 public:
