@@ -13,8 +13,8 @@ struct BalloonState {
     std::uint32_t target = 0; ///< pages
     std::uint32_t actual = 0; ///< pages
     std::uint32_t poison_value = 0;
-    /// The newest command ID there ever was. A restored VM starts with DONE in its place: a round that was open is over,
-    /// the hints that are still queued count for nothing, and the guest takes its pages back.
+    /// The newest command ID there ever was. A restored VM starts with DONE in its place: a round that was open is
+    /// over, the hints that are still queued count for nothing, and the guest takes its pages back.
     CommandId last_command;
     std::vector<PageRange> ballooned;
     std::vector<PageRange> reported;

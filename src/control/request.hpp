@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <variant>
 
 namespace aerate::control {
@@ -112,6 +113,10 @@ struct Failure {
     unsigned http_status = 400;
     std::string message;
 };
+/// What was asked does not go with what the VM is doing.
+[[nodiscard]] inline Failure conflict(std::string message) {
+    return {409, std::move(message)};
+}
 struct Instance {
     std::string id;
     VmState state;

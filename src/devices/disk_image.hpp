@@ -22,8 +22,8 @@ public:
     /// Takes an open file description lock for as long as the image is open: shared when read-only, else exclusive.
     [[nodiscard]] static Result<DiskImage> open(const DiskOptions&);
 
-    /// While a guest moves, two monitors have its disk open, and only one of them runs it. Both hold a shared lock then,
-    /// so that at no moment a third could take the disk.
+    /// While a guest moves, two monitors have its disk open, and only one of them runs it. Both hold a shared lock
+    /// then, so that at no moment a third could take the disk.
     void share() const;
     /// Back to an exclusive lock; if the other side still has its own, the shared one stays and does.
     void take_back() const;

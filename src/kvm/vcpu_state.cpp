@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 
 namespace aerate {
@@ -162,8 +163,13 @@ Result<> set_vcpu_state(int fd, const VcpuState& state) {
     TRY(call_kvm(fd, KVM_SET_DEBUGREGS, "KVM_SET_DEBUGREGS", &state.debug));
     TRY(call_kvm(fd, KVM_SET_LAPIC, "KVM_SET_LAPIC", &state.local_apic));
     // The deadline is one of TSC ticks, so the TSC is set before it.
-    std::vector<kvm_msr_entry> msrs(state.msrs);
-    std::ranges::stable_partition(msrs, [](const kvm_msr_entry& msr) { return msr.index != msr_tsc_deadline; });
+    std::vector<kvm_msr_entry> msrs;
+    const auto take = [&](bool deadline) {
+        std::ranges::copy_if(state.msrs, std::back_inserter(msrs),
+                             [=](const auto& msr) { return (msr.index == msr_tsc_deadline) == deadline; });
+    };
+    take(false);
+    take(true);
     TRY(restore_msrs(fd, msrs));
     TRY(call_kvm(fd, KVM_SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", &state.events));
     return {};

@@ -3,7 +3,6 @@
 #include "base/log.hpp"
 #include "base/overloaded.hpp"
 #include "control/configuration.hpp"
-#include "machine/restore.hpp"
 #include "machine/vm_counters.hpp"
 
 #include <unistd.h>
@@ -12,13 +11,8 @@
 #include <variant>
 
 namespace aerate {
-namespace {
 
-[[nodiscard]] control::Failure conflict(std::string message) {
-    return {409, std::move(message)};
-}
-
-} // namespace
+using control::conflict;
 
 Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
     : loop_(loop)
@@ -263,136 +257,6 @@ void Machine::go_on() {
         slot.loop->post([&slot] { slot.transport->resume(); });
     for (const auto& vcpu : hardware_->vcpus)
         vcpu->resume();
-}
-
-std::optional<control::Failure> Machine::refuse_copy() const {
-    if (waiting_for_sweep_)
-        return conflict("a sweep is under way, and ends by itself: try again");
-    if (!operations_.busy().empty())
-        return conflict(operations_.busy() + " is under way already");
-    if (state_ == State::crashed)
-        return conflict("the guest has crashed: " + crash_);
-    if (given_away_)
-        return conflict("the guest was given away, and may run elsewhere");
-    return std::nullopt;
-}
-
-void Machine::take_snapshot(const control::TakeSnapshot& take, control::Server::Answer answer) {
-    if (auto refusal = refuse_copy())
-        return answer(std::move(*refusal));
-    operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(answer));
-}
-
-void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
-    if (auto refusal = refuse_copy())
-        return answer(std::move(*refusal));
-    operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(answer));
-}
-
-/// Nobody knows where the guest runs: it stands still here until an operator decides.
-void Machine::operation_ended() {
-    if (state_ == State::ending)
-        return end();
-    if (!held_)
-        return;
-    given_away_ = pause_wanted_ = true;
-    log::error(
-        "{}: the guest was given to the destination, which did not answer. It stands still here and may run there. "
-        "When it is certain that it does not: aerate resume --force {}",
-        config_.name, config_.name);
-}
-
-/// The configuration comes with the snapshot, all but the name.
-void Machine::load_snapshot(const control::LoadSnapshot& load, control::Server::Answer answer) {
-    const auto restored = [&]() -> Result<> {
-        auto opened = TRY(open_snapshot(load));
-        auto guest = TRY(saved_guest(opened));
-        opened.config.name = config_.name;
-        config_ = std::move(opened.config);
-        return start(std::move(guest), !load.resume);
-    }();
-    if (!restored)
-        return answer(control::Failure{400, restored.error().message});
-    answer(control::Done{});
-}
-
-/// For whoever copies the guest. One that is paused already rests as it is, and stays paused.
-void Machine::hold(LiveGuest::Held held) {
-    if (state_ == State::crashed || state_ == State::ending)
-        return held(fail("the guest has ended meanwhile"));
-    waiting_for_hold_ = std::move(held);
-    if (state_ == State::running)
-        come_to_rest();
-    else if (state_ == State::at_rest)
-        rests();
-}
-
-void Machine::release() {
-    if (!std::exchange(held_, false) || state_ != State::at_rest)
-        return;
-    if (pause_wanted_)
-        rests();
-    else
-        go_on();
-}
-
-void Machine::sweep(control::Server::Answer answer) {
-    if (auto refusal = refuse_copy())
-        return answer(std::move(*refusal));
-    if (pause_wanted_)
-        return answer(
-            conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
-    waiting_for_sweep_ = std::move(answer);
-    hardware_->balloon_thread.loop().post([this] {
-        hardware_->sweeper->start([this](Result<SweepReport> result) {
-            loop_.post([this, alive = std::weak_ptr(alive_), result = std::move(result)]() mutable {
-                if (alive.expired() || !waiting_for_sweep_)
-                    return;
-                auto waiting = std::move(*std::exchange(waiting_for_sweep_, std::nullopt));
-                if (!result)
-                    return waiting(conflict(std::move(result).error().message));
-                waiting(control::SweepStatus{bytes_of(result->hinted), bytes_of(result->discarded), result->batches,
-                                             result->longest_hold, result->duration, result->cut});
-            });
-        });
-    });
-}
-
-void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
-    if (auto refusal = refuse_copy())
-        return answer(std::move(*refusal));
-    if (pause_wanted_)
-        return answer(conflict("the VM is paused, and a guest that stands still can't give anything: resume it first"));
-    if (waiting_for_squeeze_)
-        return answer(conflict("a squeeze is under way already"));
-    waiting_for_squeeze_ = std::move(answer);
-    hardware_->balloon_thread.loop().post([this, keep] {
-        hardware_->squeezer->start(keep, [this](Result<SqueezeReport> result) {
-            loop_.post([this, alive = std::weak_ptr(alive_), result = std::move(result)]() mutable {
-                if (alive.expired() || !waiting_for_squeeze_)
-                    return;
-                auto waiting = std::move(*std::exchange(waiting_for_squeeze_, std::nullopt));
-                if (!result)
-                    return waiting(conflict(std::move(result).error().message));
-                waiting(control::SqueezeStatus{result->taken, result->resident_before, result->resident_after,
-                                               result->duration, result->stopped_by});
-            });
-        });
-    });
-}
-
-void Machine::hold_for_sweep() {
-    hold_wanted_ = true;
-    if (state_ == State::running)
-        come_to_rest();
-}
-
-void Machine::release_from_sweep() {
-    hold_wanted_ = false;
-    if (state_ == State::at_rest && pause_wanted_)
-        rests();
-    else
-        go_on();
 }
 
 void Machine::guest_ended(GuestEnd end) {

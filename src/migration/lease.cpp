@@ -153,7 +153,7 @@ Result<bool> FileLease::claim(const Terms& terms, const Session& session, Side s
 }
 
 Result<std::string> record_given(const std::string& directory, const Session& session) {
-    const std::string path = directory + "/given-" + session.hex();
+    std::string path = directory + "/given-" + session.hex();
     const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.valid())
         return fail_errno("cannot note in {} that the guest is given away", directory);

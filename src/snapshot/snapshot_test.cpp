@@ -212,7 +212,7 @@ TEST_F(Chain, AParentThatWasReplacedIsRefused) {
     EXPECT_THAT(why_not(directory / "diff"), HasSubstr("parent full: it cannot be opened"));
 }
 
-TEST_F(Chain, OfOtherMemoryIsRefused) {
+TEST_F(Chain, M4_OfOtherMemoryIsRefused) {
     write("full", {}, 1);
     write("diff", as_parent("full"), 2, {{{0}, 4_MiB}});
     EXPECT_THAT(why_not(directory / "diff"), HasSubstr("has other memory"));

@@ -266,7 +266,7 @@ TEST(Writer, OnlyRamIsTaken) {
 }
 
 // Beyond the limit the kernel sends SIGXFSZ, which would end the monitor.
-TEST(Writer, TheFileSizeLimitIsAnErrorNotASignal) {
+TEST(Writer, M11_TheFileSizeLimitIsAnErrorNotASignal) {
     const TemporaryDirectory directory;
     rlimit before{};
     ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);

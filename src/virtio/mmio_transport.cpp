@@ -381,8 +381,7 @@ TransportState MmioTransport::save() const {
 
 Result<> MmioTransport::restore(const TransportState& state) {
     CHECK(paused_ && status_ == 0);
-    const auto base =
-        static_cast<std::uint8_t>(state.status & ~(device_status::needs_reset | device_status::failed));
+    const auto base = static_cast<std::uint8_t>(state.status & ~(device_status::needs_reset | device_status::failed));
     const bool possible = base == 0 || std::ranges::any_of(status_steps, [base](auto step) { return step.to == base; });
     if (!possible)
         return fail("the saved device status {:#x} is none that a driver can reach", state.status);
