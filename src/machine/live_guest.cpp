@@ -72,7 +72,8 @@ void LiveGuest::throttle(unsigned percent) {
 void LiveGuest::run_on() {
     writes_ = {};
     if (hardware_.balloon != nullptr)
-        balloon_loop().post([this] { hardware_.balloon->hinting().done(); });
+        // The hardware outlives its loop; this object may be gone by then.
+        balloon_loop().post([&hardware = hardware_] { hardware.balloon->hinting().done(); });
     on_main([this] {
         if (purpose_ == Purpose::move)
             hardware_.take_back_disks();

@@ -22,7 +22,7 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
                   {.hold = [this](LiveGuest::Held held) { hold(std::move(held)); },
                    .release = [this] { release(); },
                    .moved = [this] { shut_down(Outcome::moved); },
-                   .throttle = [](unsigned) {}},
+                   .throttle = [this](unsigned percent) { throttle(percent); }},
                   [this] { operation_ended(); }) {}
 
 control::VmState Machine::api_state() const {

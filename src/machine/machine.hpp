@@ -73,6 +73,7 @@ private:
     void operation_ended();
     [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
     void hold(LiveGuest::Held);
+    void throttle(unsigned percent);
     void release();
     void end();
     void hold_for_sweep();
@@ -96,6 +97,7 @@ private:
     std::vector<control::Server::Answer> waiting_for_pause_;
     std::optional<control::Server::Answer> waiting_for_sweep_;
     std::optional<control::Server::Answer> waiting_for_squeeze_;
+    Subscription throttle_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet
     bool devices_rest_ = false;
     std::chrono::steady_clock::time_point vcpus_rest_since_;

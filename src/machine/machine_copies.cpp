@@ -4,6 +4,7 @@
 #include "machine/machine.hpp"
 #include "machine/restore.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace aerate {
@@ -13,6 +14,8 @@ using control::conflict;
 std::optional<control::Failure> Machine::refuse_copy() const {
     if (waiting_for_sweep_)
         return conflict("a sweep is under way, and ends by itself: try again");
+    if (waiting_for_squeeze_)
+        return conflict("a squeeze is under way, and ends by itself: try again");
     if (!operations_.busy().empty())
         return conflict(operations_.busy() + " is under way already");
     if (state_ == State::crashed)
@@ -45,6 +48,21 @@ void Machine::operation_ended() {
         "{}: the guest was given to the destination, which did not answer. It stands still here and may run there. "
         "When it is certain that it does not: aerate resume --force {}",
         config_.name, config_.name);
+}
+
+/// Each vCPU rests for its share of every period. Its thread sleeps, so an order to stand still waits for the end of
+/// the period, at most.
+void Machine::throttle(unsigned percent) {
+    constexpr std::chrono::milliseconds period{20};
+    throttle_ = {};
+    if (percent == 0)
+        return;
+    throttle_ = loop_.every(period, [this, rest = std::chrono::microseconds(period) * std::min(percent, 99U) / 100] {
+        if (state_ != State::running)
+            return;
+        for (const auto& vcpu : hardware_->vcpus)
+            vcpu->rest(rest);
+    });
 }
 
 /// The configuration comes with the snapshot, all but the name.
@@ -108,8 +126,6 @@ void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
         return answer(std::move(*refusal));
     if (pause_wanted_)
         return answer(conflict("the VM is paused, and a guest that stands still can't give anything: resume it first"));
-    if (waiting_for_squeeze_)
-        return answer(conflict("a squeeze is under way already"));
     waiting_for_squeeze_ = std::move(answer);
     hardware_->balloon_thread.loop().post([this, keep] {
         hardware_->squeezer->start(keep, [this](Result<SqueezeReport> result) {

@@ -43,6 +43,11 @@ void VcpuThread::resume() {
     give(Order::run);
 }
 
+void VcpuThread::rest(std::chrono::microseconds time) {
+    rest_.store(time.count());
+    vcpu_->request_stop();
+}
+
 void VcpuThread::serve() {
     const std::string name = "vcpu" + std::to_string(vcpu_->index());
     pthread_setname_np(pthread_self(), name.c_str());
@@ -61,6 +66,8 @@ void VcpuThread::serve() {
         case Order::run:
             if (ended_)
                 order_.wait(given);
+            else if (const std::int64_t time = rest_.exchange(0); time > 0)
+                std::this_thread::sleep_for(std::chrono::microseconds(time));
             else
                 ended_ = !run_once();
             break;

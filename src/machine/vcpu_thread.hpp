@@ -10,6 +10,7 @@
 #include "kvm/vcpu_state.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,6 +48,8 @@ public:
     void resume();
     /// Asks; `left` says when.
     void stop();
+    /// Keeps it out of the guest for so long, once.
+    void rest(std::chrono::microseconds);
 
     /// REQUIRES: never started.
     [[nodiscard]] Vcpu& vcpu() { return *vcpu_; }
@@ -75,7 +78,8 @@ private:
     const MmioBus& mmio_;
     Hooks hooks_;
     std::atomic<NumberedOrder> order_{NumberedOrder{}};
-    std::uint32_t orders_ = 0; ///< given; the main loop's
+    std::atomic<std::int64_t> rest_{0}; ///< microseconds that are yet to be rested
+    std::uint32_t orders_ = 0;          ///< given; the main loop's
     // The thread's own.
     bool ended_ = false;
     bool settled_ = true; ///< the last exit is complete: the registers are those that the guest goes on with
