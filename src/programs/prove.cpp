@@ -160,7 +160,7 @@ void add_prove(CLI::App& app, Command& chosen) {
         ->check(CLI::Range(1U, unsigned{HintModel::max_rounds}))
         ->capture_default_str();
     command->add_flag("--nightly", options->nightly,
-                      "What ships, over 4 pages and a queue of 6: minutes, and gigabytes of memory");
+                      "What ships, larger, 4 pages and a queue of 6 for migration: minutes, and gigabytes of memory");
     command->add_flag("--list", options->list, "Print the names of the models");
     command->add_flag("--json", options->json, "A line of JSON a model");
     command->add_flag("--page", options->page, "Print docs/proof.md");

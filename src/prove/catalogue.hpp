@@ -35,7 +35,7 @@ struct Scale {
 
 /// The whole table at one size; one row of what ships is a size larger.
 std::vector<Entry> catalogue(const Scale& = {});
-/// What ships, over four pages and a queue of six.
+/// What ships, larger: four pages and a queue of six for migration. Minutes, and gigabytes.
 std::vector<Entry> nightly();
 /// The entries whose name is `name` or begins with it.
 std::vector<Entry> entries_named(const std::vector<Entry>&, std::string_view name);

@@ -139,7 +139,7 @@ def under_way(vm):
     return True if status["phase"] == "copying" and status["sent_bytes"] > 8 << 20 else f"{status}"
 
 
-@scenario()
+@scenario(kernels=("6.12",))
 def a_migration_that_fails_leaves_the_guest_at_work(context):
     """The destination is killed in the midst of it, is not there, or cannot have the guest; the operator changes their mind."""
     address = f"unix:{context.file('nowhere')}"
