@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -29,12 +30,21 @@ constexpr GuestAddress high_start{(4_GiB).value};
 constexpr FrameNumber high_first = frame_of(high_start);
 const std::vector<MemoryRegion> regions{{{0}, 4_MiB}, {{(4_MiB).value}, 2_MiB}, {high_start, 2_MiB}};
 
+/// O_TMPFILE would do, but not every file system has it.
+FileDescriptor open_without_name() {
+    std::string path = std::filesystem::temp_directory_path() / "aerate-pages.XXXXXX";
+    FileDescriptor file(::mkostemp(path.data(), O_CLOEXEC));
+    EXPECT_TRUE(file.valid()) << path;
+    ::unlink(path.c_str());
+    return file;
+}
+
 /// A file of whole pages without a name, each with content of its own.
 class PageFile {
 public:
     explicit PageFile(std::size_t pages)
         : content(pages * page_size.value)
-        , file_(::open(std::filesystem::temp_directory_path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) {
+        , file_(open_without_name()) {
         for (std::size_t i = 0; i < content.size(); ++i)
             content[i] = static_cast<std::byte>(i * 7 + i / page_size.value * 13 + 1);
         EXPECT_EQ(::pwrite(fd(), content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
