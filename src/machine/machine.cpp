@@ -329,6 +329,8 @@ void Machine::on_balloon_thread(control::Server::Answer answer, F f) {
 }
 
 void Machine::set_balloon_target(ByteCount target, control::Server::Answer answer) {
+    if (waiting_for_squeeze_) // it moves the target, and puts it back
+        return answer(conflict("a squeeze is under way, and ends by itself: try again"));
     config_.balloon->target = target;
     on_balloon_thread(std::move(answer), [target](Hardware& hardware) -> control::Reply {
         if (auto set = hardware.balloon->set_target(whole_pages_of(target)); !set)

@@ -280,6 +280,49 @@ def power_button_ends_the_monitor_with_status_0(context, vm):
     require(vm.wait_for_end(60) == 0, "the monitor did not end with status 0")
 
 
+def squeezed_guest(context):
+    with open(context.file("disk"), "wb") as disk:
+        disk.truncate(256 << 20)
+    return context.vm(memory="512M", arguments=["--drive", context.file("disk"), "--stats-interval", "1"])
+
+
+@scenario("squeezed")
+def squeeze_pushes_the_page_cache_out(context, vm):
+    """The guest's own pages stay, its cache goes to the host, it keeps its size, and nobody in it is killed."""
+    vm.check("dd if=/dev/urandom of=/tmp/kept bs=1M count=40 2>/dev/null")
+    kept = vm.check("md5sum </tmp/kept")
+    vm.check("exec 3</dev/vda; dd of=/dev/null bs=1M <&3 2>/dev/null")  # what is cached of a disk goes when nobody has it open
+    total, _, _ = vm.guest_memory()
+    cached, before = int(vm.check("awk '/^Buffers|^Cached/ {sum += $2} END {print sum}' /proc/meminfo").split()[-1]) / 1024, vm.resident_mib()
+    require(cached > 250, f"the guest caches {cached:.0f} MiB: this would show nothing")
+    with subprocess.Popen([context.binary, "squeeze", vm.name, "--keep", "64M", "--json"], stdout=subprocess.PIPE, text=True) as command:
+        refusals = 0
+        while command.poll() is None:
+            refusals += "a squeeze is under way" in str(vm.api("PATCH", "/balloon", {"amount_mib": 0}, expect=None))
+            time.sleep(0.3)
+        report = json.loads(command.stdout.read())
+    after, (total_after, _, available) = vm.resident_mib(), vm.guest_memory()
+    print(f"    {cached:.0f} MiB cached, resident {before:.0f} -> {after:.0f} MiB in {report['duration_us'] / 1e6:.1f} s, {report['stopped_by'] or 'to the end'}", flush=True)
+    require(after < before - 170, f"resident went from {before:.0f} to {after:.0f} MiB only: {report}")
+    require(total_after == total, f"the guest's size went from {total} to {total_after}")
+    require(available > 250, f"the guest has {available:.0f} MiB")
+    require(refusals > 0, "the balloon's target could be set meanwhile")
+    require(vm.check("md5sum </tmp/kept") == kept, "a file changed")
+    require("Killed process" not in vm.check("dmesg"), "a process was killed")
+    vm.check("exec 3<&-; rm /tmp/kept")
+
+
+@scenario("squeezed")
+def squeeze_stops_short_of_want(context, vm):
+    """A guest whose memory is in use has little to give; asked for all of it, the balloon must not take what is needed."""
+    vm.check("dd if=/dev/urandom of=/tmp/used bs=1M count=200 2>/dev/null")
+    used = vm.check("md5sum </tmp/used")
+    print("    " + context.cli("squeeze", vm.name, "--keep", "0").stdout.strip(), flush=True)
+    require(vm.check("md5sum </tmp/used; rm /tmp/used").startswith(used.strip()), "a file changed")
+    require("Killed process" not in vm.check("dmesg"), "a process was killed")
+    require(vm.status()["balloon"]["actual_bytes"] == 0, f"the balloon was not let go: {vm.status()['balloon']}")
+
+
 # --- A guest from a configuration file, without reporting ---------------------------------------------------------------------------------
 
 def configured_guest(context):
@@ -499,7 +542,7 @@ def unit_tests_with_huge_pages(context):
             file.write(before)
 
 
-GUESTS = {"common": common_guest, "configured": configured_guest, "large": large_guest}
+GUESTS = {"common": common_guest, "squeezed": squeezed_guest, "configured": configured_guest, "large": large_guest}
 
 
 LONGEST_ATTEMPT = 150  # seconds; the longest takes a quarter of it
