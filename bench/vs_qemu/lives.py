@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""One life of one guest, under Aerate or QEMU, measured; bench/vs-qemu runs this inside whatever machine has a working /dev/kvm.
+
+Both monitors boot the same kernel and initramfs with as much memory, one vCPU and the same kernel command line. Writes {row: figure}
+as JSON to --output, anew after each figure: what was measured before a machine died is there.
+"""
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from monitors import MONITORS, GuestError, file, move_balloon, resident_mib  # noqa: E402
+
+
+def used_mib(vm):
+    """In use, by the guest's own word."""
+    total, free, _ = vm.guest_memory()
+    return total - free
+
+
+def memory(monitor, note):
+    """What a guest costs from boot on, and how fast its memory comes and goes."""
+    with monitor(512) as vm:
+        vm.wait_for("AERATE-GUEST-INIT", 60)
+        note("boot", time.monotonic() - vm.started)
+        vm.wait_for("AERATE-GUEST-READY", 60)
+        time.sleep(6)
+        guest, beside = resident_mib(vm)
+        note("overhead", beside)
+        vm.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null", 60)
+        vm.check("rm /tmp/fill")
+        time.sleep(5)
+        after = resident_mib(vm)[0]
+        note("report", after - guest)
+        note("over use", after - used_mib(vm))
+        note("inflate", 300 / move_balloon(vm, 300))
+        note("deflate", 300 / move_balloon(vm, 0))
+        note("inflate again", 300 / move_balloon(vm, 300))
+
+
+def has_used_and_freed(vm, mib):
+    """Booted, with a file to recognise; `mib` MiB that are not zero were written and freed. Returns the file's digest."""
+    vm.wait_for("AERATE-GUEST-READY", 60)
+    digest = vm.check("dd if=/dev/urandom of=/tmp/seed bs=1M count=4 2>/dev/null; md5sum </tmp/seed")
+    vm.check(f"n=0; while [ $n -lt {mib // 4} ]; do n=$((n+1)); cat /tmp/seed; done >/tmp/fill; rm /tmp/fill", 120)
+    return digest
+
+
+def require_whole(vm, digest):
+    vm.check("true", 120)  # what the monitor says on the same console comes before this
+    if (found := vm.check("md5sum </tmp/seed")) != digest:
+        raise GuestError(f"{vm.name}: the file is not what it was: {found}, not {digest}")
+
+
+# Files come and go, at a rate that the emulated machine can send.
+CHURN = ("(n=0; while :; do n=$((n+1)); cp /tmp/seed /tmp/w$((n%8)); md5sum /tmp/w$((n%8)) >/dev/null; [ $((n%8)) = 0 ] && rm -f /tmp/w?; done) >/dev/null 2>&1 &")
+
+
+def move(monitor, note, free_pages, settle_seconds=0, work=None):
+    with contextlib.ExitStack() as stack:
+        vm = stack.enter_context(monitor(1024, free_pages))
+        digest = has_used_and_freed(vm, 600)
+        if work:
+            vm.check(work)
+        time.sleep(settle_seconds)
+        used = 1024 - vm.guest_memory()[1]
+        there, (sent, seconds, downtime) = vm.move(stack)
+        require_whole(there, digest)
+        note("sent", sent)
+        note("sent over use", sent / used)
+        note("seconds", seconds)
+        note("downtime", downtime)
+
+
+def snapshot(monitor, note, free_pages):
+    with contextlib.ExitStack() as stack:
+        vm = stack.enter_context(monitor(1024, free_pages))
+        digest = has_used_and_freed(vm, 600)
+        used = 1024 - vm.guest_memory()[1]
+        note("seconds", vm.save())
+        size = os.stat(file("saved")).st_blocks * 512 / 2**20
+        again = vm.restored(stack)
+        again.check("true", 120)
+        note("restore", time.monotonic() - again.started)
+        require_whole(again, digest)
+        note("size", size)
+        note("size over use", size / used)
+
+
+def sweep(monitor, note):
+    """600 MiB that the guest has freed and does not report."""
+    with monitor(1024, "none") as vm:
+        has_used_and_freed(vm, 600)
+        before = resident_mib(vm)[0]
+        seconds, hold = vm.give_free_memory_back(600)
+        freed = before - resident_mib(vm)[0]
+        note("freed", freed)
+        note("rate", freed / seconds)
+        note("hold", hold)
+
+
+# QEMU's way to know free pages: its own hints for what has just been freed, reports where there was time for them.
+OWN = {"aerate": "reports", "qemu": "hints"}
+LIVES = {
+    "memory": lambda name, monitor, note: memory(monitor, note),
+    "idle": lambda name, monitor, note: move(monitor, note, OWN[name]),
+    "settled": lambda name, monitor, note: move(monitor, note, "reports", settle_seconds=8),
+    "busy": lambda name, monitor, note: move(monitor, note, OWN[name], work=CHURN),
+    "snapshot": lambda name, monitor, note: snapshot(monitor, note, OWN[name]),
+    "sweep": lambda name, monitor, note: sweep(monitor, note),
+}
+
+MOVE_ROWS = {"sent": ("sent", "MiB"), "sent over use": ("sent, by what the guest uses", ""), "seconds": ("total time", "s"), "downtime": ("downtime", "ms")}
+ROWS = {
+    "memory": {"boot": ("boot to init", "s"), "overhead": ("resident beside guest RAM", "MiB"), "report": ("left 5 s after freeing 300 MiB", "MiB"),
+               "over use": ("then resident, over what the guest uses", "MiB"), "inflate": ("inflate 300 MiB", "MiB/s"),
+               "deflate": ("deflate 300 MiB", "MiB/s"), "inflate again": ("inflate 300 MiB again", "MiB/s")},
+    "idle": MOVE_ROWS, "settled": MOVE_ROWS, "busy": MOVE_ROWS,
+    "snapshot": {"size": ("file", "MiB"), "size over use": ("file, by what the guest uses", ""), "seconds": ("saved after", "s"),
+                 "restore": ("a command's answer after", "s")},
+    "sweep": {"freed": ("given back", "MiB"), "rate": ("given back", "MiB/s"), "hold": ("longest standstill", "ms")},
+}
+TITLES = {"memory": "Memory of a guest of 512 MiB", "idle": "Move of an idle guest of 1 GiB that has just freed 600 MiB",
+          "settled": "The same, 8 s later, with reports under both", "busy": "The same at once, with a guest that writes and deletes files",
+          "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("binary", "kernel", "initrd", "output"):
+        parser.add_argument("--" + name, required=True)
+    parser.add_argument("--monitor", choices=MONITORS, required=True)
+    parser.add_argument("--life", choices=LIVES, required=True)
+    parser.add_argument("--qemu-cpu", default="host")
+    parser.add_argument("--qemu-machine", default="microvm")
+    options = parser.parse_args()
+    os.environ["AERATE_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="aerate-bench-")
+    os.environ["AERATE_TESTBED"] = "never"
+    figures = {}
+
+    def note(row, figure):
+        figures[row] = figure
+        with open(options.output, "w", encoding="ascii") as output:
+            json.dump(figures, output)
+            output.flush()
+            os.fsync(output.fileno())
+
+    try:
+        LIVES[options.life](options.monitor, lambda *how: MONITORS[options.monitor](options, *how), note)
+    except (GuestError, OSError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
