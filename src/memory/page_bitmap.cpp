@@ -93,6 +93,16 @@ PageCount PageBitmap::count(PageRange range) const {
     return total;
 }
 
+PageCount PageBitmap::count_without(const PageBitmap& other, PageRange range) const {
+    PageCount total{};
+    visit_words(range, [&](std::uint64_t& word, std::uint64_t mask) {
+        const auto index = static_cast<std::uint64_t>(&word - bits_.get());
+        const std::uint64_t without = index < other.words() ? ~other.load(index) : all_ones;
+        total += ones_in(atomic(word).load(std::memory_order_acquire) & mask & without);
+    });
+    return total;
+}
+
 void PageBitmap::merge_word(std::uint64_t index, std::uint64_t word) {
     if (index >= words() || word == 0)
         return;

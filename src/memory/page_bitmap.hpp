@@ -29,6 +29,8 @@ public:
     void clear_all();
     [[nodiscard]] PageCount count() const;
     [[nodiscard]] PageCount count(PageRange) const;
+    /// Of the range, those that `other` lacks.
+    [[nodiscard]] PageCount count_without(const PageBitmap& other, PageRange) const;
     /// ORs `word` over frames [index * 64, index * 64 + 64).
     void merge_word(std::uint64_t index, std::uint64_t word);
     /// Adds every set bit of this bitmap to `into` and clears it here. Each bit is moved or still here, never lost;

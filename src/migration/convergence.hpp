@@ -42,6 +42,36 @@ private:
     double seconds_ = 0;
 };
 
+/// Until when a round waits for hints before it sends anything: a page that is sent first and hinted later was sent for
+/// nothing, but waiting must not cost more than it saves. Each hint is worth the time that sending its pages would
+/// take; in all the wait is no longer than that sum and a beginning, and after each hint no longer than twice its own
+/// worth.
+class HintPatience {
+public:
+    using Time = std::chrono::steady_clock::time_point;
+    using Duration = std::chrono::steady_clock::duration;
+
+    HintPatience() = default;
+    /// `pause`: from one hint to the next, even when they are small.
+    HintPatience(Time now, Duration for_the_first, Duration pause)
+        : affordable_(now + for_the_first)
+        , expected_(now + for_the_first)
+        , pause_(pause) {}
+
+    void hinted(Time now, Duration worth) {
+        if (worth == Duration::zero())
+            return;
+        affordable_ += worth;
+        expected_ = now + std::max(pause_, 2 * worth);
+    }
+    [[nodiscard]] Time until() const { return std::min(affordable_, expected_); }
+
+private:
+    Time affordable_;
+    Time expected_;
+    Duration pause_{};
+};
+
 /// What to do about a round that is about to be sent.
 enum class Verdict : std::uint8_t {
     finish,  ///< it fits into the downtime

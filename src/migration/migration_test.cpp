@@ -71,7 +71,7 @@ TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
         bool ends_rounds;
         std::uint64_t sent;
     };
-    for (const Case& one : {Case{{}, true, 200}, Case{{}, false, 200}, Case{{.hint_limit = 0ms}, true, 1000}}) {
+    for (const Case& one : {Case{{}, true, 200}, Case{{}, false, 200}, Case{{.hints = false}, true, 1000}}) {
         // The hints take longer than the pages would.
         FakeSource from({.filled = 1000,
                          .hints = true,
@@ -94,7 +94,7 @@ TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
 TEST(Migration, AGuestThatNeverHintsIsWaitedForOnlyBriefly) {
     FakeSource from({.filled = 1000, .hints = true, .ends_rounds = false});
     FakeDestination to;
-    Migration migration{.source_options = {.downtime_limit = 1ms, .hint_limit = 60s, .hint_start = 30ms}};
+    Migration migration{.source_options = {.downtime_limit = 1ms, .hint_start = 30ms}};
     migration.run(from, to, unix_pair());
     expect_moved(migration, from, to);
     EXPECT_LT(migration.source.total, 5s);

@@ -31,7 +31,8 @@ public:
         bits_.add(other.bits_);
         lowest_ = std::min(lowest_, other.lowest_);
     }
-    void remove(const PagesFromLowest& other) { bits_.remove(other.bits_); }
+    void remove(const PagesFromLowest& other) { remove(other.bits_); }
+    void remove(const PageBitmap& other) { bits_.remove(other); }
     void move_into(PagesFromLowest& into) {
         bits_.move_into(into.bits_);
         into.lowest_ = std::min(into.lowest_, lowest_);

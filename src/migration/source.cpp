@@ -24,8 +24,15 @@ void Source::Engine::begin() {
     auto& layers = precopy_.layers;
     for (PagesFromLowest* set : {&layers.log, &layers.discarded, &layers.absent, &layers.pending, &layers.hinted})
         *set = PagesFromLowest(size);
-    for (const MappedRegion& region : guest_.memory().regions())
-        layers.pending.set({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
+    for (const MappedRegion& region : guest_.memory().regions()) {
+        const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
+        layers.pending.set(all);
+        layers.absent.set(all);
+    }
+    // Writes are tracked already: what is not populated now reads as zero until it is in the log.
+    PageBitmap populated(size);
+    guest_.memory().collect_populated(populated);
+    layers.absent.remove(populated);
     gathered_ = Clock::now();
     tell(RoundEvent::start);
 }
@@ -124,10 +131,8 @@ void Source::Engine::report() {
     if (link_)
         progress_.wire = link_->sent();
     progress_.throughput = throughput_.per_second();
-    if (progress_.phase == Phase::copying || progress_.phase == Phase::hinting) {
-        progress_.pending = precopy_.layers.pending.count();
-        progress_.expected = throughput_.time_for(progress_.pending);
-    }
+    if (progress_.phase == Phase::copying || progress_.phase == Phase::hinting)
+        look_at_pending();
     if (callbacks_.progress)
         callbacks_.progress(progress_);
 }

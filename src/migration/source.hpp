@@ -35,11 +35,9 @@ struct SourceOptions {
     bool verify = false;        ///< both sides read all memory once more while the guest stands still
     Compression compression = Compression::none; ///< used where it pays: see CompressionChoice
     ByteCount bandwidth{};                       ///< a second; 0: as much as there is
-    /// Before a round sends anything it waits for hints, for as long as they come in: a page that is sent first and
-    /// hinted later was sent for nothing. Up to this long, and in later rounds no longer than sending would take.
-    std::chrono::milliseconds hint_limit{1000};
-    std::chrono::milliseconds hint_start{100}; ///< for the first of them
-    std::chrono::milliseconds hint_pause{20};  ///< and then from each to the next
+    bool hints = true;                           ///< ask the guest what is free
+    std::chrono::milliseconds hint_start{100};   ///< for the first hint of a round; see HintPatience
+    std::chrono::milliseconds hint_pause{20};    ///< and then from each to the next, at least
     /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
     std::chrono::milliseconds deadline{10'000};
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
@@ -50,14 +48,14 @@ struct SourceProgress {
     enum class Phase : std::uint8_t { connecting, hinting, copying, stopping, handing_over, ended };
     Phase phase = Phase::connecting;
     unsigned round = 0;
-    ByteCount wire;   ///< sent in all, of that:
-    ByteCount data;   ///< pages' content, before compression
-    ByteCount stored; ///< and after
-    PageCount pages;  ///< with content; a page counts each time it is sent
-    PageCount zero;   ///< as a run, content seen to be zero
-    PageCount absent; ///< as a run, known to be absent
-    PageCount hinted; ///< not sent on the guest's word
-    PageCount pending;
+    ByteCount wire;                       ///< sent in all, of that:
+    ByteCount data;                       ///< pages' content, before compression
+    ByteCount stored;                     ///< and after
+    PageCount pages;                      ///< with content; a page counts each time it is sent
+    PageCount zero;                       ///< as a run, content seen to be zero
+    PageCount absent;                     ///< as a run, known to be absent
+    PageCount hinted;                     ///< not sent on the guest's word, though there was something in them
+    PageCount pending;                    ///< with content, as far as is known
     PageCount dirty_per_second;           ///< in the last round
     ByteCount throughput;                 ///< a second, of content
     std::chrono::microseconds expected{}; ///< downtime, if it stopped now

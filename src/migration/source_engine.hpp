@@ -67,11 +67,14 @@ private:
     void wait_for_hints();
     void look_for_hints();
     void after_hints();
+    void look_at_pending();
     void judge();
     void pump();
     void pump_soon();
     [[nodiscard]] bool flush();
     void close_hints();
+    template <typename F>
+    void stop_hinting(F then);
     void freeze();
     void save();
     void offer(Result<std::vector<std::byte>> state);
@@ -132,10 +135,8 @@ private:
     ByteCount sent_when_last_looked_;
 
     bool waiting_for_hints_ = false;
-    Clock::time_point hints_since_;
-    Clock::time_point last_hint_;
-    std::chrono::microseconds hints_for_{};
-    bool any_hint_ = false;
+    HintPatience hint_patience_;
+    bool hints_spare_ = false; ///< the last one did
 
     std::vector<std::byte> state_;
     std::uint64_t memory_root_ = 0;

@@ -5,9 +5,9 @@
 namespace aerate::migration {
 
 void Source::Engine::publish() {
-    progress_.pending = precopy_.layers.pending.count();
+    look_at_pending();
     // A last round that fits as it is needs no hints.
-    if (throughput_.time_for(progress_.pending) <= options_.downtime_limit || options_.hint_limit.count() == 0) {
+    if (progress_.expected <= options_.downtime_limit || !options_.hints) {
         tell(RoundEvent::published);
         return after_hints();
     }
@@ -16,9 +16,12 @@ void Source::Engine::publish() {
     guest_.start_hinting({.hinted =
                               [this](PageRange range) {
                                   loop().post([this, range] {
-                                      any_hint_ = true;
-                                      last_hint_ = Clock::now();
-                                      progress_.hinted += precopy_.layers.pending.bits().count(range);
+                                      const auto& layers = precopy_.layers;
+                                      const PageCount spared =
+                                          layers.pending.bits().count_without(layers.absent.bits(), range);
+                                      progress_.hinted += spared;
+                                      hints_spare_ = spared > PageCount{};
+                                      hint_patience_.hinted(Clock::now(), throughput_.time_for(spared));
                                       tell(RoundEvent::hinted, range);
                                   });
                               },
@@ -40,41 +43,47 @@ void Source::Engine::publish() {
                          });
 }
 
+template <typename F>
+void Source::Engine::stop_hinting(F then) {
+    asked_ = true;
+    guest_.stop_hinting([this, then] {
+        loop().post([this, then] {
+            hinting_ = false;
+            if (answered())
+                then();
+        });
+    });
+}
+
 void Source::Engine::wait_for_hints() {
     waiting_for_hints_ = true;
-    any_hint_ = false;
-    hints_since_ = last_hint_ = Clock::now();
-    hints_for_ = options_.hint_limit;
-    if (progress_.round > 1)
-        hints_for_ = std::min(hints_for_, throughput_.time_for(progress_.pending));
-    hint_timer_ =
-        loop().every(std::max(options_.hint_pause / 4, std::chrono::milliseconds(1)), [this] { look_for_hints(); });
+    hints_spare_ = false;
+    hint_patience_ = HintPatience(Clock::now(), options_.hint_start, options_.hint_pause);
+    look_for_hints();
 }
 
 void Source::Engine::look_for_hints() {
-    const auto pause = any_hint_ ? options_.hint_pause : options_.hint_start;
-    if (since(hints_since_) >= hints_for_ || since(last_hint_) >= pause)
-        after_hints();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(hint_patience_.until() - Clock::now());
+    if (left.count() <= 0)
+        return after_hints();
+    hint_timer_ = loop().after(left, [this] { look_for_hints(); });
 }
 
 void Source::Engine::after_hints() {
     waiting_for_hints_ = false;
     hint_timer_.cancel();
-    if (precopy_.phase == Precopy::Phase::copying)
-        judge();
+    if (precopy_.phase != Precopy::Phase::copying)
+        return;
+    if (!hinting_ || hints_spare_)
+        return judge();
+    // Whatever the guest hints costs its host memory: Linux clears each block (init_on_alloc) that it takes to hint it.
+    stop_hinting([this] { judge(); });
 }
 
 void Source::Engine::close_hints() {
     if (!hinting_)
         return tell(RoundEvent::closed);
-    asked_ = true;
-    guest_.stop_hinting([this] {
-        loop().post([this] {
-            hinting_ = false;
-            if (answered())
-                tell(RoundEvent::closed);
-        });
-    });
+    stop_hinting([this] { tell(RoundEvent::closed); });
 }
 
 } // namespace aerate::migration

@@ -54,10 +54,17 @@ void Source::Engine::gather() {
         pump_soon();
 }
 
+/// Absent pages take a few bytes a run.
+void Source::Engine::look_at_pending() {
+    const auto& layers = precopy_.layers;
+    progress_.pending =
+        layers.pending.bits().count_without(layers.absent.bits(), {{0}, guest_.memory().address_space()});
+    progress_.expected = throughput_.time_for(progress_.pending);
+}
+
 /// What to do with the round that is about to be sent.
 void Source::Engine::judge() {
-    progress_.pending = precopy_.layers.pending.count();
-    progress_.expected = throughput_.time_for(progress_.pending);
+    look_at_pending();
     const Convergence convergence{options_.downtime_limit, options_.max_rounds, options_.stop_anyway};
     switch (convergence.judge(progress_.round, progress_.expected)) {
     case Verdict::finish:
