@@ -23,6 +23,7 @@
 #include "kvm/kvm.hpp"
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
+#include "machine/diff_base.hpp"
 #include "machine/squeezer.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
@@ -56,7 +57,8 @@ struct VirtioSlot {
 struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
-    bool shares_disks = false; ///< with the monitor that still has it
+    bool shares_disks = false;                     ///< with the monitor that still has it
+    std::optional<snapshot::Parent> snapshot = {}; ///< that it comes from
 };
 
 class Hardware {
@@ -80,6 +82,7 @@ public:
     /// REQUIRES: devices and vCPUs are at rest. Main loop, or before it runs.
     [[nodiscard]] Result<state::SavedVm> save();
     [[nodiscard]] DirtyTracker& tracker() { return tracker_; }
+    [[nodiscard]] DiffBase& diff_base() { return diff_base_; }
     /// DiskImage::share() for every disk, with what was written on its way to the disk; and back. Devices are at rest.
     void share_disks();
     void take_back_disks();
@@ -113,6 +116,7 @@ private:
     Kvm kvm_;
     Vm vm_;
     DirtyTracker tracker_;
+    DiffBase diff_base_{tracker_, memory.address_space()};
     std::vector<state::SavedDisk> disks_;
     std::vector<const Block*> blocks_; ///< of the slots
     EventLoop& loop_;

@@ -16,6 +16,8 @@ Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load,
     if (load.verify)
         TRY(file.verify_memory(progress));
     auto config = TRY(control::parse_vm_config(file.config()));
+    // It slows a guest down, so the one who was saved does not decide it for its clones.
+    config.machine.track_dirty_pages = load.track_dirty_pages;
     return OpenedSnapshot{std::move(file), std::move(config)};
 }
 
@@ -33,7 +35,7 @@ Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
     auto layout = TRY(layout_of(opened.config, opened.file.regions()));
     auto state = TRY(state::decode(opened.file.state()));
     auto memory = TRY(GuestMemory::restore(layout, opened.file.pieces()));
-    return SavedGuest{std::move(memory), std::move(state)};
+    return SavedGuest{.memory = std::move(memory), .state = std::move(state), .snapshot = opened.file.as_parent()};
 }
 
 } // namespace aerate

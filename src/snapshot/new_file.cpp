@@ -1,5 +1,6 @@
 #include "snapshot/new_file.hpp"
 
+#include "snapshot/file_path.hpp"
 #include "snapshot/manifest.hpp"
 
 #include <fcntl.h>
@@ -33,12 +34,11 @@ NewFile::~NewFile() {
 }
 
 Result<> NewFile::open() {
-    const std::size_t slash = path_.rfind('/');
-    name_ = path_.substr(slash == std::string::npos ? 0 : slash + 1);
+    const FilePath path(path_);
+    name_ = path.name;
     if (!is_file_name(name_))
         return fail("cannot write the snapshot '{}': the path does not end with the name of a file", path_);
-    const std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-    directory_ = FileDescriptor(operations_->open(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    directory_ = FileDescriptor(operations_->open(AT_FDCWD, path.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory_.valid())
         return cannot("open the directory");
     TRY(check_target());

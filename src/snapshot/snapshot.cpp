@@ -1,5 +1,6 @@
 #include "snapshot/snapshot.hpp"
 
+#include "snapshot/file_path.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/read_at.hpp"
 
@@ -92,16 +93,14 @@ Result<> Snapshot::open_ancestors(int directory, const std::optional<Key>& key) 
 }
 
 Result<Snapshot> Snapshot::open(const std::string& path, const std::optional<Key>& key) {
-    const std::size_t slash = path.rfind('/');
-    const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
-    if (!is_file_name(name))
+    const FilePath parts(path);
+    if (!is_file_name(parts.name))
         return fail("cannot use the snapshot '{}': the path does not end with the name of a file", path);
-    const std::string directory_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    const FileDescriptor directory(::open(directory_name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor directory(::open(parts.directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid())
         return fail_errno("cannot use the snapshot {}: its directory cannot be opened", path);
 
-    auto file = open_file(directory.get(), name, key);
+    auto file = open_file(directory.get(), parts.name, key);
     if (!file)
         return about(path, std::move(file).error());
     Snapshot snapshot{MemoryArea(file->manifest.regions)};
