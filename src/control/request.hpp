@@ -5,7 +5,9 @@
 #include "control/status.hpp"
 #include "control/vm_config.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -76,10 +78,12 @@ struct TakeSnapshot {
 /// Before the start, in place of a kernel.
 struct LoadSnapshot {
     std::string path{};
-    std::string key_path{};         ///< of the secret that it was sealed with
-    bool verify = false;            ///< read all of its memory first
-    bool resume = false;            ///< else the VM waits, paused
-    bool track_dirty_pages = false; ///< so that diffs can follow
+    std::string key_path{};                                   ///< of the secret that it was sealed with
+    bool verify = false;                                      ///< read all of its memory first
+    bool resume = false;                                      ///< else the VM waits, paused
+    bool track_dirty_pages = false;                           ///< so that diffs can follow
+    bool prefetch = true;                                     ///< read its working set ahead, if one was recorded
+    std::optional<std::chrono::seconds> record_working_set{}; ///< of this guest, after so much time; then no prefetch
 };
 
 /// Send the running VM to another monitor.

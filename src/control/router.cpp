@@ -142,6 +142,11 @@ Result<Request> load_snapshot(Fields& fields) {
         TRY(memory.finish());
     }
     fields.boolean("resume_vm", request.resume);
+    fields.boolean("prefetch", request.prefetch);
+    std::uint64_t record_seconds = 0;
+    fields.number("record_working_set_s", record_seconds, {1, 3600});
+    if (record_seconds > 0)
+        request.record_working_set = std::chrono::seconds(record_seconds);
     fields.boolean("enable_diff_snapshots", request.track_dirty_pages); // Firecracker's older name
     fields.boolean("track_dirty_pages", request.track_dirty_pages);
     fields.boolean("verify", request.verify);

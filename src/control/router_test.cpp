@@ -100,7 +100,14 @@ TEST(Router, SnapshotsInFirecrackersWordsAndInOurs) {
         ASSERT_TRUE(load) << name;
         EXPECT_TRUE(load->track_dirty_pages) << name;
     }
-    EXPECT_FALSE(routed<LoadSnapshot>("PUT", "/snapshot/load", R"({"snapshot_path": "/s"})")->track_dirty_pages);
+    const auto load = routed<LoadSnapshot>("PUT", "/snapshot/load", R"({"snapshot_path": "/s"})");
+    ASSERT_TRUE(load);
+    EXPECT_TRUE(!load->track_dirty_pages && load->prefetch && !load->record_working_set);
+    EXPECT_EQ(routed<LoadSnapshot>("PUT", "/snapshot/load", R"({"snapshot_path": "/s", "record_working_set_s": 7})")
+                  ->record_working_set,
+              std::chrono::seconds(7));
+    EXPECT_EQ(failure("PUT", "/snapshot/load", R"({"snapshot_path": "/s", "record_working_set_s": 0})").http_status,
+              400U);
     EXPECT_EQ(failure("PUT", "/snapshot/load",
                       R"({"snapshot_path": "/s", "mem_backend": {"backend_type": "Uffd", "backend_path": "/s"}})")
                   .message,

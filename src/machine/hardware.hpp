@@ -27,6 +27,7 @@
 #include "machine/squeezer.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
+#include "machine/working_set.hpp"
 #include "memory/dirty_tracker.hpp"
 #include "memory/guest_memory.hpp"
 #include "state/saved_vm.hpp"
@@ -57,8 +58,10 @@ struct VirtioSlot {
 struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
-    bool shares_disks = false;                     ///< with the monitor that still has it
-    std::optional<snapshot::Parent> snapshot = {}; ///< that it comes from
+    bool shares_disks = false;                      ///< with the monitor that still has it
+    std::optional<snapshot::Parent> snapshot = {};  ///< that it comes from
+    std::vector<PageRange> working_set = {};        ///< of the snapshot, to be read ahead
+    std::optional<WorkingSetRecording> record = {}; ///< asked for
 };
 
 class Hardware {
@@ -93,6 +96,7 @@ public:
     std::unique_ptr<Sweeper> sweeper;    ///< balloon loop; there when the balloon is
     std::unique_ptr<Squeezer> squeezer;  ///< balloon loop; there when the balloon is
     LoopThread balloon_thread{"balloon"};
+    std::jthread working_set; ///< reads it ahead, or records it
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;
     std::unique_ptr<Power> power;

@@ -2,11 +2,9 @@
 
 #include "snapshot/file_path.hpp"
 #include "snapshot/header.hpp"
-#include "snapshot/read_at.hpp"
+#include "snapshot/regular_file.hpp"
 
 #include <fcntl.h>
-
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -51,23 +49,12 @@ bool same_regions(const std::vector<MemoryRegion>& a, const std::vector<MemoryRe
 
 Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, const std::optional<Key>& key) {
     File file;
-    // O_NONBLOCK: opening a FIFO by mistake must not hang; it has no effect on a regular file.
-    file.fd =
-        FileDescriptor(::openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY));
-    if (!file.fd.valid())
-        return fail_errno("it cannot be opened");
-    struct stat status{};
-    if (::fstat(file.fd.get(), &status) != 0)
-        return fail_errno("it cannot be looked at");
-    if (!S_ISREG(status.st_mode))
-        return fail("it is not a regular file");
+    file.file = TRY(open_regular(directory, name));
     file.name = std::move(name);
-    file.device = status.st_dev;
-    file.inode = status.st_ino;
-    const Header header = TRY(read_header(file.fd.get(), {static_cast<std::uint64_t>(status.st_size)}, key));
+    const Header header = TRY(read_header(file.fd(), file.file.length, key));
     file.kind = header.kind;
     file.identity = header.manifest_digest;
-    file.manifest = TRY(read_manifest(file.fd.get(), header));
+    file.manifest = TRY(read_manifest(file.fd(), header));
     return file;
 }
 
@@ -80,8 +67,7 @@ Result<> Snapshot::open_ancestors(int directory, const std::optional<Key>& key) 
         auto opened = open_file(directory, name, key);
         if (!opened)
             return fail("its parent {}: {}", name, opened.error().message);
-        if (std::ranges::any_of(
-                files_, [&](const File& file) { return file.device == opened->device && file.inode == opened->inode; }))
+        if (std::ranges::any_of(files_, [&](const File& file) { return file.file.is(opened->file); }))
             return fail("its parent {} is a diff of it", name);
         if (!equal(opened->identity, identity))
             return fail("its parent {} is another snapshot than the one it was taken from", name);

@@ -10,11 +10,11 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
 #include "memory/file_piece.hpp"
 #include "memory/guest_memory.hpp"
 #include "snapshot/manifest.hpp"
 #include "snapshot/memory_area.hpp"
+#include "snapshot/regular_file.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -61,10 +61,9 @@ public:
 
 private:
     struct File {
+        [[nodiscard]] int fd() const { return file.fd.get(); }
         std::string name;
-        FileDescriptor fd;
-        dev_t device{};
-        ino_t inode{};
+        RegularFile file;
         DigestKind kind{};
         Digest identity{};
         Manifest manifest;
