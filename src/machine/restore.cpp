@@ -55,6 +55,8 @@ Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
     auto state = TRY(state::decode(opened.file.state()));
     auto memory = TRY(GuestMemory::restore(layout, opened.file.pieces()));
     SavedGuest guest{.memory = std::move(memory), .state = std::move(state), .snapshot = opened.file.as_parent()};
+    if (opened.record_working_set && layout.backing != Backing::anonymous)
+        return fail("there is no working set to record: memory of this kind is read as a whole before the guest runs");
     if (opened.record_working_set)
         // Nothing is read ahead meanwhile: that would count as touched.
         guest.record = WorkingSetRecording{.place = opened.working_set, .after = *opened.record_working_set};
