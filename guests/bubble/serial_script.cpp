@@ -240,11 +240,13 @@ void SerialScript::verify() {
     std::uint32_t sequence = 0;
     if (!take(range, sequence))
         return;
-    if (const auto damage = verify_pages(range, sequence))
-        guest_.console.line("corrupt frame=", damage->frame.value, " expected=", Hex{damage->expected},
-                            " found=", Hex{damage->found});
-    else
-        ok();
+    const std::uint64_t stride = std::max<std::uint64_t>(optional_number(1), 1);
+    for (FrameNumber frame = range.first; frame < range.end(); frame.value += stride) {
+        if (const auto damage = verify_page(frame, sequence))
+            return guest_.console.line("corrupt frame=", damage->frame.value, " expected=", Hex{damage->expected},
+                                       " found=", Hex{damage->found});
+    }
+    ok();
 }
 
 void SerialScript::read() {

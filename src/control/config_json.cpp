@@ -86,6 +86,19 @@ Result<MachineConfigUpdate> read_machine_config(const Json& json, Presence prese
     return update;
 }
 
+void read_balloon_amount(Fields& fields, ByteCount& into) {
+    fields.mib("amount_mib", into, Presence::required);
+    if (into > mem_size_max)
+        fields.error("amount_mib", "is more than any VM's RAM");
+}
+
+void read_polling_interval(Fields& fields, std::chrono::seconds& into, Presence presence) {
+    constexpr std::uint64_t longest = 65535;
+    auto seconds = static_cast<std::uint64_t>(into.count());
+    fields.number("stats_polling_interval_s", seconds, {0, longest}, presence);
+    into = std::chrono::seconds(seconds);
+}
+
 Json json_of(const BootSource& boot) {
     Json json{{"kernel_image_path", boot.kernel_image_path}};
     if (!boot.initrd_path.empty())
@@ -150,23 +163,26 @@ Result<Drive> drive_from(const Json& json) {
     return drive;
 }
 
-void read_balloon_amount(Fields& fields, ByteCount& into, Presence presence) {
-    fields.mib("amount_mib", into, presence);
-    if (into > mem_size_max)
-        fields.error("amount_mib", "is more than any VM's RAM");
+Result<ByteCount> balloon_amount_from(const Json& json) {
+    ByteCount amount{};
+    Fields fields(json, "balloon");
+    read_balloon_amount(fields, amount);
+    TRY(fields.finish());
+    return amount;
 }
 
-void read_polling_interval(Fields& fields, std::chrono::seconds& into, Presence presence) {
-    constexpr std::uint64_t longest = 65535;
-    auto seconds = static_cast<std::uint64_t>(into.count());
-    fields.number("stats_polling_interval_s", seconds, {0, longest}, presence);
-    into = std::chrono::seconds(seconds);
+Result<std::chrono::seconds> polling_interval_from(const Json& json) {
+    std::chrono::seconds interval{};
+    Fields fields(json, "balloon");
+    read_polling_interval(fields, interval, Presence::required);
+    TRY(fields.finish());
+    return interval;
 }
 
 Result<BalloonConfig> balloon_config_from(const Json& json) {
     BalloonConfig balloon;
     Fields fields(json, "balloon");
-    read_balloon_amount(fields, balloon.target, Presence::required);
+    read_balloon_amount(fields, balloon.target);
     fields.boolean("deflate_on_oom", balloon.deflate_on_oom, Presence::required);
     read_polling_interval(fields, balloon.stats_polling_interval, Presence::optional);
     fields.boolean("free_page_hinting", balloon.free_page_hinting);

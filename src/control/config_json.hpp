@@ -13,9 +13,9 @@ namespace aerate::control {
 [[nodiscard]] Result<BalloonConfig> balloon_config_from(const Json&);
 [[nodiscard]] Result<void> entropy_from(const Json&);
 
-/// "amount_mib" and "stats_polling_interval_s": also alone, in PATCH requests.
-void read_balloon_amount(Fields&, ByteCount& into, Presence);
-void read_polling_interval(Fields&, std::chrono::seconds& into, Presence);
+/// "amount_mib" and "stats_polling_interval_s" alone, in PATCH requests.
+[[nodiscard]] Result<ByteCount> balloon_amount_from(const Json&);
+[[nodiscard]] Result<std::chrono::seconds> polling_interval_from(const Json&);
 
 [[nodiscard]] Json json_of(const MachineConfig&);
 [[nodiscard]] Json json_of(const BalloonConfig&);

@@ -84,7 +84,13 @@ public:
     Answer operator()(const StartHinting&) { return hinting(); }
     Answer operator()(const Sweep&) { return hinting(); }
     Answer operator()(const Squeeze&) { return config_.balloon ? after_start() : no_balloon(); }
-    Answer operator()(const TakeSnapshot& take) { return take.sweep ? hinting() : after_start(); }
+    Answer operator()(const TakeSnapshot& take) {
+        if (take.diff && !config_.machine.track_dirty_pages)
+            return refused("nobody has kept track of what the guest writes, so a diff cannot be taken: set "
+                           "track_dirty_pages before the start or when a snapshot is loaded, or take a full snapshot "
+                           "with it first");
+        return take.sweep ? hinting() : after_start();
+    }
     Answer operator()(const Migrate&) { return after_start(); }
     Answer operator()(const GetMigration&) { return std::nullopt; }
     Answer operator()(const CancelMigration&) { return std::nullopt; }

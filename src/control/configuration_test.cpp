@@ -43,6 +43,16 @@ TEST(Configuration, BuildsAVmRequestByRequest) {
     EXPECT_TRUE(passes(config, VmState::not_started, InstanceStart{}));
 }
 
+TEST(Configuration, ADiffNeedsTracking) {
+    VmConfig config = startable();
+    EXPECT_TRUE(refuses(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true}));
+    EXPECT_TRUE(refuses(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true, .track_dirty_pages = true}))
+        << "it is too late for that";
+    EXPECT_TRUE(passes(config, VmState::running, TakeSnapshot{.path = "/s", .track_dirty_pages = true}));
+    config.machine.track_dirty_pages = true;
+    EXPECT_TRUE(passes(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true}));
+}
+
 TEST(Configuration, H7_WrongStateIsRefusedWithoutEffect) {
     VmConfig config = startable();
     for (const Request& request : {Request(SetPaused{true}), Request(SendCtrlAltDel{}), Request(StartHinting{}),

@@ -60,10 +60,13 @@ Json json_of(const SqueezeStatus& squeeze) {
 }
 
 Json json_of(const SnapshotStatus& snapshot) {
-    return {{"data_bytes", snapshot.data.value},
-            {"omitted_bytes", snapshot.omitted.value},
-            {"hold_us", snapshot.hold.count()},
-            {"duration_us", snapshot.duration.count()}};
+    Json json{{"data_bytes", snapshot.data.value},
+              {"omitted_bytes", snapshot.omitted.value},
+              {"hold_us", snapshot.hold.count()},
+              {"duration_us", snapshot.duration.count()}};
+    if (!snapshot.parent.empty())
+        json["parent"] = snapshot.parent;
+    return json;
 }
 
 Json json_of(const MigrationStatus& migration) {

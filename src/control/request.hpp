@@ -5,7 +5,9 @@
 #include "control/status.hpp"
 #include "control/vm_config.hpp"
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -64,19 +66,24 @@ struct Squeeze {
 
 struct TakeSnapshot {
     std::string path{};
-    bool sweep = false;     ///< ask the guest first what is free, and leave that out
-    bool stop = false;      ///< end the VM with it: the guest goes on in the file only
-    bool replace = false;   ///< a snapshot that is there already
-    std::string key_path{}; ///< of 32 secret bytes to seal it with; empty: no secret
-    bool quiet = false;     ///< answer with 204, as Firecracker does
+    bool diff = false;              ///< only what has changed since the last one, or since the VM was restored
+    bool track_dirty_pages = false; ///< from here on, so that diffs can follow
+    bool sweep = false;             ///< ask the guest first what is free, and leave that out
+    bool stop = false;              ///< end the VM with it: the guest goes on in the file only
+    bool replace = false;           ///< a snapshot that is there already
+    std::string key_path{};         ///< of 32 secret bytes to seal it with; empty: no secret
+    bool quiet = false;             ///< answer with 204, as Firecracker does
 };
 
 /// Before the start, in place of a kernel.
 struct LoadSnapshot {
     std::string path{};
-    std::string key_path{}; ///< of the secret that it was sealed with
-    bool verify = false;    ///< read all of its memory first
-    bool resume = false;    ///< else the VM waits, paused
+    std::string key_path{};                                   ///< of the secret that it was sealed with
+    bool verify = false;                                      ///< read all of its memory first
+    bool resume = false;                                      ///< else the VM waits, paused
+    bool track_dirty_pages = false;                           ///< so that diffs can follow
+    bool prefetch = true;                                     ///< read its working set ahead, if one was recorded
+    std::optional<std::chrono::seconds> record_working_set{}; ///< of this guest, after so much time; then no prefetch
 };
 
 /// Send the running VM to another monitor.

@@ -18,113 +18,76 @@ struct Route {
     Parse parse;
 };
 
-/// A route without a body. One that comes with it is refused rather than ignored; "{}" says the same as nothing.
+enum class Body : bool { optional, required };
+
+/// A route whose body is an object: `read` takes its fields, and one that nobody took is refused. Where the body may be
+/// missing, nothing says the same as "{}".
+template <auto read, Body presence = Body::required>
+Result<Request> object(std::string_view body) {
+    const Json json = TRY(parse_json(presence == Body::optional && body.empty() ? "{}" : body));
+    Fields fields(json, "");
+    Request request = TRY(read(fields));
+    TRY(fields.finish());
+    return request;
+}
+
 template <typename T>
-Result<Request> bare(std::string_view body) {
-    if (body.empty())
-        return T{};
-    const Json json = TRY(parse_json(body));
-    TRY(Fields(json, "").finish());
+Result<Request> nothing(Fields&) {
     return T{};
 }
+/// A route without a body. One that comes with it is refused rather than ignored.
+template <typename T>
+constexpr Parse bare = object<nothing<T>, Body::optional>;
 
-Result<Request> put_machine_config(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    return PutMachineConfig{TRY(machine_config_from(json))};
-}
-
-Result<Request> patch_machine_config(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    return PatchMachineConfig{TRY(machine_config_update_from(json))};
-}
-
-Result<Request> put_boot_source(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    return PutBootSource{TRY(boot_source_from(json))};
+/// A route whose body is a part of the configuration.
+template <typename T, auto part_from>
+Result<Request> part(std::string_view body) {
+    return T{TRY(part_from(TRY(parse_json(body))))};
 }
 
 Result<Request> put_drive(std::string_view id, std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Drive drive = TRY(drive_from(json));
+    Drive drive = TRY(drive_from(TRY(parse_json(body))));
     if (drive.drive_id != id)
         return fail("drive.drive_id: is {} but the path says otherwise", drive.drive_id);
     return PutDrive{std::move(drive)};
 }
 
 Result<Request> put_entropy(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    TRY(entropy_from(json));
+    TRY(entropy_from(TRY(parse_json(body))));
     return PutEntropy{};
 }
 
-Result<Request> put_action(std::string_view body) {
+Result<Request> put_action(Fields& fields) {
     enum class Action : std::uint8_t { none, start, button };
     constexpr std::array<std::pair<std::string_view, Action>, 2> words{
         {{"InstanceStart", Action::start}, {"SendCtrlAltDel", Action::button}}};
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
     Action action = Action::none;
     fields.choice<Action>("action_type", action, words, Presence::required);
-    TRY(fields.finish());
     if (action == Action::start)
         return InstanceStart{};
     return SendCtrlAltDel{};
 }
 
-Result<Request> patch_vm(std::string_view body) {
+Result<Request> patch_vm(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, bool>, 2> words{{{"Paused", true}, {"Resumed", false}}};
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
     SetPaused request{};
     fields.choice<bool>("state", request.paused, words, Presence::required);
     if (!request.paused)
         fields.boolean("force", request.force);
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> put_balloon(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    return PutBalloon{TRY(balloon_config_from(json))};
-}
-
-Result<Request> patch_balloon(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "balloon");
-    PatchBalloon request{};
-    read_balloon_amount(fields, request.target, Presence::required);
-    TRY(fields.finish());
-    return request;
-}
-
-Result<Request> patch_balloon_statistics(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "balloon");
-    PatchBalloonStatistics request{};
-    read_polling_interval(fields, request.polling_interval, Presence::required);
-    TRY(fields.finish());
-    return request;
-}
-
-Result<Request> start_hinting(std::string_view body) {
+Result<Request> start_hinting(Fields& fields) {
     StartHinting request;
-    if (body.empty())
-        return request;
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
     fields.boolean("acknowledge_on_stop", request.acknowledge_on_stop);
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> put_stop(std::string_view body) {
+Result<Request> put_stop(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, Stop::How>, 2> words{
         {{"power-button", Stop::How::power_button}, {"kill", Stop::How::kill}}};
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
     Stop request{};
     fields.choice<Stop::How>("how", request.how, words, Presence::required);
-    TRY(fields.finish());
     return request;
 }
 
@@ -136,47 +99,36 @@ void read_single_file(Fields& fields, const std::string& path, std::string_view 
         fields.error(name, "must be absent, or the same as snapshot_path: a snapshot is one file");
 }
 
-Result<Request> create_snapshot(std::string_view body) {
-    enum class Type : std::uint8_t { full };
-    constexpr std::array<std::pair<std::string_view, Type>, 1> types{{{"Full", Type::full}}};
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
+Result<Request> create_snapshot(Fields& fields) {
+    constexpr std::array<std::pair<std::string_view, bool>, 2> types{{{"Full", false}, {"Diff", true}}};
     TakeSnapshot request;
-    Type type = Type::full;
-    fields.choice<Type>("snapshot_type", type, types);
+    fields.choice<bool>("snapshot_type", request.diff, types);
     fields.string("snapshot_path", request.path, Presence::required);
     read_single_file(fields, request.path, "mem_file_path");
     request.replace = true;
     request.quiet = true;
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> squeeze(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
+Result<Request> squeeze(Fields& fields) {
     Squeeze request;
     fields.mib("keep_mib", request.keep, Presence::required);
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> take_snapshot(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
+Result<Request> take_snapshot(Fields& fields) {
     TakeSnapshot request;
     fields.string("snapshot_path", request.path, Presence::required);
+    fields.boolean("diff", request.diff);
+    fields.boolean("track_dirty_pages", request.track_dirty_pages);
     fields.boolean("sweep", request.sweep);
     fields.boolean("stop", request.stop);
     fields.boolean("replace", request.replace);
     fields.string("key_path", request.key_path);
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> load_snapshot(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
+Result<Request> load_snapshot(Fields& fields) {
     LoadSnapshot request;
     fields.string("snapshot_path", request.path, Presence::required);
     read_single_file(fields, request.path, "mem_file_path");
@@ -190,15 +142,19 @@ Result<Request> load_snapshot(std::string_view body) {
         TRY(memory.finish());
     }
     fields.boolean("resume_vm", request.resume);
+    fields.boolean("prefetch", request.prefetch);
+    std::uint64_t record_seconds = 0;
+    fields.number("record_working_set_s", record_seconds, {1, 3600});
+    if (record_seconds > 0)
+        request.record_working_set = std::chrono::seconds(record_seconds);
+    fields.boolean("enable_diff_snapshots", request.track_dirty_pages); // Firecracker's older name
+    fields.boolean("track_dirty_pages", request.track_dirty_pages);
     fields.boolean("verify", request.verify);
     fields.string("key_path", request.key_path);
-    TRY(fields.finish());
     return request;
 }
 
-Result<Request> migrate(std::string_view body) {
-    const Json json = TRY(parse_json(body));
-    Fields fields(json, "");
+Result<Request> migrate(Fields& fields) {
     Migrate request;
     fields.string("destination", request.destination, Presence::required);
     std::uint64_t downtime = static_cast<std::uint64_t>(request.downtime_limit.count());
@@ -212,7 +168,6 @@ Result<Request> migrate(std::string_view body) {
     fields.boolean("auto_converge", request.auto_converge);
     fields.boolean("force", request.force);
     fields.string("lease_path", request.lease_path);
-    TRY(fields.finish());
     return request;
 }
 
@@ -220,31 +175,31 @@ constexpr std::array<Route, 29> routes{{
     {"GET", "/", bare<GetInstance>},
     {"GET", "/version", bare<GetVersion>},
     {"GET", "/vm/config", bare<GetVmConfig>},
-    {"PATCH", "/vm", patch_vm},
+    {"PATCH", "/vm", object<patch_vm>},
     {"GET", "/machine-config", bare<GetMachineConfig>},
-    {"PUT", "/machine-config", put_machine_config},
-    {"PATCH", "/machine-config", patch_machine_config},
-    {"PUT", "/boot-source", put_boot_source},
+    {"PUT", "/machine-config", part<PutMachineConfig, machine_config_from>},
+    {"PATCH", "/machine-config", part<PatchMachineConfig, machine_config_update_from>},
+    {"PUT", "/boot-source", part<PutBootSource, boot_source_from>},
     {"PUT", "/entropy", put_entropy},
-    {"PUT", "/actions", put_action},
+    {"PUT", "/actions", object<put_action>},
     {"GET", "/balloon", bare<GetBalloon>},
-    {"PUT", "/balloon", put_balloon},
-    {"PATCH", "/balloon", patch_balloon},
+    {"PUT", "/balloon", part<PutBalloon, balloon_config_from>},
+    {"PATCH", "/balloon", part<PatchBalloon, balloon_amount_from>},
     {"GET", "/balloon/statistics", bare<GetBalloonStatistics>},
-    {"PATCH", "/balloon/statistics", patch_balloon_statistics},
-    {"PATCH", "/balloon/hinting/start", start_hinting},
+    {"PATCH", "/balloon/statistics", part<PatchBalloonStatistics, polling_interval_from>},
+    {"PATCH", "/balloon/hinting/start", object<start_hinting, Body::optional>},
     {"GET", "/balloon/hinting/status", bare<GetHintingStatus>},
     {"PATCH", "/balloon/hinting/stop", bare<StopHinting>},
-    {"PUT", "/snapshot/create", create_snapshot},
-    {"PUT", "/snapshot/load", load_snapshot},
+    {"PUT", "/snapshot/create", object<create_snapshot>},
+    {"PUT", "/snapshot/load", object<load_snapshot>},
     {"PUT", "/aerate/sweep", bare<Sweep>},
-    {"PUT", "/aerate/squeeze", squeeze},
-    {"PUT", "/aerate/snapshot", take_snapshot},
-    {"PUT", "/aerate/migration", migrate},
+    {"PUT", "/aerate/squeeze", object<squeeze>},
+    {"PUT", "/aerate/snapshot", object<take_snapshot>},
+    {"PUT", "/aerate/migration", object<migrate>},
     {"GET", "/aerate/migration", bare<GetMigration>},
     {"DELETE", "/aerate/migration", bare<CancelMigration>},
     {"GET", "/aerate/status", bare<GetStatus>},
-    {"PUT", "/aerate/stop", put_stop},
+    {"PUT", "/aerate/stop", object<put_stop>},
     {"GET", "/metrics", bare<GetMetrics>},
 }};
 

@@ -77,6 +77,43 @@ TEST(Router, RoutesWithABody) {
     EXPECT_EQ(routed<Stop>("PUT", "/aerate/stop", R"({"how": "power-button"})")->how, Stop::How::power_button);
 }
 
+TEST(Router, SnapshotsInFirecrackersWordsAndInOurs) {
+    const auto full = routed<TakeSnapshot>("PUT", "/snapshot/create", R"({"snapshot_path": "/s"})");
+    ASSERT_TRUE(full);
+    EXPECT_TRUE(!full->diff && full->replace && full->quiet);
+    EXPECT_TRUE(
+        routed<TakeSnapshot>("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "snapshot_type": "Diff"})")->diff);
+    EXPECT_EQ(failure("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "snapshot_type": "Half"})").message,
+              "snapshot_type: must be one of: Full, Diff");
+    EXPECT_EQ(failure("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "mem_file_path": "/m"})").http_status,
+              400U);
+
+    const auto ours =
+        routed<TakeSnapshot>("PUT", "/aerate/snapshot",
+                             R"({"snapshot_path": "/s", "diff": true, "track_dirty_pages": true, "sweep": true})");
+    ASSERT_TRUE(ours);
+    EXPECT_TRUE(ours->diff && ours->track_dirty_pages && ours->sweep && !ours->replace && !ours->quiet);
+
+    for (const auto* name : {"track_dirty_pages", "enable_diff_snapshots"}) {
+        const auto load = routed<LoadSnapshot>("PUT", "/snapshot/load",
+                                               fmt::format(R"({{"snapshot_path": "/s", "{}": true}})", name));
+        ASSERT_TRUE(load) << name;
+        EXPECT_TRUE(load->track_dirty_pages) << name;
+    }
+    const auto load = routed<LoadSnapshot>("PUT", "/snapshot/load", R"({"snapshot_path": "/s"})");
+    ASSERT_TRUE(load);
+    EXPECT_TRUE(!load->track_dirty_pages && load->prefetch && !load->record_working_set);
+    EXPECT_EQ(routed<LoadSnapshot>("PUT", "/snapshot/load", R"({"snapshot_path": "/s", "record_working_set_s": 7})")
+                  ->record_working_set,
+              std::chrono::seconds(7));
+    EXPECT_EQ(failure("PUT", "/snapshot/load", R"({"snapshot_path": "/s", "record_working_set_s": 0})").http_status,
+              400U);
+    EXPECT_EQ(failure("PUT", "/snapshot/load",
+                      R"({"snapshot_path": "/s", "mem_backend": {"backend_type": "Uffd", "backend_path": "/s"}})")
+                  .message,
+              "mem_backend.backend_type: must be one of: File");
+}
+
 TEST(Router, UnknownPathsAndMethods) {
     for (const auto* path : {"", "//", "/balloon/", "/Balloon", "/balloon?x=1", "/%2e", "/drives", "/aerate"})
         EXPECT_EQ(failure("GET", path).http_status, 404U) << path;

@@ -107,6 +107,7 @@ Result<VmConfig> config_from(const RunFlags& flags) {
     if (flags.mem)
         config.machine.mem_size = TRY(size_flag("--mem", *flags.mem));
     config.machine.backing = flags.backing.value_or(config.machine.backing);
+    config.machine.track_dirty_pages |= flags.track_dirty;
     TRY(set_boot(flags, config.boot));
     for (std::size_t i = 0; i < flags.drives.size(); ++i)
         config.drives.push_back(drive_from_flag(flags.drives[i], i));

@@ -20,6 +20,7 @@ struct RunFlags {
     std::optional<unsigned> vcpus{};
     std::optional<std::string> mem{};
     std::optional<Backing> backing{};
+    bool track_dirty = false;
     std::optional<std::string> balloon{};
     std::optional<bool> reporting{};
     std::optional<bool> hinting{};

@@ -63,6 +63,7 @@ struct SqueezeStatus {
 
 /// What a snapshot came to.
 struct SnapshotStatus {
+    std::string parent{};             ///< the file that it is a diff of; empty: none
     ByteCount data{};                 ///< memory that is in the file
     ByteCount omitted{};              ///< memory that is not, on the guest's word
     std::chrono::microseconds hold{}; ///< the time for which the guest stood still

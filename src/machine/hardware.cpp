@@ -63,6 +63,11 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
     TRY(hardware->add_legacy_devices(console));
     TRY(hardware->add_virtio_devices(config, saved && saved->shares_disks));
     TRY(hardware->add_vcpus(config.machine.vcpu_count));
+    if (saved && saved->snapshot && config.machine.track_dirty_pages) {
+        // Before the devices are restored: what they write into memory is not in the snapshot.
+        TRY(hardware->diff_base_.track());
+        hardware->diff_base_.saved(*saved->snapshot);
+    }
     TRY(saved ? hardware->restore(saved->state) : hardware->load(config));
     return hardware;
 }

@@ -23,9 +23,11 @@
 #include "kvm/kvm.hpp"
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
+#include "machine/diff_base.hpp"
 #include "machine/squeezer.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
+#include "machine/working_set.hpp"
 #include "memory/dirty_tracker.hpp"
 #include "memory/guest_memory.hpp"
 #include "state/saved_vm.hpp"
@@ -56,7 +58,10 @@ struct VirtioSlot {
 struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
-    bool shares_disks = false; ///< with the monitor that still has it
+    bool shares_disks = false;                      ///< with the monitor that still has it
+    std::optional<snapshot::Parent> snapshot = {};  ///< that it comes from
+    std::vector<PageRange> working_set = {};        ///< of the snapshot, to be read ahead
+    std::optional<WorkingSetRecording> record = {}; ///< asked for
 };
 
 class Hardware {
@@ -80,6 +85,7 @@ public:
     /// REQUIRES: devices and vCPUs are at rest. Main loop, or before it runs.
     [[nodiscard]] Result<state::SavedVm> save();
     [[nodiscard]] DirtyTracker& tracker() { return tracker_; }
+    [[nodiscard]] DiffBase& diff_base() { return diff_base_; }
     /// DiskImage::share() for every disk, with what was written on its way to the disk; and back. Devices are at rest.
     void share_disks();
     void take_back_disks();
@@ -90,6 +96,7 @@ public:
     std::unique_ptr<Sweeper> sweeper;    ///< balloon loop; there when the balloon is
     std::unique_ptr<Squeezer> squeezer;  ///< balloon loop; there when the balloon is
     LoopThread balloon_thread{"balloon"};
+    std::jthread working_set; ///< reads it ahead, or records it
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;
     std::unique_ptr<Power> power;
@@ -113,6 +120,7 @@ private:
     Kvm kvm_;
     Vm vm_;
     DirtyTracker tracker_;
+    DiffBase diff_base_{tracker_, memory.address_space()};
     std::vector<state::SavedDisk> disks_;
     std::vector<const Block*> blocks_; ///< of the slots
     EventLoop& loop_;

@@ -67,6 +67,8 @@ Result<> Machine::start() {
 
 /// Its devices are at rest already; the vCPUs begin with the order to stand still.
 Result<> Machine::start(SavedGuest saved, bool paused) {
+    auto working_set = std::move(saved.working_set);
+    auto record = std::move(saved.record);
     TRY(assemble(std::move(saved)));
     state_ = State::at_rest;
     pause_wanted_ = paused;
@@ -76,6 +78,10 @@ Result<> Machine::start(SavedGuest saved, bool paused) {
         vcpu->start();
     }
     go_on();
+    if (record)
+        hardware_->working_set = record_working_set(hardware_->memory, *std::move(record));
+    else if (!working_set.empty())
+        hardware_->working_set = prefetch(hardware_->memory, std::move(working_set));
     return {};
 }
 

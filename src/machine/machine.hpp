@@ -67,7 +67,7 @@ private:
     void start_hinting(control::StartHinting, control::Server::Answer);
     void sweep(control::Server::Answer);
     void squeeze(ByteCount keep, control::Server::Answer);
-    void take_snapshot(const control::TakeSnapshot&, control::Server::Answer);
+    void take_snapshot(control::TakeSnapshot, control::Server::Answer);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
     void migrate(const control::Migrate&, control::Server::Answer);
     void operation_ended();

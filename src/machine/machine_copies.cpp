@@ -25,9 +25,14 @@ std::optional<control::Failure> Machine::refuse_copy() const {
     return std::nullopt;
 }
 
-void Machine::take_snapshot(const control::TakeSnapshot& take, control::Server::Answer answer) {
+void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
+    if (take.diff && !hardware_->diff_base().parent())
+        return answer(conflict("there is no snapshot that this one could be a diff of: this guest was not restored, "
+                               "and none was taken since it started. Take a full one first"));
+    config_.machine.track_dirty_pages |= take.track_dirty_pages;
+    take.track_dirty_pages = config_.machine.track_dirty_pages;
     operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(answer));
 }
 

@@ -81,6 +81,7 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
     std::vector<MemoryRegion> regions;
     for (const MappedRegion& region : hardware.memory.regions())
         regions.push_back(region.guest);
+    DiffBase* const base = request.track_dirty_pages ? &hardware.diff_base() : nullptr;
     begin("a snapshot", hardware, std::move(config), LiveGuest::Purpose::copy, std::move(answer));
     snapshotter_ = std::make_unique<Snapshotter>(
         *guest_,
@@ -88,16 +89,19 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
             .file = {.path = request.path,
                      .regions = std::move(regions),
                      .existing = request.replace ? snapshot::Existing::replace : snapshot::Existing::refuse,
-                     .key = std::move(key)},
+                     .key = std::move(key),
+                     .parent = request.diff ? base->parent() : std::nullopt},
             .sweep = request.sweep,
-            .stop = request.stop},
+            .stop = request.stop,
+            .base = base},
         [this, quiet = request.quiet](Result<SnapshotReport> result) {
             main_loop_.post([this, quiet, result = std::move(result)]() mutable {
                 if (!result)
                     return end(control::Failure{500, std::move(result).error().message});
                 if (quiet)
                     return end(control::Done{});
-                end(control::SnapshotStatus{result->data, result->omitted, result->hold, result->duration});
+                end(control::SnapshotStatus{std::move(result->parent), result->data, result->omitted, result->hold,
+                                            result->duration});
             });
         });
     snapshotter_->start();

@@ -24,7 +24,7 @@ public:
 
     /// What is under way, in words; empty when nothing is.
     [[nodiscard]] const std::string& busy() const { return busy_; }
-    /// REQUIRES: not busy().
+    /// REQUIRES: not busy(). For a diff: pages are tracked, and there was a snapshot.
     void snapshot(Hardware&, std::string config, const control::TakeSnapshot&, control::Server::Answer);
     /// The same. Answered when the guest has moved, stays, or when nobody can know (MigrationStatus::phase).
     void migrate(Hardware&, std::string config, const control::Migrate&, control::Server::Answer);

@@ -1,6 +1,9 @@
 #include "machine/snapshotter.hpp"
 
 #include "base/check.hpp"
+#include "base/since.hpp"
+#include "snapshot/chain.hpp"
+#include "snapshot/file_path.hpp"
 
 #include <utility>
 
@@ -14,10 +17,6 @@ using Effect = protocol::PrecopyEffect::Kind;
 constexpr std::chrono::seconds hint_limit{5};
 /// Between two of these a cancellation is heard.
 constexpr PageCount piece = whole_pages_of(ByteCount{16ULL << 20});
-
-std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
-    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - then);
-}
 
 } // namespace
 
@@ -47,20 +46,33 @@ auto Snapshotter::later(F f) {
 
 void Snapshotter::begin() {
     began_ = Clock::now();
-    auto writer = snapshot::Writer::create(options_.file);
-    if (!writer)
-        return end(std::unexpected(std::move(writer).error()));
-    writer_.emplace(*std::move(writer));
-    GuestMemory& memory = guest_.memory();
+    if (auto prepared = prepare(); !prepared)
+        return end(std::unexpected(std::move(prepared).error()));
+    tell({Event::start, {}});
+}
+
+Result<> Snapshotter::prepare() {
+    if (options_.file.parent) {
+        report_.parent = options_.file.parent->name;
+        TRY(snapshot::check_chain(options_.file));
+    }
+    writer_.emplace(TRY(snapshot::Writer::create(options_.file, *options_.file_operations)));
+    const GuestMemory& memory = guest_.memory();
     for (PageBitmap* set : {&copy_.layers.log, &copy_.layers.discarded, &copy_.layers.absent, &copy_.layers.pending,
                             &copy_.layers.hinted})
         *set = PageBitmap(memory.address_space());
     copy_.plan = protocol::PrecopyPlan::snapshot;
-    if (auto tracking = guest_.start_tracking(); !tracking)
-        return end(std::unexpected(std::move(tracking).error()));
+    TRY(guest_.start_tracking());
+    if (options_.base != nullptr)
+        TRY(options_.base->track());
     // After that: what becomes populated from here on was written, and is in the log.
-    memory.collect_populated(copy_.layers.pending);
-    tell({Event::start, {}});
+    if (options_.file.parent) {
+        options_.base->gather();
+        copy_.layers.pending.add(options_.base->written());
+    } else {
+        memory.collect_populated(copy_.layers.pending);
+    }
+    return {};
 }
 
 /// Carries out what the event leads to.
@@ -95,6 +107,8 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
 
 void Snapshotter::gather() {
     guest_.gather(copy_.layers.log, copy_.layers.discarded);
+    if (options_.base != nullptr)
+        options_.base->gather();
     tell({Event::gathered, {}});
     if (copy_.phase == protocol::Precopy<PageBitmap>::Phase::final_copy)
         save_state();
@@ -133,8 +147,31 @@ void Snapshotter::save_state() {
         if (!saved)
             return give_up(std::move(saved).error());
         state_ = *std::move(saved);
+        if (options_.file.parent) {
+            if (auto written = write_holes(); !written)
+                return give_up(std::move(written).error());
+        }
         copy();
     }));
+}
+
+/// What is free or was given back is a hole in a diff too, whatever the parent has there. Such pages are not read: in a
+/// memfd that would allocate them again.
+Result<> Snapshotter::write_holes() {
+    const GuestMemory& memory = guest_.memory();
+    PageBitmap populated(memory.address_space());
+    PageBitmap holes(memory.address_space());
+    memory.collect_populated(populated);
+    holes.add(copy_.layers.pending);
+    holes.remove(populated);
+    copy_.layers.pending.remove(holes);
+    holes.add(copy_.layers.hinted);
+    Result<> written;
+    for_each_run(holes, [&](PageRange run) {
+        if (written)
+            written = writer_->drop(run);
+    });
+    return written;
 }
 
 void Snapshotter::copy() {
@@ -145,7 +182,9 @@ void Snapshotter::copy() {
 
 void Snapshotter::write(PageRange run, bool known_zero) {
     Result<> written;
-    if (!known_zero) {
+    if (known_zero) {
+        written = writer_->drop(run);
+    } else {
         const auto bytes = guest_.memory().span(address_of(run.first), bytes_of(run.count));
         CHECK(bytes); // what is pending lies in one region
         written = writer_->add(run, *bytes);
@@ -164,6 +203,8 @@ void Snapshotter::complete() {
         guest_.run_on();
     report_.hold = since(frozen_);
     const auto finished = std::move(*writer_).finish(guest_.config(), std::move(state_));
+    if (finished && options_.base != nullptr)
+        options_.base->saved({.name = snapshot::FilePath(options_.file.path).name, .identity = *finished});
     report_.duration = since(began_);
     if (options_.stop)
         finished ? guest_.gone() : guest_.run_on();

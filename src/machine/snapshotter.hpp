@@ -3,11 +3,13 @@
 //     track ─▶ (hint round) ─▶ freeze ─▶ copy what is not free ─▶ guest goes on ─▶ disk, name
 //
 // The guest stands still while its memory is copied into the host's page cache; that it reaches the disk is waited for
-// when the guest runs again. A page that the guest hinted as free and has not written since is left out.
+// when the guest runs again. A page that the guest hinted as free and has not written since is left out. A diff copies
+// what was written since the base only.
 #pragma once
 
 #include "base/error.hpp"
 #include "event/loop_thread.hpp"
+#include "machine/diff_base.hpp"
 #include "migration/guest.hpp"
 #include "protocol/precopy.hpp"
 #include "snapshot/writer.hpp"
@@ -20,6 +22,7 @@
 namespace aerate {
 
 struct SnapshotReport {
+    std::string parent;               ///< the file that it is a diff of; empty: none
     ByteCount data;                   ///< of pages that hold something
     ByteCount omitted;                ///< of pages that are free on the guest's word
     std::chrono::microseconds hold{}; ///< for which the guest stood still
@@ -32,11 +35,15 @@ public:
         snapshot::Writer::Options file;
         bool sweep = false; ///< ask the guest first what is free
         bool stop = false;  ///< the guest goes on in the file only
+        /// The snapshot becomes what the next diff is a diff of. When `file` has a parent, the base's, it is one
+        /// itself.
+        DiffBase* base = nullptr;
+        snapshot::FileOperations* file_operations = &snapshot::FileOperations::real();
     };
     /// On the snapshot's thread. Then nothing of the guest is in use any more.
     using Finished = std::move_only_function<void(Result<SnapshotReport>)>;
 
-    /// `guest` outlives this.
+    /// `guest`, the base and the operations outlive this.
     Snapshotter(migration::SourceGuest& guest, Options, Finished);
     /// REQUIRES: `finished` was called, or start() was not.
     ~Snapshotter() = default;
@@ -49,11 +56,13 @@ private:
     using Clock = std::chrono::steady_clock;
 
     void begin();
+    Result<> prepare();
     void tell(const protocol::PrecopyEvent&);
     void gather();
     void ask_for_hints();
     void freeze();
     void save_state();
+    Result<> write_holes();
     void copy();
     void write(PageRange, bool known_zero);
     void complete();

@@ -1,5 +1,7 @@
 #include "machine/sweeper.hpp"
 
+#include "base/since.hpp"
+
 #include <algorithm>
 #include <utility>
 
@@ -9,16 +11,6 @@ namespace {
 using Event = protocol::SweepEvent::Kind;
 using Effect = protocol::SweepEffect::Kind;
 using Phase = protocol::Sweep<PageBitmap>::Phase;
-
-template <typename Visit>
-void for_each_run(const PageBitmap& pages, Visit&& visit) {
-    for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end()))
-        visit(run);
-}
-
-std::chrono::microseconds since(std::chrono::steady_clock::time_point then) {
-    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - then);
-}
 
 } // namespace
 

@@ -2,7 +2,7 @@
 // thread may set while another takes. Memory is spent only where bits have been set: a bitmap over 16 TiB costs nothing
 // at first.
 //
-//     for (PageRange run = dirty.next_run({0}); run.count > PageCount{0}; run = dirty.next_run(run.end())) send(run);
+//     for_each_run(dirty, [&](PageRange run) { send(run); });
 //
 // set() before a take in another thread orders as follows: whoever sees the bit (test, move_into, next_run) also sees
 // the bytes stored before set().
@@ -56,5 +56,12 @@ private:
     // Plain words, each access through std::atomic_ref, because calloc's zeros come without touching the memory.
     std::unique_ptr<std::uint64_t[], Free> bits_;
 };
+
+/// Calls visit(run) for each run of set bits, ascending.
+template <typename Visit>
+void for_each_run(const PageBitmap& pages, Visit&& visit) {
+    for (PageRange run = pages.next_run({0}); run.count > PageCount{0}; run = pages.next_run(run.end()))
+        visit(run);
+}
 
 } // namespace aerate

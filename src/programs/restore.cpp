@@ -46,6 +46,16 @@ void add_restore(CLI::App& app, Command& chosen) {
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     command.add_flag("--paused", options->paused, "wait to be resumed");
+    command.add_flag("--track-dirty", options->load.track_dirty_pages,
+                     "keep track of what the guest changes, for snapshot --diff");
+    command
+        .add_option_function<unsigned>(
+            "--record-working-set",
+            [options](unsigned seconds) { options->load.record_working_set = std::chrono::seconds(seconds); },
+            "note after so many seconds what was touched, for later restores to read ahead")
+        ->option_text("SECONDS")
+        ->check(CLI::Range(1U, 3600U));
+    command.add_flag("!--no-prefetch", options->load.prefetch, "do not read ahead what was noted");
     command.add_flag("--verify", options->load.verify, "check all of its memory first");
     command.add_option("--key", options->load.key_path, "it was sealed with the 32 secret bytes of this file")
         ->type_name("FILE");

@@ -53,6 +53,8 @@ void add_vm_flags(CLI::App& run, Flags& flags) {
     run.add_option("--mem", vm.mem, "RAM (default: 128M)")->option_text("SIZE")->check(check_size);
     add_choice(run, "--backing", vm.backing, backings,
                "what RAM is made of: anonymous, memfd, hugetlb (default: anonymous)", "KIND");
+    run.add_flag("--track-dirty", vm.track_dirty,
+                 "after each snapshot keep track of what the guest changes, for snapshot --diff");
 }
 
 void add_balloon_flags(CLI::App& run, Flags& flags) {

@@ -1,8 +1,8 @@
 #include "programs/commands.hpp"
+#include "programs/report.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <filesystem>
@@ -15,6 +15,8 @@ struct Options {
     std::string name;
     std::string path;
     std::string key;
+    bool diff = false;
+    bool track_dirty = false;
     bool sweep = false;
     bool replace = false;
     bool stop = false;
@@ -33,23 +35,23 @@ Result<void> snapshot(const Options& options) {
     const RunningVm vm = TRY(RunningVm::named(options.name, patience));
     const nlohmann::json request{{"snapshot_path", absolute(options.path)},
                                  {"key_path", absolute(options.key)},
+                                 {"diff", options.diff},
+                                 {"track_dirty_pages", options.track_dirty},
                                  {"sweep", options.sweep},
                                  {"stop", options.stop},
                                  {"replace", options.replace}};
     const std::string answer = TRY(vm.call("PUT", "/aerate/snapshot", request.dump()));
-    if (options.json) {
-        fmt::print("{}\n", answer);
-        return {};
-    }
-    const auto report = nlohmann::json::parse(answer);
-    const auto mib = [&](const char* field) { return report.at(field).get<std::uint64_t>() >> 20; };
-    const auto milliseconds = [&](const char* field) { return report.at(field).get<double>() / 1000; };
-    fmt::print("wrote {} MiB to {} in {:.0f} ms", mib("data_bytes"), options.path, milliseconds("duration_us"));
-    if (!options.stop)
-        fmt::print("; the guest stood still for {:.0f} ms", milliseconds("hold_us"));
-    if (options.sweep)
-        fmt::print("; left out {} MiB that it said is free", mib("omitted_bytes"));
-    fmt::print("\n");
+    Report::print(answer, options.json, [&](const Report& report) {
+        fmt::print("wrote {} MiB to {} in {:.0f} ms", report.mib("data_bytes"), options.path,
+                   report.milliseconds("duration_us"));
+        if (options.diff)
+            fmt::print(", a diff of {}", report.text("parent"));
+        if (!options.stop)
+            fmt::print("; the guest stood still for {:.0f} ms", report.milliseconds("hold_us"));
+        if (options.sweep)
+            fmt::print("; left out {} MiB that it said is free", report.mib("omitted_bytes"));
+        fmt::print("\n");
+    });
     return {};
 }
 
@@ -60,6 +62,10 @@ void add_snapshot(CLI::App& app, Command& chosen) {
     auto options = std::make_shared<Options>();
     command.add_option("name", options->name, "name of the VM")->required();
     command.add_option("file", options->path, "where to; it appears when it is complete")->required();
+    command.add_flag("--diff", options->diff,
+                     "only what has changed since the VM's last snapshot, which stays needed, or since its restore");
+    command.add_flag("--track-dirty", options->track_dirty,
+                     "keep track of changes from here on, so that diffs can follow");
     command.add_flag("--sweep", options->sweep, "ask the guest first what is free, and leave that out");
     command.add_flag("--force", options->replace, "replace a snapshot that is there already");
     command.add_flag("--stop", options->stop, "end the VM: it goes on when it is restored");

@@ -1,9 +1,9 @@
 #include "control/size.hpp"
 #include "programs/commands.hpp"
+#include "programs/report.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <memory>
@@ -24,16 +24,12 @@ Result<void> squeeze(const Options& options) {
     const RunningVm vm = TRY(RunningVm::named(options.name, patience));
     const nlohmann::json request{{"keep_mib", control::parse_size(options.keep)->value >> 20}};
     const std::string answer = TRY(vm.call("PUT", "/aerate/squeeze", request.dump()));
-    if (options.json) {
-        fmt::print("{}\n", answer);
-        return {};
-    }
-    const auto report = nlohmann::json::parse(answer);
-    const auto mib = [&](const char* field) { return report.at(field).get<std::uint64_t>() >> 20; };
-    const auto reason = report.at("stopped_by").get<std::string>();
-    fmt::print("resident {} MiB, before {} MiB; the balloon took {} MiB and let go, in {:.1f} s{}{}\n",
-               mib("resident_after_bytes"), mib("resident_before_bytes"), mib("taken_bytes"),
-               report.at("duration_us").get<double>() / 1e6, reason.empty() ? "" : "; it stopped because ", reason);
+    Report::print(answer, options.json, [](const Report& report) {
+        const std::string reason = report.text("stopped_by");
+        fmt::print("resident {} MiB, before {} MiB; the balloon took {} MiB and let go, in {:.1f} s{}{}\n",
+                   report.mib("resident_after_bytes"), report.mib("resident_before_bytes"), report.mib("taken_bytes"),
+                   report.milliseconds("duration_us") / 1000, reason.empty() ? "" : "; it stopped because ", reason);
+    });
     return {};
 }
 

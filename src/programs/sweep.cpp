@@ -1,8 +1,8 @@
 #include "programs/commands.hpp"
+#include "programs/report.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <memory>
@@ -20,20 +20,14 @@ constexpr std::chrono::minutes patience{2};
 
 Result<void> sweep(const Options& options) {
     const RunningVm vm = TRY(RunningVm::named(options.name, patience));
-    const std::string answer = TRY(vm.call("PUT", "/aerate/sweep"));
-    if (options.json) {
-        fmt::print("{}\n", answer);
-        return {};
-    }
-    const auto report = nlohmann::json::parse(answer);
-    const auto mib = [&](const char* field) { return report.at(field).get<std::uint64_t>() >> 20; };
-    const auto milliseconds = [&](const char* field) { return report.at(field).get<double>() / 1000; };
-    fmt::print("gave back {} MiB of {} MiB that the guest hinted, in {:.0f} ms; the guest stood still {} times, for "
-               "{:.2f} ms at most\n",
-               mib("discarded_bytes"), mib("hinted_bytes"), milliseconds("duration_us"),
-               report.at("batches").get<unsigned>(), milliseconds("longest_hold_us"));
-    if (report.at("cut").get<bool>())
-        fmt::print("the guest did not come to the end in time: there may be more\n");
+    Report::print(TRY(vm.call("PUT", "/aerate/sweep")), options.json, [](const Report& report) {
+        fmt::print("gave back {} MiB of {} MiB that the guest hinted, in {:.0f} ms; the guest stood still {} times, "
+                   "for {:.2f} ms at most\n",
+                   report.mib("discarded_bytes"), report.mib("hinted_bytes"), report.milliseconds("duration_us"),
+                   report.number<unsigned>("batches"), report.milliseconds("longest_hold_us"));
+        if (report.boolean("cut"))
+            fmt::print("the guest did not come to the end in time: there may be more\n");
+    });
     return {};
 }
 

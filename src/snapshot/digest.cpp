@@ -45,6 +45,20 @@ Digest digest_of(DigestKind kind, std::span<const std::byte> bytes) {
     return kind == DigestKind::sha256 ? sha256(bytes, {}) : xxh3(bytes);
 }
 
+Result<> check_kind(std::uint32_t kind, const std::optional<Key>& key) {
+    if (kind == static_cast<std::uint32_t>(DigestKind::sha256) && !key)
+        return fail("it was written with a key: give the same key to open it");
+    if (kind == static_cast<std::uint32_t>(DigestKind::xxh3) && key)
+        return fail("it was written without a key, so the key cannot vouch for it");
+    if (kind != static_cast<std::uint32_t>(kind_of(key)))
+        return fail("it has digests of kind {}, which this program does not know", kind);
+    return {};
+}
+
+Digest seal_of(std::span<const std::byte> bytes, const std::optional<Key>& key) {
+    return key ? key->hmac_sha256(bytes) : digest_of(DigestKind::xxh3, bytes);
+}
+
 bool equal(const Digest& a, const Digest& b) {
     return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }

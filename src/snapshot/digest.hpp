@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -40,6 +41,13 @@ private:
 };
 
 [[nodiscard]] Digest digest_of(DigestKind, std::span<const std::byte>);
+/// What is written with this key, or with none.
+[[nodiscard]] constexpr DigestKind kind_of(const std::optional<Key>& key) {
+    return key ? DigestKind::sha256 : DigestKind::xxh3;
+}
+/// Whether a file that says it has digests of this kind was written with such a key.
+[[nodiscard]] Result<> check_kind(std::uint32_t kind, const std::optional<Key>&);
+[[nodiscard]] Digest seal_of(std::span<const std::byte>, const std::optional<Key>&);
 /// In the same time wherever they differ.
 [[nodiscard]] bool equal(const Digest&, const Digest&);
 

@@ -16,11 +16,6 @@ constexpr std::uint32_t x86_64 = 62; // EM_X86_64, as in ELF
 constexpr std::size_t seal_offset = Header::size.value - sizeof(Digest);
 constexpr ByteCount memory_length_max{1ULL << 44}; // as check_layout() has it
 
-Digest seal_of(std::span<const std::byte> page, const std::optional<Key>& key) {
-    const auto sealed = page.first(seal_offset);
-    return key ? key->hmac_sha256(sealed) : digest_of(DigestKind::xxh3, sealed);
-}
-
 } // namespace
 
 std::array<std::byte, Header::size.value> encode(const Header& header, const std::optional<Key>& key) {
@@ -33,7 +28,7 @@ std::array<std::byte, Header::size.value> encode(const Header& header, const std
     store_little_endian(bytes.subspan(24), header.memory_length.value);
     store_little_endian(bytes.subspan(32), header.manifest_length.value);
     std::ranges::copy(header.manifest_digest, bytes.subspan(40).begin());
-    std::ranges::copy(seal_of(bytes, key), bytes.subspan(seal_offset).begin());
+    std::ranges::copy(seal_of(bytes.first(seal_offset), key), bytes.subspan(seal_offset).begin());
     return page;
 }
 
@@ -45,20 +40,15 @@ Result<Header> decode_header(std::span<const std::byte, Header::size.value> byte
     if (const auto architecture = load_little_endian<std::uint32_t>(bytes.subspan(12)); architecture != x86_64)
         return fail("it is of architecture {} (ELF numbers), and this is {}", architecture, x86_64);
     const auto kind = load_little_endian<std::uint32_t>(bytes.subspan(16));
-    if (kind == static_cast<std::uint32_t>(DigestKind::sha256) && !key)
-        return fail("it was written with a key: give the same key to open it");
-    if (kind == static_cast<std::uint32_t>(DigestKind::xxh3) && key)
-        return fail("it was written without a key, so the key cannot vouch for it");
+    TRY(check_kind(kind, key));
 
     Digest seal;
     std::ranges::copy(bytes.subspan(seal_offset), seal.begin());
-    if (!equal(seal, seal_of(bytes, key)))
+    if (!equal(seal, seal_of(bytes.first(seal_offset), key)))
         return fail("its header is damaged{}", key ? ", or was written with another key" : "");
 
     Header header;
-    header.kind = static_cast<DigestKind>(kind);
-    if (header.kind != DigestKind::xxh3 && header.kind != DigestKind::sha256)
-        return fail("it has digests of kind {}, which this program does not know", kind);
+    header.kind = kind_of(key);
     header.memory_length = {load_little_endian<std::uint64_t>(bytes.subspan(24))};
     header.manifest_length = {load_little_endian<std::uint64_t>(bytes.subspan(32))};
     std::ranges::copy(bytes.subspan(40, sizeof(Digest)), header.manifest_digest.begin());

@@ -133,7 +133,8 @@ TEST(Header, M3_SaysWhoSpeaksWhat) {
     EXPECT_THAT(with(8, 0), HasSubstr("version 0"));
     EXPECT_THAT(with(12, 183), HasSubstr("architecture 183"));
     EXPECT_THAT(with(16, 2), HasSubstr("written with a key"));
-    EXPECT_THAT(with(16, 3), HasSubstr("damaged"));
+    EXPECT_THAT(with(16, 3), HasSubstr("digests of kind 3"));
+    EXPECT_THAT(with(20, 1), HasSubstr("damaged"));
 }
 
 TEST(Header, M7_SizesAreBounded) {

@@ -1,5 +1,6 @@
 #include "snapshot/new_file.hpp"
 
+#include "snapshot/file_path.hpp"
 #include "snapshot/manifest.hpp"
 
 #include <fcntl.h>
@@ -33,12 +34,11 @@ NewFile::~NewFile() {
 }
 
 Result<> NewFile::open() {
-    const std::size_t slash = path_.rfind('/');
-    name_ = path_.substr(slash == std::string::npos ? 0 : slash + 1);
+    const FilePath path(path_);
+    name_ = path.name;
     if (!is_file_name(name_))
-        return fail("cannot write the snapshot '{}': the path does not end with the name of a file", path_);
-    const std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-    directory_ = FileDescriptor(operations_->open(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        return fail("cannot write '{}': the path does not end with the name of a file", path_);
+    directory_ = FileDescriptor(operations_->open(AT_FDCWD, path.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory_.valid())
         return cannot("open the directory");
     TRY(check_target());
@@ -64,9 +64,9 @@ Result<> NewFile::check_target() const {
         return cannot("look at the path");
     }
     if (!S_ISREG(status.st_mode))
-        return fail("cannot write the snapshot {}: the path is there and is not a regular file", path_);
+        return fail("cannot write {}: the path is there and is not a regular file", path_);
     if (existing_ == Existing::refuse)
-        return fail("cannot write the snapshot {}: the file exists already", path_);
+        return fail("cannot write {}: the file exists already", path_);
     return {};
 }
 
@@ -84,7 +84,7 @@ Result<> NewFile::write(std::span<const std::byte> bytes, ByteCount offset) {
         if (written < 0)
             return cannot("write");
         if (written == 0)
-            return fail("cannot write the snapshot {}: the file takes no more bytes", path_);
+            return fail("cannot write {}: the file takes no more bytes", path_);
         bytes = bytes.subspan(static_cast<std::size_t>(written));
         offset.value += static_cast<std::uint64_t>(written);
     }
@@ -134,7 +134,7 @@ Result<> NewFile::publish() {
             return cannot("name the file");
     }
     if (operations_->sync(directory_.get()) != 0)
-        return fail_errno("the snapshot {} is written, but its directory cannot be brought to the disk: after a power "
+        return fail_errno("{} is written, but its directory cannot be brought to the disk: after a power "
                           "cut the file may be gone",
                           path_);
     return {};
@@ -145,8 +145,8 @@ std::unexpected<Error> NewFile::cannot(const char* what) const {
     const char* const hint = code == EFBIG    ? ": raise the file size limit (ulimit -f)"
                              : code == ENOSPC ? ": make room, or write elsewhere"
                                               : "";
-    return std::unexpected(Error{
-        fmt::format("cannot write the snapshot {}: cannot {}: {}{}", path_, what, describe_errno(code), hint), code});
+    return std::unexpected(
+        Error{fmt::format("cannot write {}: cannot {}: {}{}", path_, what, describe_errno(code), hint), code});
 }
 
 } // namespace aerate::snapshot

@@ -51,7 +51,7 @@ std::vector<Snapshot::Run> Snapshot::runs() const {
             const auto& chunks = file.manifest.chunks;
             const auto chunk = std::ranges::lower_bound(chunks, index, {}, &Chunk::index);
             if (chunk != chunks.end() && chunk->index == index)
-                put_beneath(merged, *chunk, file.fd.get());
+                put_beneath(merged, *chunk, file.fd());
         }
         const FrameNumber frame = area_.frame_of_page(std::uint64_t{index} * chunk_pages);
         for (unsigned page = 0; page < chunk_pages; ++page) {

@@ -1,11 +1,10 @@
 #include "snapshot/snapshot.hpp"
 
+#include "snapshot/file_path.hpp"
 #include "snapshot/header.hpp"
-#include "snapshot/read_at.hpp"
+#include "snapshot/regular_file.hpp"
 
 #include <fcntl.h>
-
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -50,23 +49,12 @@ bool same_regions(const std::vector<MemoryRegion>& a, const std::vector<MemoryRe
 
 Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, const std::optional<Key>& key) {
     File file;
-    // O_NONBLOCK: opening a FIFO by mistake must not hang; it has no effect on a regular file.
-    file.fd =
-        FileDescriptor(::openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY));
-    if (!file.fd.valid())
-        return fail_errno("it cannot be opened");
-    struct stat status{};
-    if (::fstat(file.fd.get(), &status) != 0)
-        return fail_errno("it cannot be looked at");
-    if (!S_ISREG(status.st_mode))
-        return fail("it is not a regular file");
+    file.file = TRY(open_regular(directory, name));
     file.name = std::move(name);
-    file.device = status.st_dev;
-    file.inode = status.st_ino;
-    const Header header = TRY(read_header(file.fd.get(), {static_cast<std::uint64_t>(status.st_size)}, key));
+    const Header header = TRY(read_header(file.fd(), file.file.length, key));
     file.kind = header.kind;
     file.identity = header.manifest_digest;
-    file.manifest = TRY(read_manifest(file.fd.get(), header));
+    file.manifest = TRY(read_manifest(file.fd(), header));
     return file;
 }
 
@@ -79,8 +67,7 @@ Result<> Snapshot::open_ancestors(int directory, const std::optional<Key>& key) 
         auto opened = open_file(directory, name, key);
         if (!opened)
             return fail("its parent {}: {}", name, opened.error().message);
-        if (std::ranges::any_of(
-                files_, [&](const File& file) { return file.device == opened->device && file.inode == opened->inode; }))
+        if (std::ranges::any_of(files_, [&](const File& file) { return file.file.is(opened->file); }))
             return fail("its parent {} is a diff of it", name);
         if (!equal(opened->identity, identity))
             return fail("its parent {} is another snapshot than the one it was taken from", name);
@@ -92,16 +79,14 @@ Result<> Snapshot::open_ancestors(int directory, const std::optional<Key>& key) 
 }
 
 Result<Snapshot> Snapshot::open(const std::string& path, const std::optional<Key>& key) {
-    const std::size_t slash = path.rfind('/');
-    const std::string name = path.substr(slash == std::string::npos ? 0 : slash + 1);
-    if (!is_file_name(name))
+    const FilePath parts(path);
+    if (!is_file_name(parts.name))
         return fail("cannot use the snapshot '{}': the path does not end with the name of a file", path);
-    const std::string directory_name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    const FileDescriptor directory(::open(directory_name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor directory(::open(parts.directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid())
         return fail_errno("cannot use the snapshot {}: its directory cannot be opened", path);
 
-    auto file = open_file(directory.get(), name, key);
+    auto file = open_file(directory.get(), parts.name, key);
     if (!file)
         return about(path, std::move(file).error());
     Snapshot snapshot{MemoryArea(file->manifest.regions)};

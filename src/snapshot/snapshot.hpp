@@ -10,17 +10,19 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
 #include "memory/file_piece.hpp"
 #include "memory/guest_memory.hpp"
 #include "snapshot/manifest.hpp"
 #include "snapshot/memory_area.hpp"
+#include "snapshot/regular_file.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace aerate::snapshot {
@@ -44,6 +46,10 @@ public:
     [[nodiscard]] Parent as_parent() const { return {files_.front().name, identity()}; }
     /// How many files the chain has: 1 without a parent.
     [[nodiscard]] std::size_t chain_length() const { return files_.size(); }
+    /// Whether one of the chain's files has this name in their directory.
+    [[nodiscard]] bool has_file(std::string_view name) const {
+        return std::ranges::find(files_, name, &File::name) != files_.end();
+    }
 
     /// Where the content of memory is, ascending; what is in no piece is zero. The descriptors are this object's.
     /// Where there would be more than `most` pieces, the smallest gaps between two of one file are bridged, when they
@@ -55,10 +61,9 @@ public:
 
 private:
     struct File {
+        [[nodiscard]] int fd() const { return file.fd.get(); }
         std::string name;
-        FileDescriptor fd;
-        dev_t device{};
-        ino_t inode{};
+        RegularFile file;
         DigestKind kind{};
         Digest identity{};
         Manifest manifest;

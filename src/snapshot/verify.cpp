@@ -1,7 +1,7 @@
 // Comparing memory with the manifest.
 #include "base/zero.hpp"
 #include "snapshot/chunk_digest.hpp"
-#include "snapshot/read_at.hpp"
+#include "snapshot/regular_file.hpp"
 #include "snapshot/snapshot.hpp"
 
 #include <unistd.h>
@@ -30,7 +30,7 @@ Result<> Snapshot::verify_chunk(const File& file, const Chunk& chunk) const {
         for (unsigned done = 0; read && done < count; done += pages_at_once) {
             const unsigned some = std::min(pages_at_once, count - done);
             const auto bytes = std::span(buffer).first(some * page_size.value);
-            read = read_at(file.fd.get(), bytes, offset_in_file(chunk.index, first + done));
+            read = read_at(file.fd(), bytes, offset_in_file(chunk.index, first + done));
             for (unsigned i = 0; read && i < some; ++i)
                 digests[first + done + i] = digest_of(file.kind, bytes.subspan(i * page_size.value, page_size.value));
         }
@@ -48,10 +48,10 @@ Result<> Snapshot::verify_holes(const File& file) const {
     const ByteCount end = Header::size + area_.length();
     std::array<std::byte, page_size.value> page;
     for (ByteCount at = Header::size; at < end;) {
-        const off_t data = ::lseek(file.fd.get(), static_cast<off_t>(at.value), SEEK_DATA);
+        const off_t data = ::lseek(file.fd(), static_cast<off_t>(at.value), SEEK_DATA);
         if (data < 0)
             return fail_errno("its holes cannot be looked for");
-        const off_t hole = ::lseek(file.fd.get(), data, SEEK_HOLE);
+        const off_t hole = ::lseek(file.fd(), data, SEEK_HOLE);
         if (hole < 0)
             return fail_errno("its holes cannot be looked for");
         const ByteCount stored_end = std::min(end, ByteCount{static_cast<std::uint64_t>(hole)});
@@ -59,7 +59,7 @@ Result<> Snapshot::verify_holes(const File& file) const {
              at += page_size) {
             if (holds_data(file.manifest.chunks, whole_pages_of(at - Header::size).value))
                 continue;
-            TRY(read_at(file.fd.get(), page, at));
+            TRY(read_at(file.fd(), page, at));
             if (!is_zero(page))
                 return fail("its memory has something at {:#x} of the file where its manifest says zero", at.value);
         }

@@ -20,7 +20,7 @@ Writer::Writer(Options&& options, NewFile file)
     : area_(std::move(options.regions))
     , key_(std::move(options.key))
     , parent_(std::move(options.parent))
-    , kind_(key_ ? DigestKind::sha256 : DigestKind::xxh3)
+    , kind_(kind_of(key_))
     , file_(std::move(file)) {}
 
 Result<Writer> Writer::create(Options options, FileOperations& operations) {

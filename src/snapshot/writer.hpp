@@ -34,8 +34,7 @@ public:
         std::vector<MemoryRegion> regions; ///< as MemoryLayout has them
         Existing existing = Existing::refuse;
         std::optional<Key> key{};
-        /// Makes a diff: pages that are never mentioned are as there. Snapshot::as_parent(). Whoever replaces an older
-        /// ancestor than this loses the whole chain.
+        /// Makes a diff: pages that are never mentioned are as there. Snapshot::as_parent(). See check_chain().
         std::optional<Parent> parent{};
     };
 

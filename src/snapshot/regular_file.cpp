@@ -1,0 +1,41 @@
+#include "snapshot/regular_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace aerate::snapshot {
+
+Result<RegularFile> open_regular(int directory, const std::string& path) {
+    RegularFile file;
+    // O_NONBLOCK: opening a FIFO by mistake must not hang; it has no effect on a regular file.
+    file.fd =
+        FileDescriptor(::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY));
+    if (!file.fd.valid())
+        return fail_errno("it cannot be opened");
+    struct stat status{};
+    if (::fstat(file.fd.get(), &status) != 0)
+        return fail_errno("it cannot be looked at");
+    if (!S_ISREG(status.st_mode))
+        return fail("it is not a regular file");
+    file.length = {static_cast<std::uint64_t>(status.st_size)};
+    file.device = status.st_dev;
+    file.inode = status.st_ino;
+    return file;
+}
+
+Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset) {
+    while (!into.empty()) {
+        const ssize_t got = ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset.value));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return fail_errno("it cannot be read at {}", offset.value);
+        if (got == 0)
+            return fail("it ends at {}, too early", offset.value);
+        into = into.subspan(static_cast<std::size_t>(got));
+        offset.value += static_cast<std::uint64_t>(got);
+    }
+    return {};
+}
+
+} // namespace aerate::snapshot
