@@ -1,0 +1,152 @@
+// The source's side of a migration, one object on one thread. By concern:
+//
+//     source.cpp           begins and ends it, and what happens when something goes wrong
+//     source_rounds.cpp    protocol::Precopy: what is gathered, what is sent, when it stops
+//     source_hints.cpp     how long a round waits for hints
+//     source_hand_over.cpp protocol::HandOffSource: state, READY, GO, ACK, lease
+#pragma once
+
+#include "base/check.hpp"
+#include "event/loop_thread.hpp"
+#include "migration/convergence.hpp"
+#include "migration/page_sets.hpp"
+#include "migration/source.hpp"
+#include "migration/source_link.hpp"
+#include "protocol/hand_off.hpp"
+#include "protocol/precopy.hpp"
+
+#include <atomic>
+#include <optional>
+#include <utility>
+
+namespace aerate::migration {
+
+class Source::Engine {
+public:
+    Engine(FileDescriptor socket, SourceGuest& guest, SourceOptions options, Callbacks callbacks)
+        : guest_(guest)
+        , options_(std::move(options))
+        , callbacks_(std::move(callbacks))
+        , socket_(std::move(socket))
+        , interrupt_(EventFd::create()) {}
+    ~Engine() {
+        thread_.stop();
+        CHECK(!started_ || ended_);
+    }
+
+    void start() {
+        started_ = true;
+        loop().post([this] { begin(); });
+        thread_.start();
+    }
+    void cancel() {
+        cancelled_ = true;
+        if (interrupt_)
+            interrupt_->signal();
+        loop().post([this] { heed_cancel(); });
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    using Phase = SourceProgress::Phase;
+    using Precopy = protocol::Precopy<PagesFromLowest>;
+    using RoundEvent = protocol::PrecopyEvent::Kind;
+    using RoundEffect = protocol::PrecopyEffect::Kind;
+    using HandOff = protocol::HandOffSource;
+
+    EventLoop& loop() { return thread_.loop(); }
+    static std::chrono::microseconds since(Clock::time_point then) {
+        return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - then);
+    }
+
+    void begin();
+    [[nodiscard]] Result<> connect();
+    void tell(RoundEvent kind, PageRange pages = {});
+    void gather();
+    void publish();
+    void wait_for_hints();
+    void look_for_hints();
+    void after_hints();
+    void judge();
+    void pump();
+    void pump_soon();
+    [[nodiscard]] bool flush();
+    void close_hints();
+    void freeze();
+    void save();
+    void offer(Result<std::vector<std::byte>> state);
+    [[nodiscard]] Result<std::uint64_t> root();
+
+    void tell(HandOff::Event);
+    void send_state();
+    void record();
+    void send_go();
+    void claim();
+    void receive();
+
+    void heed_cancel();
+    void trouble(Error);
+    void resume();
+    void end(Outcome);
+    /// True when what comes next may go ahead, after the guest has answered a question.
+    [[nodiscard]] bool answered();
+    void enter(Phase);
+    void report();
+    void keep_alive();
+
+    SourceGuest& guest_;
+    SourceOptions options_;
+    Callbacks callbacks_;
+    FileDescriptor socket_;
+    Result<EventFd> interrupt_;
+    std::atomic<bool> cancelled_{false};
+    bool started_ = false;
+    LoopThread thread_{"migration"};
+
+    // The migration's thread.
+    std::optional<SourceLink> link_;
+    Precopy precopy_;
+    HandOff hand_off_;
+    std::optional<Lease::Terms> lease_;
+    std::string record_path_;
+    SourceProgress progress_;
+    Throughput throughput_;
+    Throttle throttle_;
+
+    bool tracking_ = false;
+    bool asked_ = false;   ///< the guest owes an answer
+    bool hinting_ = false; ///< start_hinting() was answered, stop_hinting() not
+    bool ended_ = false;
+    std::optional<Error> error_;
+
+    PageFrameBuilder builder_;
+    Compressor compressor_{options_.compression};
+    CompressionChoice choice_;
+    PageRange carried_; ///< taken out of pending, for the next frame
+    bool pump_queued_ = false;
+    PageCount sent_in_round_;
+    Clock::time_point began_;
+    Clock::time_point gathered_;
+    Clock::time_point frozen_;
+    Clock::time_point paced_until_;
+    ByteCount sent_when_last_looked_;
+
+    bool waiting_for_hints_ = false;
+    Clock::time_point hints_since_;
+    Clock::time_point last_hint_;
+    std::chrono::microseconds hints_for_{};
+    bool any_hint_ = false;
+
+    std::vector<std::byte> state_;
+    std::uint64_t memory_root_ = 0;
+    Sums expected_;
+
+    Subscription input_;
+    Subscription progress_timer_;
+    Subscription alive_timer_;
+    Subscription pump_timer_;
+    Subscription hint_timer_;
+    Subscription answer_timer_;
+};
+
+} // namespace aerate::migration

@@ -1,0 +1,134 @@
+#include "migration/source_engine.hpp"
+
+namespace aerate::migration {
+namespace {
+
+/// At which a destination that was asked to verify reads its memory, at least.
+constexpr std::uint64_t slowest_verify = 256U << 20;
+
+} // namespace
+
+void Source::Engine::save() {
+    asked_ = true;
+    guest_.save([this](Result<std::vector<std::byte>> saved) {
+        loop().post([this, saved = std::move(saved)]() mutable {
+            if (answered())
+                offer(std::move(saved));
+        });
+    });
+}
+
+void Source::Engine::offer(Result<std::vector<std::byte>> state) {
+    if (!state)
+        return trouble(std::move(state).error());
+    if (state->size() > max_state)
+        return trouble({"the devices' state is too large to send", 0});
+    state_ = *std::move(state);
+    if (options_.verify) {
+        auto computed = root();
+        if (!computed)
+            return trouble(std::move(computed).error());
+        memory_root_ = *computed;
+    }
+    enter(Phase::handing_over);
+    tell(HandOff::Event::all_sent);
+}
+
+/// The destination does the same, and leaves out the same pages: those that nobody needs, which it need not have.
+Result<std::uint64_t> Source::Engine::root() {
+    const PageBitmap& unneeded = precopy_.layers.hinted.bits();
+    TRY(link_->send_unneeded(unneeded));
+    const auto root = memory_root(guest_.memory(), unneeded, [this] {
+        keep_alive();
+        return !cancelled_ && !error_;
+    });
+    if (!root)
+        return fail("the migration was cancelled");
+    return *root;
+}
+
+void Source::Engine::tell(HandOff::Event event) {
+    const auto effect = protocol::step(hand_off_, event);
+    if (!effect)
+        return;
+    switch (*effect) {
+    case HandOff::Effect::send_state:
+        return send_state();
+    case HandOff::Effect::record_given:
+        return record();
+    case HandOff::Effect::send_go:
+        return send_go();
+    case HandOff::Effect::claim:
+        return claim();
+    case HandOff::Effect::resume:
+        return resume();
+    case HandOff::Effect::destroy:
+        guest_.stop_tracking();
+        guest_.gone();
+        forget_given(record_path_);
+        return end(Outcome::moved);
+    case HandOff::Effect::ask_operator:
+        return end(Outcome::unknown);
+    }
+}
+
+void Source::Engine::send_state() {
+    auto sent = link_->send_state(state_, memory_root_);
+    if (!sent)
+        return trouble(std::move(sent).error());
+    expected_ = *sent;
+    auto patience = options_.deadline;
+    if (options_.verify)
+        patience += std::chrono::seconds(guest_.memory().size().value / slowest_verify);
+    answer_timer_ =
+        loop().after(patience, [this] { trouble({"the destination does not say that it has everything", 0}); });
+}
+
+void Source::Engine::record() {
+    answer_timer_.cancel();
+    if (cancelled_)
+        return trouble({"the migration was cancelled", 0});
+    if (!options_.record_directory.empty()) {
+        auto recorded = record_given(options_.record_directory, link_->session());
+        if (!recorded)
+            return trouble(std::move(recorded).error());
+        record_path_ = *recorded;
+    }
+    tell(HandOff::Event::recorded);
+}
+
+void Source::Engine::send_go() {
+    if (auto sent = link_->send_go(); !sent)
+        return trouble(std::move(sent).error());
+    answer_timer_ =
+        loop().after(options_.deadline, [this] { trouble({"the destination does not say that it runs", 0}); });
+}
+
+void Source::Engine::claim() {
+    const auto won = options_.lease->claim(*lease_, link_->session(), Side::source);
+    if (!won) {
+        error_ = won.error();
+        return end(Outcome::unknown);
+    }
+    tell(*won ? HandOff::Event::won : HandOff::Event::lost);
+}
+
+void Source::Engine::receive() {
+    const auto frame = link_->receive();
+    if (!frame)
+        return trouble(frame.error());
+    if (frame->kind == FrameKind::error)
+        return trouble({"the destination has ended the migration: " + parse_error(frame->payload), 0});
+    if (frame->kind == FrameKind::ready && hand_off_.phase == HandOff::Phase::offered) {
+        const auto sums = parse_sums(frame->payload);
+        if (sums && *sums == expected_)
+            return tell(HandOff::Event::ready);
+        error_ = Error{"the destination has not what was sent", 0};
+        return tell(HandOff::Event::mismatch);
+    }
+    if (frame->kind == FrameKind::ack && frame->payload.empty() && hand_off_.phase == HandOff::Phase::given)
+        return tell(HandOff::Event::ack);
+    trouble({fmt::format("the destination sent {} when that may not come", name_of(frame->kind)), 0});
+}
+
+} // namespace aerate::migration
