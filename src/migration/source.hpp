@@ -19,6 +19,7 @@
 #include "migration/compression.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
+#include "migration/tls.hpp"
 
 #include <chrono>
 #include <functional>
@@ -33,8 +34,8 @@ struct SourceOptions {
     bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
     bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
     bool verify = false;        ///< both sides read all memory once more while the guest stands still
-    Compression compression = Compression::none; ///< used where it pays: see CompressionChoice
-    ByteCount bandwidth{};                       ///< a second; 0: as much as there is
+    CompressionSetting compression{}; ///< used where it pays: see CompressionChoice
+    ByteCount bandwidth{};            ///< a second; 0: as much as there is
     /// Before a round sends anything it waits for hints, for as long as they come in: a page that is sent first and
     /// hinted later was sent for nothing. Up to this long, and in later rounds no longer than sending would take.
     std::chrono::milliseconds hint_limit{1000};
@@ -44,6 +45,7 @@ struct SourceOptions {
     std::chrono::milliseconds deadline{10'000};
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
     Lease* lease = nullptr;         ///< the destination must have the same
+    const Tls* tls = nullptr;       ///< likewise; null: plain
 };
 
 struct SourceProgress {
@@ -86,7 +88,7 @@ public:
         std::move_only_function<void(SourceResult)> finished;
     };
 
-    /// `socket`: connected, a stream (Unix or TCP). `guest` and the lease outlive this.
+    /// `socket`: connected, a stream (Unix or TCP). `guest`, the lease and the credentials outlive this.
     Source(FileDescriptor socket, SourceGuest& guest, SourceOptions, Callbacks);
     ~Source();
     Source(const Source&) = delete;
