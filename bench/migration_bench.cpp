@@ -123,7 +123,7 @@ BENCHMARK_CAPTURE(send_and_receive, tcp, tcp_pair)->Apply(shape);
 BENCHMARK_CAPTURE(migrate, unix, unix_pair, SourceOptions{})->Apply(shape);
 BENCHMARK_CAPTURE(migrate, tcp, tcp_pair, SourceOptions{})->Apply(shape);
 BENCHMARK_CAPTURE(migrate, unix_verified, unix_pair, SourceOptions{.verify = true})->Apply(shape);
-BENCHMARK_CAPTURE(migrate, unix_lz4_noise, unix_pair, SourceOptions{.compression = Compression::lz4})->Apply(shape);
+BENCHMARK_CAPTURE(migrate, unix_lz4_noise, unix_pair, SourceOptions{.compression = {Compression::lz4}})->Apply(shape);
 
 } // namespace
 } // namespace aerate::migration

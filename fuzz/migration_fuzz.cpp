@@ -61,7 +61,6 @@ public:
         return {};
     }
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds) override { return fail("never"); }
-    [[nodiscard]] int fd() const override { return fd_; }
 
 private:
     int fd_;

@@ -94,8 +94,17 @@ struct Migrate {
     unsigned max_rounds = 30;
     bool verify = false;
     bool auto_converge = false;
-    bool force = false;       ///< stop the guest for as long as it takes, should the limit be out of reach
-    std::string lease_path{}; ///< a file that the destination has too; empty: none
+    bool force = false;             ///< stop the guest for as long as it takes, should the limit be out of reach
+    std::string lease_path{};       ///< a file that the destination has too; empty: none
+    std::string record_directory{}; ///< where it is noted that the VM is given away, before it is; empty: nowhere
+    std::string compression{"none"};
+    // What keeps strangers off the connection: a secret, or certificates; all are paths but the name.
+    std::string psk_path{};
+    std::string tls_certificate_path{};
+    std::string tls_key_path{};
+    std::string tls_ca_path{};
+    std::string tls_name{}; ///< in the destination's certificate; empty: its address
+    bool plain = false;     ///< none of them, over a network too
 };
 struct GetMigration {};
 struct CancelMigration {};

@@ -168,6 +168,14 @@ Result<Request> migrate(Fields& fields) {
     fields.boolean("auto_converge", request.auto_converge);
     fields.boolean("force", request.force);
     fields.string("lease_path", request.lease_path);
+    fields.string("record_directory", request.record_directory);
+    fields.string("compression", request.compression);
+    fields.string("psk_path", request.psk_path);
+    fields.string("tls_certificate_path", request.tls_certificate_path);
+    fields.string("tls_key_path", request.tls_key_path);
+    fields.string("tls_ca_path", request.tls_ca_path);
+    fields.string("tls_name", request.tls_name);
+    fields.boolean("plain", request.plain);
     return request;
 }
 

@@ -1,7 +1,5 @@
 #include "machine/operations.hpp"
 
-#include "migration/endpoint.hpp"
-
 #include <utility>
 
 namespace aerate {
@@ -62,7 +60,7 @@ void Operations::begin(std::string what, Hardware& hardware, std::string config,
 void Operations::end(control::Reply reply) {
     snapshotter_.reset();
     migration_.reset();
-    lease_.reset();
+    departure_.reset();
     guest_.reset();
     busy_.clear();
     (*std::exchange(answer_, std::nullopt))(std::move(reply));
@@ -109,42 +107,27 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
 
 void Operations::migrate(Hardware& hardware, std::string config, const control::Migrate& request,
                          control::Server::Answer answer) {
-    auto endpoint = migration::Endpoint::parse(request.destination);
-    if (!endpoint)
-        return answer(control::Failure{400, std::move(endpoint).error().message});
-    std::optional<migration::FileLease> lease;
-    if (!request.lease_path.empty()) {
-        auto opened = migration::FileLease::open(request.lease_path);
-        if (!opened)
-            return answer(control::Failure{400, std::move(opened).error().message});
-        lease.emplace(*std::move(opened));
-    }
+    auto departure = Departure::plan(request);
+    if (!departure)
+        return answer(control::Failure{400, std::move(departure).error().message});
     begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));
-    lease_ = std::move(lease);
+    departure_ = *std::move(departure);
     migration_status_ = {.phase = "connecting"};
     // Somebody who does not answer keeps only this thread waiting.
-    connecting_ = std::jthread([this, request, endpoint = *std::move(endpoint)] {
-        auto socket = migration::connect_to(endpoint, connect_limit);
-        main_loop_.post(
-            [this, request, socket = std::move(socket)]() mutable { connected(request, std::move(socket)); });
+    connecting_ = std::jthread([this, destination = departure_->destination] {
+        auto socket = migration::connect_to(destination, connect_limit);
+        main_loop_.post([this, socket = std::move(socket)]() mutable { connected(std::move(socket)); });
     });
 }
 
-void Operations::connected(const control::Migrate& request, Result<FileDescriptor> socket) {
+void Operations::connected(Result<FileDescriptor> socket) {
     if (!socket || cancelled_) {
         migration::SourceResult nothing;
         nothing.error = socket ? "the migration was cancelled" : std::move(socket).error().message;
         return migrated(nothing);
     }
     migration_ = std::make_unique<migration::Source>(
-        *std::move(socket), *guest_,
-        migration::SourceOptions{.downtime_limit = request.downtime_limit,
-                                 .max_rounds = request.max_rounds,
-                                 .stop_anyway = request.force,
-                                 .auto_converge = request.auto_converge,
-                                 .verify = request.verify,
-                                 .bandwidth = request.bandwidth,
-                                 .lease = lease_ ? &*lease_ : nullptr},
+        *std::move(socket), *guest_, departure_->options,
         migration::Source::Callbacks{.progress =
                                          [this](const migration::SourceProgress& progress) {
                                              main_loop_.post([this, status = status_of(progress)] {

@@ -3,9 +3,9 @@
 
 #include "control/request.hpp"
 #include "control/server.hpp"
+#include "machine/departure.hpp"
 #include "machine/live_guest.hpp"
 #include "machine/snapshotter.hpp"
-#include "migration/lease.hpp"
 #include "migration/source.hpp"
 
 #include <memory>
@@ -36,7 +36,7 @@ public:
 private:
     void begin(std::string what, Hardware&, std::string config, LiveGuest::Purpose, control::Server::Answer);
     void end(control::Reply);
-    void connected(const control::Migrate&, Result<FileDescriptor>);
+    void connected(Result<FileDescriptor>);
     void migrated(const migration::SourceResult&);
 
     EventLoop& main_loop_;
@@ -47,7 +47,7 @@ private:
     std::unique_ptr<LiveGuest> guest_;
     std::unique_ptr<Snapshotter> snapshotter_;
     std::jthread connecting_;
-    std::optional<migration::FileLease> lease_;
+    std::optional<Departure> departure_;
     std::unique_ptr<migration::Source> migration_;
     control::MigrationStatus migration_status_{.phase = "none"};
     bool cancelled_ = false;

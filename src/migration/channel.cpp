@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace aerate::migration {
 namespace {
@@ -30,16 +31,25 @@ Result<> SocketChannel::wait(short events, Clock::time_point until, std::chrono:
     for (;;) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
         if (left.count() <= 0)
-            return fail("the other side of the migration does not keep up: nothing moved within {} ms", limit.count());
+            return std::unexpected(
+                Error{fmt::format("the other side of the migration does not keep up: nothing moved within {} ms",
+                                  limit.count()),
+                      timeout_error});
         std::array<pollfd, 2> fds{pollfd{socket_.get(), events, 0},
                                   pollfd{heeds_interrupts_ ? interrupt_.fd() : -1, POLLIN, 0}};
-        if (::poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0 && errno != EINTR)
+        const auto patience = std::min<std::int64_t>(left.count(), std::numeric_limits<int>::max());
+        if (::poll(fds.data(), fds.size(), static_cast<int>(patience)) < 0 && errno != EINTR)
             return fail_errno("cannot wait for the migration's socket");
         if (fds[1].revents != 0)
             return std::unexpected(Error{"the migration was cancelled", interrupted_error});
         if (fds[0].revents != 0)
             return {};
     }
+}
+
+Result<> SocketChannel::wait_for_more() {
+    constexpr std::chrono::hours ever{24 * 365};
+    return wait(POLLIN, Clock::now() + ever, ever);
 }
 
 Result<> SocketChannel::send(std::span<const std::byte> bytes, std::chrono::milliseconds limit) {
@@ -63,7 +73,7 @@ Result<> SocketChannel::receive(std::span<std::byte> into, std::chrono::millisec
         if (received > 0)
             into = into.subspan(static_cast<std::size_t>(received));
         else if (received == 0)
-            return fail("the other side of the migration has closed the connection");
+            return std::unexpected(Error{"the other side of the migration has closed the connection", ECONNRESET});
         else if (would_block(errno))
             TRY(wait(POLLIN, until, limit));
         else if (errno != EINTR)

@@ -1,5 +1,5 @@
 // A stream of bytes to the other side, with time limits. Blocking calls, made by the thread that owns the channel;
-// interrupt() alone comes from others.
+// interrupting alone comes from others.
 #pragma once
 
 #include "base/error.hpp"
@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <span>
 
 namespace aerate::migration {
@@ -18,31 +19,48 @@ public:
     /// All of it, within the time.
     virtual Result<> send(std::span<const std::byte>, std::chrono::milliseconds limit) = 0;
     virtual Result<> receive(std::span<std::byte>, std::chrono::milliseconds limit) = 0;
-    /// Readable when receive() would find something.
-    [[nodiscard]] virtual int fd() const = 0;
 };
 
-/// Why the channel failed, where the caller must tell: in system_error.
+/// Why a channel failed, where the caller must tell: in system_error.
 inline constexpr int interrupted_error = ECANCELED;
+inline constexpr int timeout_error = ETIMEDOUT;
 
-class SocketChannel final : public Channel {
+/// A channel to a socket, which fails every call that would wait while it is interrupted.
+class Connection : public Channel {
 public:
+    /// Once, before anything else: until each side knows that the other is who it should be.
+    virtual Result<> open(std::chrono::milliseconds limit) = 0;
+    /// Until receive() would find something, or fail; for as long as that takes.
+    virtual Result<> wait_for_more() = 0;
+    /// Readable when receive() would find something, unless holds_more().
+    [[nodiscard]] virtual int fd() const = 0;
+    [[nodiscard]] virtual bool holds_more() const = 0;
+    /// From now on nobody interrupts.
+    virtual void ignore_interrupts() = 0;
+    /// Nothing more will be sent; waits until the other side has closed too, so that what was sent last is not lost.
+    virtual void finish(std::chrono::milliseconds limit) = 0;
+};
+
+class SocketChannel final : public Connection {
+public:
+    using Clock = std::chrono::steady_clock;
+
     /// `interrupt` must outlive this; while it is signalled every call fails that would wait.
     SocketChannel(FileDescriptor socket, const EventFd& interrupt);
 
+    Result<> open(std::chrono::milliseconds) override { return {}; }
     Result<> send(std::span<const std::byte>, std::chrono::milliseconds limit) override;
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds limit) override;
+    Result<> wait_for_more() override;
     [[nodiscard]] int fd() const override { return socket_.get(); }
+    [[nodiscard]] bool holds_more() const override { return false; }
+    void ignore_interrupts() override { heeds_interrupts_ = false; }
+    void finish(std::chrono::milliseconds limit) override;
 
-    /// From now on nobody interrupts.
-    void ignore_interrupts() { heeds_interrupts_ = false; }
-    /// Nothing more will be sent; waits until the other side has closed too, so that what was sent last is not lost.
-    void finish(std::chrono::milliseconds limit);
-
-private:
-    using Clock = std::chrono::steady_clock;
+    /// For poll(2)'s `events`. `limit` is what the error speaks of.
     [[nodiscard]] Result<> wait(short events, Clock::time_point until, std::chrono::milliseconds limit) const;
 
+private:
     FileDescriptor socket_;
     const EventFd& interrupt_;
     bool heeds_interrupts_ = true;

@@ -4,18 +4,29 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
 namespace aerate::migration {
 
-std::optional<Compression> parse_compression(std::string_view name) {
-    if (name == "none")
-        return Compression::none;
-    if (name == "lz4")
-        return Compression::lz4;
-    if (name == "zstd")
-        return Compression::zstd;
-    return std::nullopt;
+Result<CompressionSetting> parse_compression(std::string_view text) {
+    if (text == "none")
+        return CompressionSetting{};
+    if (text == "lz4")
+        return CompressionSetting{Compression::lz4};
+    constexpr std::string_view zstd = "zstd";
+    constexpr std::string_view with_level = "zstd:";
+    constexpr int highest = 19; // those above take gigabytes of memory
+    if (text == zstd)
+        return CompressionSetting{Compression::zstd};
+    if (text.starts_with(with_level)) {
+        const std::string_view digits = text.substr(with_level.size());
+        int level = 0;
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), level);
+        if (error == std::errc() && end == digits.data() + digits.size() && level >= 1 && level <= highest)
+            return CompressionSetting{Compression::zstd, level};
+    }
+    return fail("compression {}: must be none, lz4, zstd or zstd:LEVEL, with a level of 1 to {}", text, highest);
 }
 
 void CompressionChoice::Mean::add(double what, double how_long) {
@@ -54,25 +65,24 @@ struct Compressor::Zstd {
     ~Zstd() { ZSTD_freeCCtx(context); }
 };
 
-Compressor::Compressor(Compression kind)
-    : kind_(kind) {
-    if (kind == Compression::zstd)
+Compressor::Compressor(CompressionSetting setting)
+    : setting_(setting) {
+    if (setting.kind == Compression::zstd)
         zstd_ = std::make_unique<Zstd>();
 }
 Compressor::~Compressor() = default;
 Compressor::Compressor(Compressor&&) noexcept = default;
 
 std::optional<std::size_t> Compressor::compress(std::span<const std::byte> from, std::span<std::byte> into) {
-    if (kind_ == Compression::lz4) {
+    if (setting_.kind == Compression::lz4) {
         const int length =
             LZ4_compress_default(reinterpret_cast<const char*>(from.data()), reinterpret_cast<char*>(into.data()),
                                  static_cast<int>(from.size()), static_cast<int>(into.size()));
         return length > 0 ? std::optional(static_cast<std::size_t>(length)) : std::nullopt;
     }
-    if (kind_ == Compression::zstd && zstd_->context != nullptr) {
-        constexpr int fastest = 1;
+    if (setting_.kind == Compression::zstd && zstd_->context != nullptr) {
         const std::size_t length =
-            ZSTD_compressCCtx(zstd_->context, into.data(), into.size(), from.data(), from.size(), fastest);
+            ZSTD_compressCCtx(zstd_->context, into.data(), into.size(), from.data(), from.size(), setting_.level);
         return ZSTD_isError(length) == 0 ? std::optional(length) : std::nullopt;
     }
     return std::nullopt;

@@ -1,4 +1,4 @@
-// Content of pages, made smaller where that pays. LZ4 and Zstandard (level 1), a frame at a time, each on its own.
+// Content of pages, made smaller where that pays. LZ4 and Zstandard, a frame at a time, each on its own.
 #pragma once
 
 #include "base/error.hpp"
@@ -18,7 +18,15 @@ namespace aerate::migration {
 /// As the wire has them.
 enum class Compression : std::uint32_t { none = 0, lz4 = 1, zstd = 2 };
 
-[[nodiscard]] std::optional<Compression> parse_compression(std::string_view name);
+/// What the sender does; the receiver need only know the kind.
+struct CompressionSetting {
+    Compression kind = Compression::none;
+    int level = 1; ///< of Zstandard, 1 to 19
+    bool operator==(const CompressionSetting&) const = default;
+};
+
+/// "none", "lz4", "zstd" or "zstd:LEVEL".
+[[nodiscard]] Result<CompressionSetting> parse_compression(std::string_view text);
 
 /// Compressing a frame pays when that and sending the rest takes less time than sending all. What the compressor and
 /// the link do is measured; while it does not pay, one frame in 64 is compressed to see whether that has changed.
@@ -46,17 +54,17 @@ private:
 
 class Compressor {
 public:
-    explicit Compressor(Compression);
+    explicit Compressor(CompressionSetting);
     ~Compressor();
     Compressor(Compressor&&) noexcept;
 
-    [[nodiscard]] Compression kind() const { return kind_; }
+    [[nodiscard]] Compression kind() const { return setting_.kind; }
     /// How much of `into` it takes; nothing when it does not fit or the library refuses.
     [[nodiscard]] std::optional<std::size_t> compress(std::span<const std::byte> from, std::span<std::byte> into);
 
 private:
     struct Zstd;
-    Compression kind_;
+    CompressionSetting setting_;
     std::unique_ptr<Zstd> zstd_;
 };
 

@@ -71,7 +71,7 @@ private:
     FileDescriptor socket_;
 
     // From receive() on.
-    std::optional<SocketChannel> channel_;
+    std::unique_ptr<Connection> channel_;
     std::optional<FrameWriter> writer_;
     std::optional<FrameReader> reader_;
     protocol::HandOffDestination hand_off_;
@@ -93,12 +93,13 @@ private:
     Sums sums_;
     bool verify_ = false;
     bool running_ = false;
+    bool open_ = false; ///< the connection: something can be said
 };
 
 Result<DestinationReport> Destination::Engine::receive() {
     if (!interrupt_)
         return std::unexpected(interrupt_.error());
-    channel_.emplace(std::move(socket_), *interrupt_);
+    channel_ = connect_channel(std::move(socket_), *interrupt_, options_.tls, TlsSide::server);
     writer_.emplace(*channel_, 0, options_.deadline);
     reader_.emplace(*channel_, 0);
     hand_off_.has_lease = options_.lease != nullptr;
@@ -121,6 +122,8 @@ Result<> Destination::Engine::send(FrameKind kind, const auto& message) {
 Result<> Destination::Engine::greet() {
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
+    TRY(channel_->open(options_.deadline));
+    open_ = true;
     session_ = options_.session ? *options_.session : Session::random();
     TRY(send(FrameKind::greeting, Greeting{.session = session_}));
     writer_->set_session(session_);
@@ -338,6 +341,8 @@ void Destination::Engine::give_up(const Error& error) {
         guest_.discard();
     channel_->ignore_interrupts();
     const auto patience = std::min(farewell, options_.deadline);
+    if (!open_)
+        return channel_->finish(patience);
     const auto text = std::as_bytes(std::span(error.message)).first(std::min<std::size_t>(error.message.size(), 1024));
     writer_->set_limit(patience);
     if (writer_->send(FrameKind::error, text))

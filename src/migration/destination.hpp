@@ -15,6 +15,7 @@
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
 #include "migration/session.hpp"
+#include "migration/tls.hpp"
 
 #include <chrono>
 #include <memory>
@@ -25,7 +26,8 @@ namespace aerate::migration {
 struct DestinationOptions {
     std::chrono::milliseconds deadline{10'000}; ///< within which each frame must be here, whole
     unsigned max_rounds = 1000;
-    Lease* lease = nullptr; ///< the source must have the same
+    Lease* lease = nullptr;   ///< the source must have the same
+    const Tls* tls = nullptr; ///< likewise; null: plain
     /// Instead of a random one: tests replay recorded streams.
     std::optional<Session> session{};
 };
@@ -40,7 +42,7 @@ struct DestinationReport {
 
 class Destination {
 public:
-    /// `socket`: connected, a stream. `guest` and the lease outlive this.
+    /// `socket`: connected, a stream. `guest`, the lease and the credentials outlive this.
     Destination(FileDescriptor socket, DestinationGuest& guest, DestinationOptions);
     ~Destination();
     Destination(const Destination&) = delete;

@@ -97,6 +97,20 @@ Result<Endpoint> Endpoint::parse_tcp(std::string_view text) {
     return endpoint;
 }
 
+bool Endpoint::leaves_this_machine() const {
+    if (address_.ss_family == AF_INET) {
+        sockaddr_in four{};
+        std::memcpy(&four, &address_, sizeof four);
+        return ntohl(four.sin_addr.s_addr) >> IN_CLASSA_NSHIFT != IN_LOOPBACKNET;
+    }
+    if (address_.ss_family == AF_INET6) {
+        sockaddr_in6 six{};
+        std::memcpy(&six, &address_, sizeof six);
+        return !IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+    }
+    return false;
+}
+
 std::string Endpoint::path() const {
     sockaddr_un address{};
     std::memcpy(&address, &address_, sizeof address);

@@ -23,6 +23,8 @@ public:
 
     [[nodiscard]] const std::string& text() const { return text_; }
     [[nodiscard]] bool is_unix() const { return address_.ss_family == AF_UNIX; }
+    /// What is said there may cross a network.
+    [[nodiscard]] bool leaves_this_machine() const;
     [[nodiscard]] const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
     [[nodiscard]] socklen_t length() const { return length_; }
     /// Of a unix endpoint.

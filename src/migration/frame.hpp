@@ -6,8 +6,8 @@
 //
 // Both sums are XXH3-64 (the header's cut to 32 bits, and taken with that field zero): the header's is checked before
 // the length is believed, the payload's before a byte of it is looked at. The sequence counts up from 0 on each stream
-// and in each direction. The session is zero until the destination has chosen it. Sums find faults, not forgers: who
-// needs protection from those wants an encrypted channel.
+// and in each direction. The session is zero until the destination has chosen it. Sums find faults, not forgers:
+// against those there is tls.hpp.
 #pragma once
 
 #include "base/units.hpp"

@@ -30,7 +30,7 @@ public:
         return {};
     }
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds) override { return fail("only records"); }
-    [[nodiscard]] int fd() const override { return -1; }
+
     std::vector<std::byte> stream;
 };
 

@@ -50,7 +50,9 @@ TEST(Migration, AGuestThatWritesFreesAndDiscardsArrivesAsItWasLast) {
 }
 
 TEST(Migration, CompressedContentArrivesAsItWas) {
-    for (const Compression compression : {Compression::lz4, Compression::zstd}) {
+    for (const CompressionSetting compression :
+         {CompressionSetting{Compression::lz4}, CompressionSetting{Compression::zstd},
+          CompressionSetting{Compression::zstd, 7}}) {
         FakeSource from({.filled = 700, .writers = 1, .pause = 50us, .hints = true, .seed = 9});
         FakeDestination to;
         Migration migration{.source_options = {.downtime_limit = 1ms,

@@ -63,7 +63,7 @@ TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
     for (const Compression kind : {Compression::lz4, Compression::zstd}) {
         auto memory = memory_with({1, 2, 3, 4});
         PageFrameBuilder builder;
-        Compressor compressor(kind);
+        Compressor compressor({kind});
         (void)builder.add(memory, {{1}, {4}});
         const auto frame = builder.finish(&compressor);
         EXPECT_LT(builder.stored(), ByteCount{builder.length().value / 10});
@@ -91,10 +91,20 @@ TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
     for (std::uint64_t at = 0; at < 4096; at += 8)
         ASSERT_TRUE(memory.store<std::uint64_t>({at}, random()));
     PageFrameBuilder builder;
-    Compressor compressor(Compression::lz4);
+    Compressor compressor({Compression::lz4});
     (void)builder.add(memory, {{0}, {1}});
     (void)builder.finish(&compressor);
     EXPECT_EQ(builder.stored(), page_size);
+}
+
+TEST(Compression, IsNamedWithItsLevel) {
+    EXPECT_EQ(parse_compression("none").value(), CompressionSetting{});
+    EXPECT_EQ(parse_compression("lz4").value(), CompressionSetting{Compression::lz4});
+    EXPECT_EQ(parse_compression("zstd").value(), (CompressionSetting{Compression::zstd, 1}));
+    EXPECT_EQ(parse_compression("zstd:19").value(), (CompressionSetting{Compression::zstd, 19}));
+    for (const char* wrong :
+         {"", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:-1", "zstd:3x", "lz4:1", "zstd:99999999999"})
+        EXPECT_FALSE(parse_compression(wrong)) << wrong;
 }
 
 TEST(Compression, IsUsedWhileItPays) {

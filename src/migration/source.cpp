@@ -40,15 +40,15 @@ void Source::Engine::begin() {
 Result<> Source::Engine::connect() {
     if (!interrupt_)
         return std::unexpected(interrupt_.error());
-    link_.emplace(std::move(socket_), *interrupt_, options_.deadline);
+    link_.emplace(connect_channel(std::move(socket_), *interrupt_, options_.tls, TlsSide::client), options_.deadline);
     hand_off_.has_lease = options_.lease != nullptr;
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
     Hello hello;
     if (options_.verify)
         hello.features |= feature_verify;
-    if (options_.compression != Compression::none)
-        hello.features |= options_.compression == Compression::lz4 ? feature_lz4 : feature_zstd;
+    if (options_.compression.kind != Compression::none)
+        hello.features |= options_.compression.kind == Compression::lz4 ? feature_lz4 : feature_zstd;
     hello.lease = lease_;
     hello.config = guest_.config();
     for (const MappedRegion& region : guest_.memory().regions())

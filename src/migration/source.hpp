@@ -19,6 +19,7 @@
 #include "migration/compression.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
+#include "migration/tls.hpp"
 
 #include <chrono>
 #include <functional>
@@ -33,15 +34,16 @@ struct SourceOptions {
     bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
     bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
     bool verify = false;        ///< both sides read all memory once more while the guest stands still
-    Compression compression = Compression::none; ///< used where it pays: see CompressionChoice
-    ByteCount bandwidth{};                       ///< a second; 0: as much as there is
-    bool hints = true;                           ///< ask the guest what is free
-    std::chrono::milliseconds hint_start{100};   ///< for the first hint of a round; see HintPatience
-    std::chrono::milliseconds hint_pause{20};    ///< and then from each to the next, at least
+    CompressionSetting compression{};          ///< used where it pays: see CompressionChoice
+    ByteCount bandwidth{};                     ///< a second; 0: as much as there is
+    bool hints = true;                         ///< ask the guest what is free
+    std::chrono::milliseconds hint_start{250}; ///< for the first hint of a round; see HintPatience
+    std::chrono::milliseconds hint_pause{20};  ///< and then from each to the next, at least
     /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
     std::chrono::milliseconds deadline{10'000};
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
     Lease* lease = nullptr;         ///< the destination must have the same
+    const Tls* tls = nullptr;       ///< likewise; null: plain
 };
 
 struct SourceProgress {
@@ -84,7 +86,7 @@ public:
         std::move_only_function<void(SourceResult)> finished;
     };
 
-    /// `socket`: connected, a stream (Unix or TCP). `guest` and the lease outlive this.
+    /// `socket`: connected, a stream (Unix or TCP). `guest`, the lease and the credentials outlive this.
     Source(FileDescriptor socket, SourceGuest& guest, SourceOptions, Callbacks);
     ~Source();
     Source(const Source&) = delete;

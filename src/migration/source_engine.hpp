@@ -86,6 +86,7 @@ private:
     void send_go();
     void claim();
     void receive();
+    void take_answer();
 
     void heed_cancel();
     void trouble(Error);

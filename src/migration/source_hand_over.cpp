@@ -114,6 +114,12 @@ void Source::Engine::claim() {
 }
 
 void Source::Engine::receive() {
+    do
+        take_answer();
+    while (!ended_ && !error_ && link_->holds_more());
+}
+
+void Source::Engine::take_answer() {
     const auto frame = link_->receive();
     if (!frame)
         return trouble(frame.error());

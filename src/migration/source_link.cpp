@@ -40,7 +40,12 @@ Result<Frame> SourceLink::expect(FrameKind kind) {
 }
 
 Result<> SourceLink::shake_hands(const Hello& hello) {
-    const Greeting greeting = TRY(parse_greeting(TRY(expect(FrameKind::greeting)).payload));
+    TRY(connection_->open(deadline_));
+    const auto greeted = expect(FrameKind::greeting);
+    if (const int why = greeted ? 0 : greeted.error().system_error; why == timeout_error || why == ECONNRESET)
+        return fail("{}, and has not even greeted: does it wait for TLS, or is another guest on its way there?",
+                    greeted.error().message);
+    const Greeting greeting = TRY(parse_greeting(TRY(greeted).payload));
     session_ = greeting.session;
     writer_.set_session(session_);
     reader_.set_session(session_);
@@ -87,12 +92,12 @@ Result<Sums> SourceLink::send_state(std::span<const std::byte> state, std::uint6
 }
 
 Result<> SourceLink::send_go() {
-    channel_.ignore_interrupts();
+    connection_->ignore_interrupts();
     return say(FrameKind::go);
 }
 
 void SourceLink::send_error(const std::string& text) {
-    channel_.ignore_interrupts();
+    connection_->ignore_interrupts();
     writer_.set_limit(last_words);
     const std::string_view shortened = std::string_view(text).substr(0, 1024);
     (void)writer_.send(FrameKind::error, std::as_bytes(std::span(shortened)));

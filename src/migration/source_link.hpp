@@ -6,17 +6,18 @@
 #include "migration/messages.hpp"
 #include "migration/page_frame.hpp"
 
+#include <memory>
 #include <span>
 
 namespace aerate::migration {
 
 class SourceLink {
 public:
-    SourceLink(FileDescriptor socket, const EventFd& interrupt, std::chrono::milliseconds deadline)
+    SourceLink(std::unique_ptr<Connection> connection, std::chrono::milliseconds deadline)
         : deadline_(deadline)
-        , channel_(std::move(socket), interrupt)
-        , writer_(channel_, 0, deadline)
-        , reader_(channel_, 0) {}
+        , connection_(std::move(connection))
+        , writer_(*connection_, 0, deadline)
+        , reader_(*connection_, 0) {}
 
     /// Until the destination has memory for what `hello` describes.
     [[nodiscard]] Result<> shake_hands(const Hello& hello);
@@ -32,7 +33,9 @@ public:
     void send_error(const std::string& text);
     [[nodiscard]] Result<Frame> receive() { return reader_.receive(deadline_); }
 
-    [[nodiscard]] int fd() const { return channel_.fd(); }
+    [[nodiscard]] int fd() const { return connection_->fd(); }
+    /// A frame, or a part of one, that is here already and of which fd() does not tell.
+    [[nodiscard]] bool holds_more() const { return connection_->holds_more(); }
     [[nodiscard]] const Session& session() const { return session_; }
     [[nodiscard]] ByteCount sent() const { return writer_.sent(); }
 
@@ -42,7 +45,7 @@ private:
     [[nodiscard]] Result<> explained(Result<> sent);
 
     std::chrono::milliseconds deadline_;
-    SocketChannel channel_;
+    std::unique_ptr<Connection> connection_;
     FrameWriter writer_;
     FrameReader reader_;
     Session session_;

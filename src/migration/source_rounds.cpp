@@ -135,7 +135,7 @@ bool Source::Engine::flush() {
     const auto counts = builder_.counts();
     const ByteCount before = link_->sent();
     const auto start = Clock::now();
-    const bool compress = options_.compression != Compression::none && choice_.next_pays();
+    const bool compress = options_.compression.kind != Compression::none && choice_.next_pays();
     const auto frame = builder_.finish(compress ? &compressor_ : nullptr);
     const auto finished = Clock::now();
     if (auto sent = link_->send_pages(frame); !sent) {

@@ -1,6 +1,8 @@
 #include "control/size.hpp"
+#include "migration/compression.hpp"
 #include "programs/commands.hpp"
 #include "programs/progress.hpp"
+#include "programs/protection_flags.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
@@ -21,6 +23,9 @@ struct Options {
     std::string destination;
     std::string bandwidth;
     std::string lease;
+    std::string record;
+    std::string compression = "none";
+    migration::Protection protection;
     unsigned downtime = 300;
     unsigned rounds = 30;
     bool verify = false;
@@ -43,6 +48,19 @@ nlohmann::json request_of(const Options& options) {
         request["bandwidth_mib"] = control::parse_size(options.bandwidth)->value >> 20;
     if (!options.lease.empty())
         request["lease_path"] = std::filesystem::absolute(options.lease).string();
+    if (!options.record.empty())
+        request["record_directory"] = std::filesystem::absolute(options.record).string();
+    request["compression"] = options.compression;
+    const migration::Protection& protection = options.protection;
+    for (const auto& [field, path] : {std::pair{"psk_path", protection.psk_path},
+                                      {"tls_certificate_path", protection.certificate_path},
+                                      {"tls_key_path", protection.key_path},
+                                      {"tls_ca_path", protection.ca_path}})
+        if (!path.empty())
+            request[field] = std::filesystem::absolute(path).string();
+    if (!protection.peer_name.empty())
+        request["tls_name"] = protection.peer_name;
+    request["plain"] = protection.plain;
     return request;
 }
 
@@ -127,6 +145,26 @@ void add_migrate(CLI::App& app, Command& chosen) {
                     "a file that both sides see: it decides who runs the VM if they lose "
                     "each other")
         ->type_name("FILE");
+    command
+        .add_option("--record", options->record,
+                    "a directory: a file there tells that the VM was given away, before it is, for whoever would start "
+                    "it again after this host has crashed")
+        ->type_name("DIR");
+    command
+        .add_option("--compress", options->compression,
+                    "none, lz4, zstd or zstd:LEVEL (1 to 19): used for as long as it is faster than the link")
+        ->type_name("HOW")
+        ->check([](const std::string& text) {
+            const auto parsed = migration::parse_compression(text);
+            return parsed ? "" : parsed.error().message;
+        })
+        ->capture_default_str();
+    add_protection_flags(command, options->protection);
+    command
+        .add_option("--tls-name", options->protection.peer_name,
+                    "the name in the destination's certificate (default: its address)")
+        ->type_name("NAME")
+        ->group("Protection of the connection (TLS 1.3)");
     command.add_flag("--json", options->json, "print the result as JSON");
     command.callback([options, &chosen] { chosen = [options] { return exit_code(migrate(*options)); }; });
 }

@@ -1,4 +1,5 @@
 #include "programs/commands.hpp"
+#include "programs/protection_flags.hpp"
 #include "programs/run.hpp"
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@ struct Options {
     std::string name;
     std::vector<std::string> drives;
     std::string lease;
+    migration::Protection protection;
     RunOptions run;
 };
 
@@ -24,7 +26,8 @@ int receive(Options options) {
     options.run.receive = ReceiveOptions{.endpoint = *std::move(endpoint),
                                          .name = std::move(options.name),
                                          .drives = std::move(options.drives),
-                                         .lease_path = std::move(options.lease)};
+                                         .lease_path = std::move(options.lease),
+                                         .protection = std::move(options.protection)};
     return run_vm(std::move(options.run));
 }
 
@@ -44,6 +47,7 @@ void add_receive(CLI::App& app, Command& chosen) {
                     "a file that both sides see: it decides who runs the VM if they lose "
                     "each other")
         ->type_name("FILE");
+    add_protection_flags(command, options->protection);
     command.add_option("--console", options->run.console, "stdio, none, or a file for the console's output")
         ->capture_default_str()
         ->type_name("WHERE");

@@ -29,20 +29,23 @@ Result<std::unique_ptr<Receiving>> Receiving::start(EventLoop& loop, const Recei
     std::optional<migration::FileLease> lease;
     if (!options.lease_path.empty())
         lease.emplace(TRY(migration::FileLease::open(options.lease_path)));
+    auto tls = TRY(migration::protect(options.endpoint, options.protection));
     auto listener = TRY(migration::Listener::open(options.endpoint));
     log::info("waiting for a guest at {}", listener.where());
     std::unique_ptr<Receiving> receiving(
-        new Receiving(loop, options, std::move(listener), std::move(lease), std::move(callbacks)));
+        new Receiving(loop, options, std::move(listener), std::move(lease), std::move(tls), std::move(callbacks)));
     receiving->wait();
     return receiving;
 }
 
 Receiving::Receiving(EventLoop& loop, ReceiveOptions options, migration::Listener listener,
-                     std::optional<migration::FileLease> lease, Callbacks callbacks)
+                     std::optional<migration::FileLease> lease, std::unique_ptr<const migration::Tls> tls,
+                     Callbacks callbacks)
     : loop_(loop)
     , options_(std::move(options))
     , listener_(std::move(listener))
     , lease_(std::move(lease))
+    , tls_(std::move(tls))
     , callbacks_(std::move(callbacks)) {}
 
 bool Receiving::cancel() {
@@ -84,7 +87,8 @@ void Receiving::receive(FileDescriptor socket) {
                        },
                        .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
     destination_ = std::make_unique<migration::Destination>(
-        std::move(socket), *arrival_, migration::DestinationOptions{.lease = lease_ ? &*lease_ : nullptr});
+        std::move(socket), *arrival_,
+        migration::DestinationOptions{.lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get()});
     thread_ = std::jthread([this] {
         auto result = destination_->receive();
         loop_.post([this, result = std::move(result)] { ended(result); });

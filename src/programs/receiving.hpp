@@ -6,6 +6,7 @@
 #include "migration/destination.hpp"
 #include "migration/endpoint.hpp"
 #include "migration/lease.hpp"
+#include "migration/tls.hpp"
 
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ struct ReceiveOptions {
     std::string name;                ///< empty: the guest keeps its own
     std::vector<std::string> drives; ///< ID=PATH
     std::string lease_path;          ///< empty: none
+    migration::Protection protection;
 };
 
 /// `ID=PATH` for each drive that has its image elsewhere here.
@@ -45,7 +47,8 @@ public:
 
 private:
     Receiving(EventLoop& loop, ReceiveOptions options, migration::Listener listener,
-              std::optional<migration::FileLease> lease, Callbacks callbacks);
+              std::optional<migration::FileLease> lease, std::unique_ptr<const migration::Tls> tls,
+              Callbacks callbacks);
     void wait();
     void accept();
     void receive(FileDescriptor socket);
@@ -55,6 +58,7 @@ private:
     ReceiveOptions options_;
     std::optional<migration::Listener> listener_;
     std::optional<migration::FileLease> lease_;
+    std::unique_ptr<const migration::Tls> tls_;
     Callbacks callbacks_;
     Subscription connections_;
     std::unique_ptr<Arrival> arrival_;

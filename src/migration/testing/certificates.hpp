@@ -1,0 +1,124 @@
+// An authority that lives for one test, and what it signs; secrets; all in a directory that goes with it.
+#pragma once
+
+#include "base/check.hpp"
+#include "migration/tls.hpp"
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+namespace aerate::migration::testing {
+
+class TestDirectory {
+public:
+    TestDirectory() {
+        std::string pattern = "/dev/shm/aerate-tls-XXXXXX";
+        CHECK(::mkdtemp(pattern.data()) != nullptr);
+        path_ = pattern;
+    }
+    ~TestDirectory() { std::filesystem::remove_all(path_); }
+    TestDirectory(const TestDirectory&) = delete;
+    TestDirectory& operator=(const TestDirectory&) = delete;
+    [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
+    [[nodiscard]] std::string secret(const std::string& name, char fill, std::size_t length = 32) const {
+        std::ofstream(file(name)) << std::string(length, fill);
+        return file(name);
+    }
+
+private:
+    std::string path_;
+};
+
+class Authority {
+public:
+    struct Wish {
+        const char* names = "IP:127.0.0.1"; ///< subjectAltName
+        long ends_in = 3600;                ///< seconds from now
+        const char* purpose = nullptr;      ///< extendedKeyUsage
+    };
+
+    Authority(const TestDirectory& directory, const std::string& name)
+        : directory_(directory)
+        , name_(name)
+        , key_(EVP_EC_gen("P-256"))
+        , certificate_(make(key_.get(), {.names = nullptr}, true)) {
+        write(directory.file(name + ".pem"), certificate_.get());
+    }
+
+    /// Files that prove to be `name`, and trust what this authority signs.
+    [[nodiscard]] Protection issue(const std::string& name) const { return issue(name, Wish{}); }
+    [[nodiscard]] Protection issue(const std::string& name, const Wish& wish) const {
+        const std::unique_ptr<EVP_PKEY, Free> key(EVP_EC_gen("P-256"));
+        const auto certificate = make(key.get(), wish, false);
+        const Protection files{.certificate_path = directory_.file(name + ".pem"),
+                               .key_path = directory_.file(name + ".key"),
+                               .ca_path = directory_.file(name_ + ".pem")};
+        write(files.certificate_path, certificate.get());
+        std::FILE* file = std::fopen(files.key_path.c_str(), "w");
+        CHECK(file != nullptr && PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
+        CHECK(std::fclose(file) == 0);
+        return files;
+    }
+
+private:
+    struct Free {
+        void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+        void operator()(X509* certificate) const { X509_free(certificate); }
+    };
+    using Certificate = std::unique_ptr<X509, Free>;
+
+    Certificate make(EVP_PKEY* subject, const Wish& wish, bool authority) const {
+        Certificate made(X509_new());
+        X509_set_version(made.get(), X509_VERSION_3);
+        ASN1_INTEGER_set(X509_get_serialNumber(made.get()), authority ? 1 : 2);
+        X509_gmtime_adj(X509_getm_notBefore(made.get()), -7200);
+        X509_gmtime_adj(X509_getm_notAfter(made.get()), wish.ends_in);
+        const auto name_as = [](X509_NAME* into, const std::string& text) {
+            X509_NAME_add_entry_by_txt(into, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(text.c_str()),
+                                       -1, -1, 0);
+        };
+        name_as(X509_get_subject_name(made.get()), authority ? name_ : "a monitor");
+        name_as(X509_get_issuer_name(made.get()), name_);
+        X509_set_pubkey(made.get(), subject);
+        X509V3_CTX context;
+        X509V3_set_ctx(&context, made.get(), made.get(), nullptr, nullptr, 0);
+        const auto extend = [&](int kind, const char* value) {
+            X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, &context, kind, value);
+            CHECK(extension != nullptr && X509_add_ext(made.get(), extension, -1) == 1);
+            X509_EXTENSION_free(extension);
+        };
+        extend(NID_basic_constraints, authority ? "critical,CA:TRUE" : "CA:FALSE");
+        if (wish.names != nullptr)
+            extend(NID_subject_alt_name, wish.names);
+        if (wish.purpose != nullptr)
+            extend(NID_ext_key_usage, wish.purpose);
+        CHECK(X509_sign(made.get(), key_.get(), EVP_sha256()) > 0);
+        return made;
+    }
+    static void write(const std::string& path, X509* certificate) {
+        std::FILE* file = std::fopen(path.c_str(), "w");
+        CHECK(file != nullptr && PEM_write_X509(file, certificate) == 1);
+        CHECK(std::fclose(file) == 0);
+    }
+
+    const TestDirectory& directory_;
+    std::string name_;
+    std::unique_ptr<EVP_PKEY, Free> key_;
+    Certificate certificate_;
+};
+
+inline std::unique_ptr<const Tls> load(const Protection& protection) {
+    auto loaded = Tls::load(protection);
+    CHECK(loaded);
+    return *std::move(loaded);
+}
+
+} // namespace aerate::migration::testing
