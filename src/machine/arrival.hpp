@@ -7,7 +7,7 @@
 #include "migration/guest.hpp"
 
 #include <functional>
-#include <optional>
+#include <utility>
 
 namespace aerate {
 
@@ -17,8 +17,10 @@ public:
     struct Place {
         /// The VM as it will be here: another name, other paths of disks. An error refuses the guest.
         std::function<Result<control::VmConfig>(control::VmConfig)> settle;
-        /// Makes the machine, which stands still. What could keep it from running fails here.
-        std::function<Result<>(const control::VmConfig&, SavedGuest)> assemble;
+        /// Makes the machine around this memory, which moves there: before the guest stands still for it.
+        std::function<Result<GuestMemory*>(const control::VmConfig&, GuestMemory)> assemble;
+        /// The guest, which stands still. What could keep it from running fails here.
+        std::function<Result<>(const state::SavedVm&)> load;
         std::function<Result<>()> run;
         std::function<void()> discard;
     };
@@ -28,12 +30,10 @@ public:
     Result<GuestMemory*> prepare(const std::string& config, std::span<const MemoryRegion>) override;
     Result<> load(std::span<const std::byte> state) override;
     Result<> run() override { return place_.run(); }
-    void discard() override;
+    void discard() override { place_.discard(); }
 
 private:
     Place place_;
-    control::VmConfig config_;
-    std::optional<GuestMemory> memory_;
 };
 
 } // namespace aerate

@@ -51,24 +51,18 @@ Hardware::~Hardware() {
 
 Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& config, const ConsoleOptions& console,
                                                    EventLoop& loop, Callbacks callbacks,
-                                                   std::optional<SavedGuest> saved) {
+                                                   std::optional<ArrivingMemory> arriving) {
     auto regions = TRY(ram_regions(config.machine.mem_size));
     auto memory =
-        saved ? std::move(saved->memory) : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
+        arriving ? std::move(arriving->memory) : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
     auto kvm = TRY(Kvm::open());
     auto vm = TRY(Vm::create(kvm, config.machine.vcpu_count));
     auto hardware = std::unique_ptr<Hardware>(
         new Hardware(std::move(memory), std::move(kvm), std::move(vm), loop, std::move(callbacks)));
     TRY(hardware->map_memory());
     TRY(hardware->add_legacy_devices(console));
-    TRY(hardware->add_virtio_devices(config, saved && saved->shares_disks));
+    TRY(hardware->add_virtio_devices(config, arriving && arriving->shares_disks));
     TRY(hardware->add_vcpus(config.machine.vcpu_count));
-    if (saved && saved->snapshot && config.machine.track_dirty_pages) {
-        // Before the devices are restored: what they write into memory is not in the snapshot.
-        TRY(hardware->diff_base_.track());
-        hardware->diff_base_.saved(*saved->snapshot);
-    }
-    TRY(saved ? hardware->restore(saved->state) : hardware->load(config));
     return hardware;
 }
 
@@ -95,14 +89,17 @@ Result<> Hardware::add_legacy_devices(const ConsoleOptions& options) {
     serial = TRY(Serial::create(loop_, TRY(open_sink(options))));
     CHECK(ports_.add(Serial::com1, Serial::port_count, *serial));
     TRY(vm_.connect_interrupt(serial->interrupt(), layout::serial_gsi));
-    if (options.kind == ConsoleOptions::Kind::stdio)
-        console = TRY(Console::attach(loop_, *serial, STDIN_FILENO, [this] { callbacks_.quit(); }));
-
     power = TRY(Power::create(power_ports, {.on_reset = [this] { end_guest(GuestEnd::Kind::reset); },
                                             .on_power_off = [this] { end_guest(GuestEnd::Kind::power_off); }}));
     CHECK(power->add_to(ports_));
     TRY(vm_.connect_interrupt(power->interrupt(), layout::power_button_gsi));
     CHECK(ports_.add(CmosRtc::first_port, CmosRtc::port_count, rtc_));
+    return {};
+}
+
+Result<> Hardware::attach_console(const ConsoleOptions& options) {
+    if (options.kind == ConsoleOptions::Kind::stdio)
+        console = TRY(Console::attach(loop_, *serial, STDIN_FILENO, [this] { callbacks_.quit(); }));
     return {};
 }
 
@@ -151,7 +148,7 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool shar
     return {};
 }
 
-Result<> Hardware::load(const control::VmConfig& config) {
+Result<> Hardware::boot(const control::VmConfig& config) {
     AcpiConfig acpi{.vcpus = config.machine.vcpu_count, .virtio = {}, .serial = true};
     for (unsigned index = 0; index < slots.size(); ++index)
         acpi.virtio.push_back(virtio_mmio_device(index));

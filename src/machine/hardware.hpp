@@ -58,10 +58,15 @@ struct VirtioSlot {
 struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
-    bool shares_disks = false;                      ///< with the monitor that still has it
     std::optional<snapshot::Parent> snapshot = {};  ///< that it comes from
     std::vector<PageRange> working_set = {};        ///< of the snapshot, to be read ahead
     std::optional<WorkingSetRecording> record = {}; ///< asked for
+};
+
+/// Of a guest that is not here yet.
+struct ArrivingMemory {
+    GuestMemory memory;
+    bool shares_disks = false; ///< with the monitor that still has the guest
 };
 
 class Hardware {
@@ -75,10 +80,17 @@ public:
         std::function<void()> release;       ///< and to go on
     };
 
-    /// Everything up to the first instruction, or up to the next one of a saved guest. All callbacks come on `loop`.
+    /// Without a guest in it, which boot() or restore() brings; with fresh memory, if none is given. All callbacks come
+    /// on `loop`.
     [[nodiscard]] static Result<std::unique_ptr<Hardware>> create(const control::VmConfig&, const ConsoleOptions&,
                                                                   EventLoop& loop, Callbacks,
-                                                                  std::optional<SavedGuest> = std::nullopt);
+                                                                  std::optional<ArrivingMemory> = std::nullopt);
+    /// Everything up to the first instruction.
+    Result<> boot(const control::VmConfig&);
+    /// Everything up to the next instruction of a guest whose memory is here. Its devices are at rest.
+    Result<> restore(const state::SavedVm&);
+    /// Takes over the terminal, if that is the console.
+    Result<> attach_console(const ConsoleOptions&);
     /// REQUIRES: no vCPU thread runs, and the main loop does not.
     ~Hardware();
 
@@ -110,8 +122,6 @@ private:
     Result<> add_virtio_devices(const control::VmConfig&, bool share_disks);
     Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
     Result<> add_vcpus(unsigned count);
-    Result<> load(const control::VmConfig&);
-    Result<> restore(const state::SavedVm&);
     Result<> check_fits(const state::SavedVm&) const;
     void end_guest(GuestEnd::Kind);
     /// From any thread. Dropped when the machine is gone: the loop outlives it.

@@ -28,6 +28,7 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
 control::VmState Machine::api_state() const {
     switch (state_) {
     case State::not_started:
+    case State::expecting:
         return control::VmState::not_started;
     case State::crashed:
         return control::VmState::crashed;
@@ -41,7 +42,7 @@ control::VmState Machine::api_state() const {
     return pause_wanted_ ? control::VmState::paused : control::VmState::running;
 }
 
-Result<> Machine::assemble(std::optional<SavedGuest> saved) {
+Result<> Machine::assemble(std::optional<ArrivingMemory> arriving) {
     hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
                                      {.paused = [this] { count_down_to_rest(); },
                                       .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
@@ -49,7 +50,7 @@ Result<> Machine::assemble(std::optional<SavedGuest> saved) {
                                       .quit = [this] { kill(); },
                                       .hold = [this] { hold_for_sweep(); },
                                       .release = [this] { release_from_sweep(); }},
-                                     std::move(saved)));
+                                     std::move(arriving)));
     if (options_.assembled)
         options_.assembled(*hardware_);
     started_ = std::chrono::steady_clock::now();
@@ -58,6 +59,8 @@ Result<> Machine::assemble(std::optional<SavedGuest> saved) {
 
 Result<> Machine::start() {
     TRY(assemble(std::nullopt));
+    TRY(hardware_->boot(config_));
+    TRY(hardware_->attach_console(options_.console));
     state_ = State::running;
     hardware_->balloon_thread.start();
     for (const auto& vcpu : hardware_->vcpus)
@@ -65,11 +68,35 @@ Result<> Machine::start() {
     return {};
 }
 
-/// Its devices are at rest already; the vCPUs begin with the order to stand still.
 Result<> Machine::start(SavedGuest saved, bool paused) {
-    auto working_set = std::move(saved.working_set);
-    auto record = std::move(saved.record);
-    TRY(assemble(std::move(saved)));
+    TRY(assemble(ArrivingMemory{.memory = std::move(saved.memory)}));
+    if (saved.snapshot && config_.machine.track_dirty_pages) {
+        // Before the devices are restored: what they write into memory is not in the snapshot.
+        TRY(hardware_->diff_base().track());
+        hardware_->diff_base().saved(*saved.snapshot);
+    }
+    TRY(restore(saved.state, paused));
+    if (saved.record)
+        hardware_->working_set = record_working_set(hardware_->memory, *std::move(saved.record));
+    else if (!saved.working_set.empty())
+        hardware_->working_set = prefetch(hardware_->memory, std::move(saved.working_set));
+    return {};
+}
+
+Result<GuestMemory*> Machine::expect(GuestMemory memory) {
+    TRY(assemble(ArrivingMemory{.memory = std::move(memory), .shares_disks = true}));
+    state_ = State::expecting;
+    return &hardware_->memory;
+}
+
+Result<> Machine::arrive(const state::SavedVm& saved) {
+    return restore(saved, true);
+}
+
+/// Its devices are at rest already; the vCPUs begin with the order to stand still.
+Result<> Machine::restore(const state::SavedVm& saved, bool paused) {
+    TRY(hardware_->restore(saved));
+    TRY(hardware_->attach_console(options_.console));
     state_ = State::at_rest;
     pause_wanted_ = paused;
     hardware_->balloon_thread.start();
@@ -78,10 +105,6 @@ Result<> Machine::start(SavedGuest saved, bool paused) {
         vcpu->start();
     }
     go_on();
-    if (record)
-        hardware_->working_set = record_working_set(hardware_->memory, *std::move(record));
-    else if (!working_set.empty())
-        hardware_->working_set = prefetch(hardware_->memory, std::move(working_set));
     return {};
 }
 
@@ -91,6 +114,9 @@ void Machine::go() {
 }
 
 void Machine::handle(const control::Request& request, control::Server::Answer answer) {
+    if (state_ == State::expecting && !std::holds_alternative<control::GetStatus>(request) &&
+        !std::holds_alternative<control::GetMetrics>(request))
+        return answer(conflict("the guest is still on its way here"));
     if (auto reply = control::configure(config_, api_state(), request))
         return answer(std::move(*reply));
     if (state_ == State::ending && !std::holds_alternative<control::GetStatus>(request))
@@ -300,11 +326,12 @@ void Machine::shut_down(Outcome outcome) {
             outcome_ = Outcome::killed;
         return;
     }
+    const bool vcpus_run = hardware_ != nullptr && state_ != State::expecting;
     state_ = State::ending;
     outcome_ = outcome;
     refuse_waiting("the VM is ending");
     vcpus_left_ = 0;
-    if (!hardware_)
+    if (!vcpus_run)
         return options_.ended(outcome_);
     for (const auto& vcpu : hardware_->vcpus)
         vcpu->stop();
@@ -366,7 +393,7 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
     status.state = api_state();
     status.vcpu_count = config_.machine.vcpu_count;
     status.memory.guest_size = config_.machine.mem_size;
-    if (!hardware_)
+    if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer yet
         return report(std::move(status));
     status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
     add_main_loop_counters(status, *hardware_);

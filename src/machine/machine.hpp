@@ -39,7 +39,11 @@ public:
     [[nodiscard]] Result<> start(SavedGuest, bool paused);
     /// A Request of the API, or of whoever has it.
     void handle(const control::Request&, control::Server::Answer);
-    /// Lets a guest go on that was started paused. REQUIRES: start(SavedGuest, true) succeeded.
+    /// Makes all for a guest that is on its way, and tells where its memory is. Until it arrives, requests but for the
+    /// status are refused.
+    [[nodiscard]] Result<GuestMemory*> expect(GuestMemory);
+    /// The guest's memory is here. It stands still until go(). REQUIRES: expect() succeeded.
+    [[nodiscard]] Result<> arrive(const state::SavedVm&);
     void go();
     /// The guest has reset itself: this machine answers nothing any more, the next one will.
     [[nodiscard]] bool resetting() const { return state_ == State::ending && outcome_ == Outcome::reset; }
@@ -49,10 +53,11 @@ public:
     [[nodiscard]] const control::VmConfig& config() const { return config_; }
 
 private:
-    enum class State : std::uint8_t { not_started, running, coming_to_rest, at_rest, crashed, ending };
+    enum class State : std::uint8_t { not_started, expecting, running, coming_to_rest, at_rest, crashed, ending };
 
     void carry_out(const control::Request&, control::Server::Answer);
-    Result<> assemble(std::optional<SavedGuest>);
+    Result<> assemble(std::optional<ArrivingMemory>);
+    Result<> restore(const state::SavedVm&, bool paused);
     void pause(control::Server::Answer);
     void resume(bool force, control::Server::Answer);
     void come_to_rest();

@@ -70,22 +70,23 @@ void Receiving::accept() {
 }
 
 void Receiving::receive(FileDescriptor socket) {
-    arrival_ = std::make_unique<Arrival>(
-        Arrival::Place{.settle = [this](control::VmConfig config) -> Result<control::VmConfig> {
-                           if (!options_.name.empty())
-                               config.name = options_.name;
-                           TRY(replace_drives(config, options_.drives));
-                           return config;
-                       },
-                       .assemble =
-                           [this](const control::VmConfig& config, SavedGuest guest) {
-                               return loop_.call([&] { return callbacks_.assemble(config, std::move(guest)); });
-                           },
-                       .run = [this]() -> Result<> {
-                           loop_.call([&] { callbacks_.run(); });
-                           return {};
-                       },
-                       .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
+    arrival_ = std::make_unique<Arrival>(Arrival::Place{
+        .settle = [this](control::VmConfig config) -> Result<control::VmConfig> {
+            if (!options_.name.empty())
+                config.name = options_.name;
+            TRY(replace_drives(config, options_.drives));
+            return config;
+        },
+        .assemble =
+            [this](const control::VmConfig& config, GuestMemory memory) {
+                return loop_.call([&] { return callbacks_.assemble(config, std::move(memory)); });
+            },
+        .load = [this](const state::SavedVm& saved) { return loop_.call([&] { return callbacks_.load(saved); }); },
+        .run = [this]() -> Result<> {
+            loop_.call([&] { callbacks_.run(); });
+            return {};
+        },
+        .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
     destination_ = std::make_unique<migration::Destination>(
         std::move(socket), *arrival_,
         migration::DestinationOptions{.lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get()});

@@ -30,7 +30,8 @@ struct ReceiveOptions {
 class Receiving {
 public:
     struct Callbacks {
-        std::function<Result<>(const control::VmConfig&, SavedGuest)> assemble; ///< makes the machine, paused
+        std::function<Result<GuestMemory*>(const control::VmConfig&, GuestMemory)> assemble; ///< makes the machine
+        std::function<Result<>(const state::SavedVm&)> load; ///< the guest into it, paused
         std::function<void()> run;
         std::function<void()> discard;   ///< the machine, if it was made
         std::function<void()> cancelled; ///< after cancel()

@@ -112,15 +112,24 @@ private:
     Result<> receive() {
         receiving_ =
             TRY(Receiving::start(loop_, *options_.receive,
-                                 {.assemble = [this](const control::VmConfig& config, SavedGuest guest) -> Result<> {
-                                      options_.config = config;
-                                      TRY(serve());
-                                      return machine_->start(std::move(guest), true);
-                                  },
+                                 {.assemble =
+                                      [this](const control::VmConfig& config, GuestMemory memory) {
+                                          auto place = make_place(config, std::move(memory));
+                                          if (!place)
+                                              discard();
+                                          return place;
+                                      },
+                                  .load = [this](const state::SavedVm& saved) { return machine_->arrive(saved); },
                                   .run = [this] { machine_->go(); },
                                   .discard = [this] { discard(); },
                                   .cancelled = [this] { end(Outcome::killed); }}));
         return {};
+    }
+
+    Result<GuestMemory*> make_place(const control::VmConfig& config, GuestMemory memory) {
+        options_.config = config;
+        TRY(serve());
+        return machine_->expect(std::move(memory));
     }
 
     /// A guest that was here and must not run: this process waits for the next one.
