@@ -34,7 +34,20 @@ def resident_mib(vm):
     return sizes.get("guest", 0) / 1024, sizes.get("monitor", 0) / 1024
 
 
-class Aerate(Vm):
+class Ticking(Vm):
+    """Knows when its guest last said that it runs, and when it first did."""
+
+    TICK = "(while :; do echo TICK >/dev/console; usleep 10000; done) &"
+    first_tick = last_tick = None
+
+    def heard(self, text):
+        if text == "TICK":
+            self.last_tick = time.monotonic()
+            self.first_tick = self.first_tick or self.last_tick
+        return text == "TICK"
+
+
+class Aerate(Ticking):
     def __init__(self, options, memory_mib, free_pages="reports"):
         self.options, self.memory_mib = options, memory_mib
         super().__init__(options.binary, options.kernel, options.initrd, "bench", memory=f"{memory_mib}M",
@@ -82,7 +95,7 @@ class Aerate(Vm):
         return time.monotonic() - began, report["longest_hold_us"] / 1e3
 
 
-class Qemu(Vm):
+class Qemu(Ticking):
     def __init__(self, options, memory_mib, free_pages="reports", incoming=None):
         # Vm starts any command that puts the guest's console on its standard streams.
         self.options, self.memory_mib, self.free_pages = options, memory_mib, free_pages

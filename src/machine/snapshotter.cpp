@@ -13,8 +13,11 @@ namespace {
 using Event = protocol::PrecopyEvent::Kind;
 using Effect = protocol::PrecopyEffect::Kind;
 
-/// A guest that has no more to hint says so; one that does not is not waited for.
-constexpr std::chrono::seconds hint_limit{5};
+/// For how long hints are waited for: a guest that has no more says so, one that does not is not waited for. What they
+/// spare is not only the time to write it but also the room on the disk, so they are worth what a slow one would take.
+constexpr std::chrono::milliseconds first_hint{250};
+constexpr std::chrono::milliseconds next_hint{50};
+constexpr ByteCount slow_disk{32ULL << 20}; // a second
 /// Between two of these a cancellation is heard.
 constexpr PageCount piece = whole_pages_of(ByteCount{16ULL << 20});
 
@@ -86,7 +89,7 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
     case Effect::publish:
         return ask_for_hints();
     case Effect::close:
-        hint_limit_.cancel();
+        hint_timer_.cancel();
         if (!options_.sweep)
             return tell({Event::closed, {}});
         return guest_.stop_hinting(later([this] { tell({Event::closed, {}}); }));
@@ -120,14 +123,27 @@ void Snapshotter::ask_for_hints() {
         return tell({Event::finish, {}});
     }
     const auto over = [this] { tell({Event::finish, {}}); };
-    guest_.start_hinting(
-        {.hinted = later([this](PageRange range) { tell({Event::hinted, range}); }), .round_over = later(over)},
-        later([this, over](bool published) {
-            tell({Event::published, {}});
-            if (!published)
-                return over();
-            hint_limit_ = thread_.loop().after(hint_limit, over);
-        }));
+    guest_.start_hinting({.hinted = later([this](PageRange range) { hinted(range); }), .round_over = later(over)},
+                         later([this, over](bool published) {
+                             tell({Event::published, {}});
+                             if (!published)
+                                 return over();
+                             hint_patience_ = migration::HintPatience(Clock::now(), first_hint, next_hint);
+                             look_for_hints();
+                         }));
+}
+
+void Snapshotter::hinted(PageRange range) {
+    const std::uint64_t spared = bytes_of(copy_.layers.pending.count(range)).value;
+    hint_patience_.hinted(Clock::now(), std::chrono::milliseconds(spared * 1000 / slow_disk.value));
+    tell({Event::hinted, range});
+}
+
+void Snapshotter::look_for_hints() {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(hint_patience_.until() - Clock::now());
+    if (left.count() <= 0)
+        return tell({Event::finish, {}});
+    hint_timer_ = thread_.loop().after(left, [this] { look_for_hints(); });
 }
 
 void Snapshotter::freeze() {

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "event/loop_thread.hpp"
 #include "machine/diff_base.hpp"
+#include "migration/convergence.hpp"
 #include "migration/guest.hpp"
 #include "protocol/precopy.hpp"
 #include "snapshot/writer.hpp"
@@ -60,6 +61,8 @@ private:
     void tell(const protocol::PrecopyEvent&);
     void gather();
     void ask_for_hints();
+    void hinted(PageRange);
+    void look_for_hints();
     void freeze();
     void save_state();
     Result<> write_holes();
@@ -82,7 +85,8 @@ private:
     SnapshotReport report_;
     Clock::time_point began_;
     Clock::time_point frozen_;
-    Subscription hint_limit_;
+    migration::HintPatience hint_patience_;
+    Subscription hint_timer_;
     std::atomic<bool> cancelled_{false};
     LoopThread thread_{"snapshot"};
 };

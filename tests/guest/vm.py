@@ -49,9 +49,13 @@ class Vm:
     def _read(self):
         for line in self.process.stdout:
             text = line.decode(errors="replace").rstrip("\r\n")
-            self.log.append(text)
-            self.lines.put(text)
+            if not self.heard(text):
+                self.log.append(text)
+                self.lines.put(text)
         self.lines.put(None)
+
+    def heard(self, text):
+        """Called with each line, at once; a true answer keeps it from everybody else."""
 
     def wait_for(self, pattern, timeout=60):
         """Returns the first console line from now on that matches, with the lines before it."""
