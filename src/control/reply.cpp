@@ -74,6 +74,7 @@ Json json_of(const MigrationStatus& migration) {
               {"round", migration.round},
               {"sent_bytes", migration.sent.value},
               {"pages", migration.pages.value},
+              {"delta_pages", migration.delta.value},
               {"zero_pages", migration.zero.value},
               {"hinted_pages", migration.hinted.value},
               {"pending_pages", migration.pending.value},

@@ -98,6 +98,8 @@ struct Migrate {
     std::string lease_path{};       ///< a file that the destination has too; empty: none
     std::string record_directory{}; ///< where it is noted that the VM is given away, before it is; empty: nowhere
     std::string compression{"none"};
+    unsigned streams = 1;
+    ByteCount delta_cache{}; ///< 0: none
     // What keeps strangers off the connection: a secret, or certificates; all are paths but the name.
     std::string psk_path{};
     std::string tls_certificate_path{};

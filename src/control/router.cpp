@@ -170,6 +170,10 @@ Result<Request> migrate(Fields& fields) {
     fields.string("lease_path", request.lease_path);
     fields.string("record_directory", request.record_directory);
     fields.string("compression", request.compression);
+    std::uint64_t streams = request.streams;
+    fields.number("streams", streams, {1, 16});
+    request.streams = static_cast<unsigned>(streams);
+    fields.mib("delta_cache_mib", request.delta_cache);
     fields.string("psk_path", request.psk_path);
     fields.string("tls_certificate_path", request.tls_certificate_path);
     fields.string("tls_key_path", request.tls_key_path);

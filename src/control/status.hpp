@@ -77,6 +77,7 @@ struct MigrationStatus {
     unsigned round = 0;
     ByteCount sent{};   ///< on the wire
     PageCount pages{};  ///< sent with content; each time counts
+    PageCount delta{};  ///< of them as what differs from what was sent before
     PageCount zero{};   ///< sent as zero, absent ones included
     PageCount hinted{}; ///< not sent, on the guest's word
     PageCount pending{};

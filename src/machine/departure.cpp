@@ -24,6 +24,11 @@ Result<Departure> Departure::plan(const control::Migrate& wish) {
     if (!wish.lease_path.empty())
         departure.lease = std::make_unique<migration::FileLease>(TRY(migration::FileLease::open(wish.lease_path)));
     departure.options.lease = departure.lease.get();
+    departure.options.streams = wish.streams;
+    departure.options.connect = [destination = departure.destination] {
+        return migration::connect_to(destination, connect_limit);
+    };
+    departure.options.delta_cache = wish.delta_cache;
     return departure;
 }
 

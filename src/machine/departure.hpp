@@ -18,6 +18,8 @@ struct Departure {
     std::unique_ptr<const migration::Tls> tls;
     migration::SourceOptions options; ///< refers to both
 
+    static constexpr std::chrono::seconds connect_limit{10};
+
     [[nodiscard]] static Result<Departure> plan(const control::Migrate&);
 };
 

@@ -5,8 +5,6 @@
 namespace aerate {
 namespace {
 
-constexpr std::chrono::seconds connect_limit{10};
-
 std::string_view name_of(migration::SourceProgress::Phase phase) {
     using Phase = migration::SourceProgress::Phase;
     switch (phase) {
@@ -32,6 +30,7 @@ control::MigrationStatus status_of(const migration::SourceProgress& progress) {
             .round = progress.round,
             .sent = progress.wire,
             .pages = progress.pages,
+            .delta = progress.delta,
             .zero = progress.zero + progress.absent,
             .hinted = progress.hinted,
             .pending = progress.pending,
@@ -115,7 +114,7 @@ void Operations::migrate(Hardware& hardware, std::string config, const control::
     migration_status_ = {.phase = "connecting"};
     // Somebody who does not answer keeps only this thread waiting.
     connecting_ = std::jthread([this, destination = departure_->destination] {
-        auto socket = migration::connect_to(destination, connect_limit);
+        auto socket = migration::connect_to(destination, Departure::connect_limit);
         main_loop_.post([this, socket = std::move(socket)]() mutable { connected(std::move(socket)); });
     });
 }

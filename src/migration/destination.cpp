@@ -4,9 +4,10 @@
 #include "migration/bytes.hpp"
 #include "migration/channel.hpp"
 #include "migration/frame.hpp"
+#include "migration/incoming_streams.hpp"
 #include "migration/memory_root.hpp"
 #include "migration/messages.hpp"
-#include "migration/page_frame.hpp"
+#include "migration/page_intake.hpp"
 #include "migration/receiver_phase.hpp"
 #include "protocol/hand_off.hpp"
 
@@ -40,6 +41,7 @@ public:
     Result<DestinationReport> receive();
     void cancel() {
         cancelled_ = true;
+        further_.cancel();
         if (interrupt_)
             interrupt_->signal();
     }
@@ -49,11 +51,11 @@ private:
     [[nodiscard]] Result<> take_frame();
     [[nodiscard]] Result<> take_hello(const Frame&);
     [[nodiscard]] Result<> take_round(const Frame&);
-    [[nodiscard]] Result<> take_pages(const Frame&);
+    [[nodiscard]] Result<> join_streams();
+    [[nodiscard]] Result<> finish_round();
     [[nodiscard]] Result<> take_unneeded(const Frame&);
     [[nodiscard]] Result<> take_state(const Frame&);
     [[nodiscard]] Result<> take_state_end(const Frame&);
-    [[nodiscard]] Result<> make_zero();
     [[nodiscard]] Result<> tell(Event);
     [[nodiscard]] Result<> claim();
     [[nodiscard]] Result<> run();
@@ -70,6 +72,8 @@ private:
     std::atomic<bool> cancelled_{false};
     FileDescriptor socket_;
 
+    IncomingStreams further_{[this] { interrupt_->signal(); }};
+
     // From receive() on.
     std::unique_ptr<Connection> channel_;
     std::optional<FrameWriter> writer_;
@@ -81,17 +85,16 @@ private:
     GuestMemory* memory_ = nullptr;
     DestinationReport report_;
     unsigned alive_ = 0;
-    PageBitmap in_round_; ///< a page comes once a round
-    PageBitmap written_;  ///< has held content: a zero run must do something there
+    std::uint64_t elsewhere_ = 0; ///< frames on further streams, when last looked at
+    Hello hello_;
+    std::optional<PageIntake> intake_;
+    PageIntake::Lane lane_; ///< the control stream's
+    bool round_open_ = false;
     PageBitmap unneeded_;
     FrameNumber unneeded_from_;
-    std::vector<PageRange> to_zero_;
-    Compression compression_ = Compression::none;
-    std::vector<std::byte> decoded_;
     std::vector<std::byte> state_;
     Transcript before_; ///< what was received before the frame at hand
     Sums sums_;
-    bool verify_ = false;
     bool running_ = false;
     bool open_ = false; ///< the connection: something can be said
 };
@@ -107,10 +110,16 @@ Result<DestinationReport> Destination::Engine::receive() {
     while (result && !running_)
         result = take_frame();
     if (!result) {
-        give_up(result.error());
-        return std::unexpected(std::move(result).error());
+        // A stream that breaks interrupts this one: it knows why.
+        const Error why = further_.failure().value_or(std::move(result).error());
+        give_up(why);
+        return std::unexpected(why);
     }
-    report_.wire = reader_->received();
+    const auto further = further_.sums();
+    report_.wire = reader_->received() + further_.received();
+    report_.pages = lane_.pages + further.pages;
+    report_.deltas = lane_.deltas + further.deltas;
+    report_.zero = lane_.zero + further.zero;
     return report_;
 }
 
@@ -139,14 +148,19 @@ Result<> Destination::Engine::take_frame() {
     const Frame frame = TRY(reader_->receive(limit));
     if (!may_come(frame.kind, phase_))
         return fail("the source sent {} when that may not come", name_of(frame.kind));
-    alive_ = frame.kind == FrameKind::alive ? alive_ + 1 : 0;
+    const auto elsewhere = further_.frames();
+    alive_ = frame.kind == FrameKind::alive && elsewhere == std::exchange(elsewhere_, elsewhere) ? alive_ + 1 : 0;
     switch (frame.kind) {
     case FrameKind::hello:
         return take_hello(frame);
     case FrameKind::round:
         return take_round(frame);
     case FrameKind::pages:
-        return take_pages(frame);
+        return intake_->take_pages(frame.payload, lane_);
+    case FrameKind::deltas:
+        if ((hello_.features & feature_delta) == 0)
+            return fail("the source sent deltas when that may not come: they were not agreed on");
+        return intake_->take_deltas(frame.payload, lane_);
     case FrameKind::unneeded:
         return take_unneeded(frame);
     case FrameKind::state:
@@ -165,12 +179,11 @@ Result<> Destination::Engine::take_frame() {
 }
 
 Result<> Destination::Engine::take_hello(const Frame& frame) {
-    const Hello hello = TRY(parse_hello(frame.payload));
+    hello_ = TRY(parse_hello(frame.payload));
+    const Hello& hello = hello_;
     TRY(check_peer(hello, lease_));
-    verify_ = (hello.features & feature_verify) != 0;
-    compression_ = (hello.features & feature_lz4) != 0    ? Compression::lz4
-                   : (hello.features & feature_zstd) != 0 ? Compression::zstd
-                                                          : Compression::none;
+    if (hello.streams > 1 && options_.listener == nullptr)
+        return fail("the source wants {} streams: there is nowhere that they could join", hello.streams);
     memory_ = TRY(guest_.prepare(hello.config, hello.regions));
     const bool as_asked =
         std::ranges::equal(memory_->regions(), hello.regions, [](const MappedRegion& ours, const MemoryRegion& theirs) {
@@ -178,72 +191,52 @@ Result<> Destination::Engine::take_hello(const Frame& frame) {
         });
     if (!as_asked)
         return fail("the VM that was prepared here has other memory than the source's");
-    for (PageBitmap* set : {&in_round_, &written_, &unneeded_})
-        *set = PageBitmap(memory_->address_space());
+    const auto compression = (hello.features & feature_lz4) != 0    ? Compression::lz4
+                             : (hello.features & feature_zstd) != 0 ? Compression::zstd
+                                                                    : Compression::none;
+    intake_.emplace(*memory_, compression, hello.streams);
+    unneeded_ = PageBitmap(memory_->address_space());
     phase_ = ReceiverPhase::prepared;
-    return writer_->send(FrameKind::accept, {});
+    TRY(writer_->send(FrameKind::accept, {}));
+    return hello.streams > 1 ? join_streams() : Result<>();
+}
+
+Result<> Destination::Engine::join_streams() {
+    auto joined = further_.join(*options_.listener,
+                                {.session = session_,
+                                 .streams = hello_.streams,
+                                 .deltas = (hello_.features & feature_delta) != 0,
+                                 .tls = options_.tls,
+                                 .deadline = options_.deadline},
+                                *intake_, *channel_, *interrupt_);
+    if (joined || !further_.control_spoke())
+        return joined;
+    const Frame frame = TRY(reader_->receive(options_.deadline));
+    if (frame.kind == FrameKind::error)
+        return fail("the source has ended the migration: {}", parse_error(frame.payload));
+    return joined;
+}
+
+/// Nothing of it is under way any more, on any stream.
+Result<> Destination::Engine::finish_round() {
+    return std::exchange(round_open_, false) ? further_.finish_round(report_.rounds) : Result<>();
 }
 
 Result<> Destination::Engine::take_round(const Frame& frame) {
     const Round round = TRY(parse_round(frame.payload));
     if (round.number != report_.rounds + 1 || round.number > options_.max_rounds)
         return fail("round {} after {} rounds, of at most {}", round.number, report_.rounds, options_.max_rounds);
+    TRY(finish_round());
     report_.rounds = round.number;
-    // By region: the last of them may be where the address space ends, with terabytes of nothing before it.
-    for (const MappedRegion& region : memory_->regions())
-        in_round_.clear({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
+    intake_->begin_round(round.number);
+    round_open_ = true;
+    further_.open_round(round.number, round.last);
     phase_ = round.last ? ReceiverPhase::last_round : ReceiverPhase::round;
     return {};
 }
 
-Result<> Destination::Engine::take_pages(const Frame& frame) {
-    const PageFrame pages = TRY(parse_pages(frame.payload, compression_, decoded_));
-    auto content = pages.content;
-    to_zero_.clear();
-    for (const PageRun& run : pages.runs) {
-        if (!in_ram(run.pages))
-            return fail("pages {:#x} and {} more are not in the guest's memory", run.pages.first.value,
-                        run.pages.count.value - 1);
-        if (in_round_.set(run.pages) != run.pages.count)
-            return fail("a page came twice in round {}", report_.rounds);
-        if (run.kind == PageRun::Kind::zero) {
-            report_.zero += run.pages.count;
-            if (written_.count(run.pages) > PageCount{})
-                to_zero_.push_back(run.pages);
-            continue;
-        }
-        const auto length = bytes_of(run.pages.count).value;
-        if (!memory_->write(address_of(run.pages.first), content.first(length)))
-            return fail("cannot write page {:#x}", run.pages.first.value);
-        content = content.subspan(length);
-        written_.set(run.pages);
-        report_.pages += run.pages.count;
-    }
-    return make_zero();
-}
-
-/// Pages that hold something and should read as zero are given back, so that they cost nothing here either.
-Result<> Destination::Engine::make_zero() {
-    if (to_zero_.empty())
-        return {};
-    PageCount all;
-    for (const PageRange& pages : to_zero_)
-        all += pages.count;
-    if (memory_->discard(to_zero_).discarded == all) {
-        for (const PageRange& pages : to_zero_)
-            written_.clear(pages);
-        return {};
-    }
-    // The host refused some, or its pages are larger than the guest's.
-    for (const PageRange& pages : to_zero_)
-        for (FrameNumber frame = pages.first; frame < pages.end(); ++frame.value)
-            if (written_.test(frame) && !memory_->is_zero(frame) &&
-                !memory_->fill(address_of(frame), page_size, std::byte{0}))
-                return fail("cannot clear page {:#x}", frame.value);
-    return {};
-}
-
 Result<> Destination::Engine::take_unneeded(const Frame& frame) {
+    TRY(finish_round());
     phase_ = ReceiverPhase::state;
     ByteReader reader(frame.payload);
     if (reader.left() == 0)
@@ -262,6 +255,7 @@ Result<> Destination::Engine::take_unneeded(const Frame& frame) {
 }
 
 Result<> Destination::Engine::take_state(const Frame& frame) {
+    TRY(finish_round());
     phase_ = ReceiverPhase::state;
     if (frame.payload.empty() || state_.size() + frame.payload.size() > max_state)
         return fail("the devices' state is empty or larger than {} bytes", max_state);
@@ -270,13 +264,14 @@ Result<> Destination::Engine::take_state(const Frame& frame) {
 }
 
 Result<> Destination::Engine::take_state_end(const Frame& frame) {
+    TRY(finish_round());
     phase_ = ReceiverPhase::state;
     const StateEnd end = TRY(parse_state_end(frame.payload));
     const auto check = [&]() -> Result<> {
-        if (end.length != state_.size() || end.sums.frames != before_.value)
+        if (end.length != state_.size() || end.sums.frames != before_.value + further_.transcript().value)
             return fail("source and destination do not agree on what was sent");
-        sums_.frames = reader_->transcript().value;
-        if (verify_) {
+        sums_.frames = reader_->transcript().value + further_.transcript().value;
+        if ((hello_.features & feature_verify) != 0) {
             const auto root = memory_root(*memory_, unneeded_, [this] { return !cancelled_; });
             if (!root)
                 return fail("the migration was cancelled");
@@ -285,6 +280,7 @@ Result<> Destination::Engine::take_state_end(const Frame& frame) {
                 return fail("the memory that arrived is not the memory that was sent");
             report_.verified = true;
         }
+        further_.stop(); // their threads have nothing left to do
         return guest_.load(state_);
     };
     if (auto checked = check(); !checked) {
@@ -337,6 +333,7 @@ Result<> Destination::Engine::run() {
 
 void Destination::Engine::give_up(const Error& error) {
     (void)tell(Event::trouble);
+    further_.stop();
     if (memory_ != nullptr)
         guest_.discard();
     channel_->ignore_interrupts();

@@ -12,6 +12,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
+#include "migration/endpoint.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
 #include "migration/session.hpp"
@@ -26,8 +27,9 @@ namespace aerate::migration {
 struct DestinationOptions {
     std::chrono::milliseconds deadline{10'000}; ///< within which each frame must be here, whole
     unsigned max_rounds = 1000;
-    Lease* lease = nullptr;   ///< the source must have the same
-    const Tls* tls = nullptr; ///< likewise; null: plain
+    Lease* lease = nullptr;       ///< the source must have the same
+    const Tls* tls = nullptr;     ///< likewise; null: plain
+    Listener* listener = nullptr; ///< where further streams join; null: there are none. Nobody else accepts meanwhile.
     /// Instead of a random one: tests replay recorded streams.
     std::optional<Session> session{};
 };
@@ -35,8 +37,9 @@ struct DestinationOptions {
 struct DestinationReport {
     unsigned rounds = 0;
     ByteCount wire;
-    PageCount pages; ///< with content
-    PageCount zero;  ///< as runs
+    PageCount pages;  ///< with content
+    PageCount deltas; ///< as what differed
+    PageCount zero;   ///< as runs
     bool verified = false;
 };
 

@@ -159,7 +159,9 @@ Result<Listener> Listener::open(const Endpoint& endpoint) {
     if (bound != 0)
         return fail_errno("cannot listen at {}", endpoint.text());
     Listener listener(std::move(socket), endpoint);
-    if (::listen(listener.fd(), 1) != 0)
+    // The further streams of one migration come one after the other, faster than they are accepted.
+    constexpr int backlog = 16;
+    if (::listen(listener.fd(), backlog) != 0)
         return fail_errno("cannot listen at {}", endpoint.text());
     return listener;
 }

@@ -1,6 +1,7 @@
 // Whatever goes wrong: one side has the guest, or nobody can know and it stands still.
 #include "migration/frame.hpp"
 #include "migration/messages.hpp"
+#include "migration/testing/outcome.hpp"
 #include "migration/testing/wire.hpp"
 
 #include <gtest/gtest.h>
@@ -38,37 +39,6 @@ struct Leases {
     FileLease source;
     FileLease destination;
 };
-
-/// What must hold however it ended. Returns whether somebody runs.
-bool expect_sane(const Migration& migration, FakeSource& from, FakeDestination& to, bool has_lease) {
-    EXPECT_FALSE(from.running() && to.running) << "two running copies";
-    from.stop_writers();
-    switch (migration.source.outcome) {
-    case Outcome::moved:
-        EXPECT_TRUE(to.running);
-        EXPECT_EQ(from.gones, 1);
-        break;
-    case Outcome::stayed:
-        EXPECT_TRUE(from.running());
-        EXPECT_FALSE(to.running);
-        EXPECT_FALSE(migration.source.error.empty());
-        EXPECT_EQ(from.wrong(from.memory()), 0U);
-        EXPECT_FALSE(from.memory().write_log().active());
-        break;
-    case Outcome::unknown:
-        EXPECT_FALSE(has_lease) << migration.source.error;
-        EXPECT_FALSE(from.running());
-        EXPECT_EQ(from.run_ons + from.gones, 0);
-        EXPECT_EQ(from.wrong(from.memory()), 0U);
-        break;
-    }
-    EXPECT_EQ(to.running, migration.destination.has_value());
-    if (to.running)
-        EXPECT_EQ(from.wrong(*to.memory()), 0U);
-    else
-        EXPECT_EQ(to.memory(), nullptr);
-    return from.running() || to.running;
-}
 
 /// One page with content, or, so that a cut at each byte can be tried, none.
 FakeSource::Options tiny(std::size_t filled = 1) {

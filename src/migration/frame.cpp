@@ -36,8 +36,8 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
 
 std::string_view name_of(FrameKind kind) {
     static constexpr std::array<std::string_view, frame_kinds> names{
-        "nothing", "greeting",     "hello", "accept", "round", "pages", "unneeded ranges",
-        "state",   "end of state", "ready", "go",     "ack",   "error", "alive",
+        "nothing", "greeting", "hello", "accept", "round", "pages", "unneeded ranges", "state",          "end of state",
+        "ready",   "go",       "ack",   "error",  "alive", "join",  "deltas",          "end of a round",
     };
     const auto index = static_cast<std::size_t>(kind);
     return index < names.size() ? names[index] : "an unknown kind";
@@ -92,6 +92,8 @@ Result<Frame> FrameReader::receive(std::chrono::milliseconds limit) {
         return fail("a frame of {} bytes: no more than {} are allowed", length, max_payload);
     if (!std::ranges::equal(bytes.subspan(session_at, session_.value.size()), session_.value))
         return fail("frame {} belongs to another migration", sequence_);
+    if (stream_ == any_stream)
+        stream_ = std::to_integer<std::uint8_t>(header[stream_at]);
     if (sequence != sequence_ || header[stream_at] != static_cast<std::byte>(stream_) ||
         load_little_endian<std::uint16_t>(bytes.subspan(reserved_at)) != 0)
         return fail("frame {} of stream {} was due, not frame {} of stream {}", sequence_, stream_, sequence,

@@ -36,8 +36,11 @@ enum class FrameKind : std::uint8_t {
     ack,          ///< destination: it runs
     error,        ///< either: text
     alive,        ///< source: there is nothing to say, but I am here
+    join,         ///< source: the first on each further stream
+    deltas,       ///< source: how some pages differ from what was last sent of them
+    round_end,    ///< source: the last of a round on each further stream
 };
-inline constexpr unsigned frame_kinds = 14; ///< and 0, which is none
+inline constexpr unsigned frame_kinds = 17; ///< and 0, which is none
 
 inline constexpr std::uint32_t frame_magic = 0x4d524541; // "AERM"
 inline constexpr std::size_t frame_header_size = 48;
@@ -50,6 +53,7 @@ inline constexpr std::size_t max_payload = (1U << 20) + (32U << 10);
 struct Transcript {
     std::uint64_t value = 0;
     void add(std::span<const std::byte> header) { value += checksum(header); }
+    void add(const Transcript& other) { value += other.value; }
     bool operator==(const Transcript&) const = default;
 };
 
@@ -91,6 +95,9 @@ struct Frame {
 
 class FrameReader {
 public:
+    /// Whichever stream the first frame says that it is.
+    static constexpr std::uint8_t any_stream = 255;
+
     FrameReader(Channel& channel, std::uint8_t stream)
         : channel_(channel)
         , stream_(stream) {}
@@ -99,6 +106,7 @@ public:
     /// The next frame, if it is sound.
     [[nodiscard]] Result<Frame> receive(std::chrono::milliseconds limit);
 
+    [[nodiscard]] std::uint8_t stream() const { return stream_; }
     [[nodiscard]] const Transcript& transcript() const { return transcript_; }
     [[nodiscard]] ByteCount received() const { return received_; }
 

@@ -187,7 +187,7 @@ TEST(HostileSource, M3_AnotherVersionArchitectureOrFeatureIsRefusedBeforeMemoryI
     };
     const std::vector<Case> cases{
         {"speaks version 0", [](Hello& hello) { hello.version = 0; }},
-        {"speaks version 2 of the migration stream, this monitor version 1", [](Hello& hello) { hello.version = 2; }},
+        {"speaks version 1 of the migration stream, this monitor version 2", [](Hello& hello) { hello.version = 1; }},
         {"speaks version 65535", [](Hello& hello) { hello.version = 65535; }},
         {"architecture 2", [](Hello& hello) { hello.architecture = 2; }},
         {"pages of 65536", [](Hello& hello) { hello.page = 65536; }},
@@ -209,16 +209,16 @@ TEST(HostileSource, M3_AnotherVersionArchitectureOrFeatureIsRefusedBeforeMemoryI
 }
 
 TEST(HostileSource, M3_TheSourceTooSaysWhichVersionsDoNotFit) {
-    for (const auto& [oldest, newest] : {std::pair<std::uint16_t, std::uint16_t>{2, 3}, {0, 0}, {3, 2}}) {
+    for (const auto& [oldest, newest] : {std::pair<std::uint16_t, std::uint16_t>{3, 4}, {0, 0}, {4, 3}}) {
         auto greeting = Greeting{.oldest = oldest, .newest = newest, .session = known_session()};
         std::vector<std::byte> payload;
         print(payload, greeting);
         const auto parsed = parse_greeting(payload);
-        EXPECT_EQ(parsed.has_value(), oldest == 2);
+        EXPECT_EQ(parsed.has_value(), oldest == 3);
         if (parsed) {
             const auto checked = check_peer(*parsed, 0);
             ASSERT_FALSE(checked);
-            EXPECT_NE(checked.error().message.find("version 2 to 3"), std::string::npos);
+            EXPECT_NE(checked.error().message.find("version 3 to 4"), std::string::npos);
         }
     }
     EXPECT_FALSE(check_peer(Greeting{.features = 0, .session = {}}, feature_verify));

@@ -56,6 +56,7 @@ void print(std::vector<std::byte>& to, const Hello& hello) {
     append(to, hello.architecture);
     append(to, hello.page);
     append(to, hello.features);
+    append(to, static_cast<std::uint8_t>(hello.streams));
     append(to, static_cast<std::uint8_t>(hello.lease ? 1 : 0));
     if (hello.lease) {
         append(to, hello.lease->id);
@@ -80,6 +81,9 @@ Result<Hello> parse_hello(std::span<const std::byte> payload) {
     hello.architecture = reader.take<std::uint16_t>();
     hello.page = reader.take<std::uint32_t>();
     hello.features = reader.take<std::uint64_t>();
+    hello.streams = reader.take<std::uint8_t>();
+    if (hello.streams == 0 || hello.streams > max_streams)
+        return fail("the other side wants {} streams: 1 to {} are supported", hello.streams, max_streams);
     const auto has_lease = reader.take<std::uint8_t>();
     if (has_lease > 1)
         return malformed(FrameKind::hello);

@@ -5,6 +5,7 @@
 #include "memory/guest_memory.hpp"
 #include "migration/frame.hpp"
 #include "migration/lease.hpp"
+#include "migration/streams.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -14,7 +15,7 @@
 
 namespace aerate::migration {
 
-inline constexpr std::uint16_t version = 1;
+inline constexpr std::uint16_t version = 2;
 inline constexpr std::uint16_t architecture_x86_64 = 1;
 inline constexpr std::size_t max_config = 64U << 10;
 inline constexpr std::size_t max_regions = 64;
@@ -24,8 +25,9 @@ enum Feature : std::uint64_t {
     feature_verify = 1U << 0,
     feature_lz4 = 1U << 1,
     feature_zstd = 1U << 2,
+    feature_delta = 1U << 3,
 };
-inline constexpr std::uint64_t known_features = feature_verify | feature_lz4 | feature_zstd;
+inline constexpr std::uint64_t known_features = feature_verify | feature_lz4 | feature_zstd | feature_delta;
 
 struct Greeting {
     std::uint16_t oldest = version;
@@ -41,6 +43,7 @@ struct Hello {
     std::uint16_t architecture = architecture_x86_64;
     std::uint32_t page = page_size.value;
     std::uint64_t features = 0; ///< that this migration uses
+    unsigned streams = 1;       ///< at most max_streams; the others join when the destination has accepted
     std::optional<Lease::Terms> lease;
     std::vector<MemoryRegion> regions;
     std::string config;

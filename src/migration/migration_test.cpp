@@ -1,4 +1,4 @@
-#include "migration/testing/wire.hpp"
+#include "migration/testing/outcome.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,18 +8,6 @@ namespace {
 using namespace testing;
 
 // Where a guest writes, the rounds have an end: on a slow machine it may write faster than any link carries.
-
-void expect_moved(const Migration& migration, FakeSource& from, FakeDestination& to) {
-    EXPECT_EQ(migration.source.outcome, Outcome::moved) << migration.source.error;
-    EXPECT_TRUE(migration.destination) << migration.destination.error().message;
-    EXPECT_TRUE(to.running);
-    EXPECT_EQ(from.gones, 1);
-    EXPECT_EQ(from.run_ons, 0);
-    from.stop_writers();
-    ASSERT_NE(to.memory(), nullptr);
-    EXPECT_EQ(from.wrong(*to.memory()), 0U);
-    EXPECT_FALSE(from.memory().write_log().active());
-}
 
 TEST(Migration, AGuestThatStandsStillMovesInOneRound) {
     for (auto* sockets : {unix_pair, tcp_pair}) {

@@ -3,6 +3,7 @@
 #include "base/check.hpp"
 #include "migration/bytes.hpp"
 #include "migration/frame.hpp"
+#include "migration/streams.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -25,7 +26,9 @@ PageCount PageFrameBuilder::room() const {
 bool PageFrameBuilder::extend(FrameNumber frame, PageRun::Kind kind) {
     if (!runs_.empty()) {
         PageRun& last = runs_.back();
-        if (last.kind == kind && last.pages.end() == frame && last.pages.count.value < longest_run) {
+        // Runs end where a stream's part of memory may.
+        const bool begins_chunk = frame.value % stream_chunk.value == 0;
+        if (last.kind == kind && last.pages.end() == frame && !begins_chunk && last.pages.count.value < longest_run) {
             ++last.pages.count.value;
             return true;
         }
@@ -53,6 +56,12 @@ PageCount PageFrameBuilder::add(GuestMemory& memory, PageRange range) {
         ++counts_.data.value;
     }
     return added;
+}
+
+std::span<const std::byte> PageFrameBuilder::last_content() const {
+    if (runs_.empty() || runs_.back().kind != PageRun::Kind::data)
+        return {};
+    return std::span(frame_).subspan(content_at + bytes_of(counts_.data - PageCount{1}).value, page_size.value);
 }
 
 bool PageFrameBuilder::add_zero(PageRange range) {

@@ -40,6 +40,8 @@ public:
 
     /// Adds pages of `range` from its beginning, those that read as zero as zero runs, and returns how many fitted.
     PageCount add(GuestMemory&, PageRange range);
+    /// What the page that was added last holds; empty when that is zeros.
+    [[nodiscard]] std::span<const std::byte> last_content() const;
     /// Adds pages without looking at them, all or none.
     bool add_zero(PageRange range);
 

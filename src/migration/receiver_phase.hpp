@@ -31,9 +31,9 @@ enum class ReceiverPhase : std::uint8_t {
     case ReceiverPhase::prepared:
         return one_of({round, alive, error});
     case ReceiverPhase::round:
-        return one_of({pages, round, alive, error});
+        return one_of({pages, deltas, round, alive, error});
     case ReceiverPhase::last_round:
-        return one_of({pages, unneeded, state, state_end, alive, error});
+        return one_of({pages, deltas, unneeded, state, state_end, alive, error});
     case ReceiverPhase::state:
         return one_of({unneeded, state, state_end, alive, error});
     case ReceiverPhase::ready:

@@ -40,6 +40,7 @@ void Source::Engine::begin() {
 Result<> Source::Engine::connect() {
     if (!interrupt_)
         return std::unexpected(interrupt_.error());
+    CHECK(options_.streams >= 1 && options_.streams <= max_streams && (options_.streams == 1 || options_.connect));
     link_.emplace(connect_channel(std::move(socket_), *interrupt_, options_.tls, TlsSide::client), options_.deadline);
     hand_off_.has_lease = options_.lease != nullptr;
     if (options_.lease != nullptr)
@@ -49,13 +50,22 @@ Result<> Source::Engine::connect() {
         hello.features |= feature_verify;
     if (options_.compression.kind != Compression::none)
         hello.features |= options_.compression.kind == Compression::lz4 ? feature_lz4 : feature_zstd;
+    if (options_.delta_cache > ByteCount{})
+        hello.features |= feature_delta;
+    hello.streams = options_.streams;
     hello.lease = lease_;
     hello.config = guest_.config();
     for (const MappedRegion& region : guest_.memory().regions())
         hello.regions.push_back(region.guest);
     if (hello.config.size() > max_config || hello.regions.size() > max_regions)
         return fail("the VM's configuration is too large to send");
-    return link_->shake_hands(hello);
+    TRY(link_->shake_hands(hello));
+    streams_ = std::make_unique<OutgoingStreams>(
+        loop(), *link_, guest_.memory(), options_, *interrupt_,
+        OutgoingStreams::Callbacks{.sent = [this](const OutgoingStreams::Sent& sent) { account(sent); },
+                                   .round_ended = [this] { round_ended(); },
+                                   .failed = [this](Error error) { trouble(link_->explained(std::move(error))); }});
+    return streams_->join();
 }
 
 void Source::Engine::heed_cancel() {
@@ -78,8 +88,9 @@ void Source::Engine::trouble(Error error) {
     if (!error_)
         error_ = std::move(error);
     hint_timer_.cancel();
-    pump_timer_.cancel();
     waiting_for_hints_ = false;
+    if (streams_)
+        streams_->stop();
     // A broken connection would report itself again and again.
     input_.cancel();
     if (asked_)
@@ -106,8 +117,7 @@ void Source::Engine::resume() {
 
 void Source::Engine::end(Outcome outcome) {
     ended_ = true;
-    for (Subscription* subscription :
-         {&input_, &progress_timer_, &alive_timer_, &pump_timer_, &hint_timer_, &answer_timer_})
+    for (Subscription* subscription : {&input_, &progress_timer_, &alive_timer_, &hint_timer_, &answer_timer_})
         subscription->cancel();
     enter(Phase::ended);
     SourceResult result;
@@ -118,7 +128,13 @@ void Source::Engine::end(Outcome outcome) {
         result.error = error_->message;
     if (frozen_ != Clock::time_point{})
         result.downtime = since(frozen_);
-    link_.reset();
+    // Not before the guest has gone on: a stream may be in the midst of a system call.
+    if (streams_) {
+        streams_->stop();
+        streams_->finish();
+    }
+    if (link_)
+        link_->hang_up();
     callbacks_.finished(std::move(result));
 }
 
@@ -129,7 +145,7 @@ void Source::Engine::enter(Phase phase) {
 
 void Source::Engine::report() {
     if (link_)
-        progress_.wire = link_->sent();
+        progress_.wire = link_->sent() + (streams_ ? streams_->wire() : ByteCount{});
     progress_.throughput = throughput_.per_second();
     if (progress_.phase == Phase::copying || progress_.phase == Phase::hinting)
         look_at_pending();

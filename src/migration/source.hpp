@@ -44,6 +44,12 @@ struct SourceOptions {
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
     Lease* lease = nullptr;         ///< the destination must have the same
     const Tls* tls = nullptr;       ///< likewise; null: plain
+    /// Connections that carry pages, at most max_streams, each with a thread. More than one need `connect`.
+    unsigned streams = 1;
+    std::function<Result<FileDescriptor>()> connect{}; ///< another connection to the same place
+    /// For what was sent last of pages that are written again and again, so that only what differs is sent: 0, or a
+    /// page and more.
+    ByteCount delta_cache{};
 };
 
 struct SourceProgress {
@@ -54,6 +60,7 @@ struct SourceProgress {
     ByteCount data;                       ///< pages' content, before compression
     ByteCount stored;                     ///< and after
     PageCount pages;                      ///< with content; a page counts each time it is sent
+    PageCount delta;                      ///< of them, as what differs
     PageCount zero;                       ///< as a run, content seen to be zero
     PageCount absent;                     ///< as a run, known to be absent
     PageCount hinted;                     ///< not sent on the guest's word, though there was something in them

@@ -9,6 +9,7 @@
 #include "base/check.hpp"
 #include "event/loop_thread.hpp"
 #include "migration/convergence.hpp"
+#include "migration/outgoing_streams.hpp"
 #include "migration/page_sets.hpp"
 #include "migration/source.hpp"
 #include "migration/source_link.hpp"
@@ -71,7 +72,10 @@ private:
     void judge();
     void pump();
     void pump_soon();
-    [[nodiscard]] bool flush();
+    void account(const OutgoingStreams::Sent&);
+    enum class AfterRound : std::uint8_t { next, finish, save };
+    void end_round(AfterRound);
+    void round_ended();
     void close_hints();
     template <typename F>
     void stop_hinting(F then);
@@ -123,16 +127,15 @@ private:
     bool ended_ = false;
     std::optional<Error> error_;
 
-    PageFrameBuilder builder_;
-    Compressor compressor_{options_.compression};
-    CompressionChoice choice_;
-    PageRange carried_; ///< taken out of pending, for the next frame
+    std::unique_ptr<OutgoingStreams> streams_;
+    OutgoingStream::Pages carried_; ///< taken out of pending, for a stream that had no room
     bool pump_queued_ = false;
+    bool round_ending_ = false;
+    AfterRound after_round_ = AfterRound::next;
     PageCount sent_in_round_;
     Clock::time_point began_;
     Clock::time_point gathered_;
     Clock::time_point frozen_;
-    Clock::time_point paced_until_;
     ByteCount sent_when_last_looked_;
 
     bool waiting_for_hints_ = false;
@@ -146,7 +149,6 @@ private:
     Subscription input_;
     Subscription progress_timer_;
     Subscription alive_timer_;
-    Subscription pump_timer_;
     Subscription hint_timer_;
     Subscription answer_timer_;
 };

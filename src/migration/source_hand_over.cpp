@@ -73,7 +73,7 @@ void Source::Engine::tell(HandOff::Event event) {
 }
 
 void Source::Engine::send_state() {
-    auto sent = link_->send_state(state_, memory_root_);
+    auto sent = link_->send_state(state_, streams_->transcript(), memory_root_);
     if (!sent)
         return trouble(std::move(sent).error());
     expected_ = *sent;

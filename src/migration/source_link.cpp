@@ -17,17 +17,18 @@ constexpr std::chrono::milliseconds last_words{100};
 Result<> SourceLink::say(FrameKind kind) {
     if (kind == FrameKind::alive || kind == FrameKind::go)
         (void)writer_.begin();
-    return explained(writer_.send(kind));
+    if (auto sent = writer_.send(kind); !sent)
+        return std::unexpected(explained(std::move(sent).error()));
+    return {};
 }
 
-/// A destination that has ended the migration says why, and closes: the text is what is of interest then.
-Result<> SourceLink::explained(Result<> sent) {
-    if (sent || (sent.error().system_error != EPIPE && sent.error().system_error != ECONNRESET))
-        return sent;
+Error SourceLink::explained(Error error) {
+    if (error.system_error != EPIPE && error.system_error != ECONNRESET)
+        return error;
     for (auto frame = reader_.receive(last_words); frame; frame = reader_.receive(last_words))
         if (frame->kind == FrameKind::error)
-            return fail("the destination has ended the migration: {}", parse_error(frame->payload));
-    return sent;
+            return {"the destination has ended the migration: " + parse_error(frame->payload), 0};
+    return error;
 }
 
 Result<Frame> SourceLink::expect(FrameKind kind) {
@@ -61,10 +62,6 @@ Result<> SourceLink::send_round(const Round& round) {
     return say(FrameKind::round);
 }
 
-Result<> SourceLink::send_pages(std::span<std::byte> frame) {
-    return explained(writer_.send_whole(FrameKind::pages, frame));
-}
-
 Result<> SourceLink::send_unneeded(const PageBitmap& pages) {
     PageRange run = pages.next_run({0});
     while (run.count > PageCount{}) {
@@ -78,7 +75,8 @@ Result<> SourceLink::send_unneeded(const PageBitmap& pages) {
     return {};
 }
 
-Result<Sums> SourceLink::send_state(std::span<const std::byte> state, std::uint64_t memory_root) {
+Result<Sums> SourceLink::send_state(std::span<const std::byte> state, const Transcript& others,
+                                    std::uint64_t memory_root) {
     const std::size_t length = state.size();
     while (!state.empty()) {
         const auto piece = state.first(std::min(state.size(), piece_of_state));
@@ -86,9 +84,10 @@ Result<Sums> SourceLink::send_state(std::span<const std::byte> state, std::uint6
         TRY(say(FrameKind::state));
         state = state.subspan(piece.size());
     }
-    print(writer_.begin(), StateEnd{length, {writer_.transcript().value, memory_root}});
+    const auto frames = [&] { return writer_.transcript().value + others.value; };
+    print(writer_.begin(), StateEnd{length, {frames(), memory_root}});
     TRY(say(FrameKind::state_end));
-    return Sums{writer_.transcript().value, memory_root};
+    return Sums{frames(), memory_root};
 }
 
 Result<> SourceLink::send_go() {

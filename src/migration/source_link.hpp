@@ -22,16 +22,22 @@ public:
     /// Until the destination has memory for what `hello` describes.
     [[nodiscard]] Result<> shake_hands(const Hello& hello);
     [[nodiscard]] Result<> send_round(const Round&);
-    [[nodiscard]] Result<> send_pages(std::span<std::byte> frame);
     [[nodiscard]] Result<> send_unneeded(const PageBitmap&);
-    /// What READY must say.
-    [[nodiscard]] Result<Sums> send_state(std::span<const std::byte> state, std::uint64_t memory_root);
+    /// What READY must say. `others` is what was sent on other streams.
+    [[nodiscard]] Result<Sums> send_state(std::span<const std::byte> state, const Transcript& others,
+                                          std::uint64_t memory_root);
     /// From here on nothing interrupts.
     [[nodiscard]] Result<> send_go();
     [[nodiscard]] Result<> send_alive() { return say(FrameKind::alive); }
     /// Best effort.
     void send_error(const std::string& text);
+    /// For pages.
+    [[nodiscard]] FrameWriter& writer() { return writer_; }
+    /// A destination that has ended the migration says why, and closes: the text is what is of interest then.
+    [[nodiscard]] Error explained(Error);
     [[nodiscard]] Result<Frame> receive() { return reader_.receive(deadline_); }
+
+    void hang_up() { connection_.reset(); }
 
     [[nodiscard]] int fd() const { return connection_->fd(); }
     /// A frame, or a part of one, that is here already and of which fd() does not tell.
@@ -42,7 +48,6 @@ public:
 private:
     [[nodiscard]] Result<> say(FrameKind);
     [[nodiscard]] Result<Frame> expect(FrameKind);
-    [[nodiscard]] Result<> explained(Result<> sent);
 
     std::chrono::milliseconds deadline_;
     std::unique_ptr<Connection> connection_;

@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace aerate::migration {
-namespace {
-
-/// Looked at in one turn of the loop, so that hints and the other side get theirs.
-constexpr PageCount pages_a_turn{4096};
-
-} // namespace
-
 /// Carries out what the event leads to, and what that leads to, as far as it can be done at once.
 void Source::Engine::tell(RoundEvent kind, PageRange pages) {
     const auto effect = protocol::step(precopy_, {kind, pages});
@@ -68,7 +61,7 @@ void Source::Engine::judge() {
     const Convergence convergence{options_.downtime_limit, options_.max_rounds, options_.stop_anyway};
     switch (convergence.judge(progress_.round, progress_.expected)) {
     case Verdict::finish:
-        return tell(RoundEvent::finish);
+        return end_round(AfterRound::finish);
     case Verdict::give_up:
         return trouble(
             {fmt::format("after {} rounds stopping the guest would still take {} ms, {} are allowed: it writes "
@@ -82,83 +75,68 @@ void Source::Engine::judge() {
 }
 
 void Source::Engine::pump_soon() {
-    if (std::exchange(pump_queued_, true))
-        return;
-    const auto pause = std::chrono::duration_cast<std::chrono::milliseconds>(paced_until_ - Clock::now());
-    if (pause.count() > 0)
-        pump_timer_ = loop().after(pause, [this] { pump(); });
-    else
+    if (!std::exchange(pump_queued_, true))
         loop().post([this] { pump(); });
 }
 
-/// Sends about a frame, or finds the end of the round.
+/// Gives the streams what they have room for, or finds the end of the round.
 void Source::Engine::pump() {
     pump_queued_ = false;
-    for (PageCount looked_at; looked_at < pages_a_turn;) {
-        if (ended_ || error_)
-            return;
-        PageRange run = std::exchange(carried_, {});
-        RoundEffect what = RoundEffect::send;
-        if (run.count == PageCount{}) {
-            const auto effect = protocol::step(precopy_, {RoundEvent::send, {{}, std::max(builder_.room(), {1})}});
+    while (!ended_ && !error_) {
+        if (carried_.range.count == PageCount{}) {
+            const auto effect = protocol::step(precopy_, {RoundEvent::send, {{}, stream_chunk}});
             if (!effect)
                 return;
-            what = effect->kind;
-            run = effect->pages;
+            if (effect->kind == RoundEffect::drained)
+                return end_round(AfterRound::next);
+            if (effect->kind == RoundEffect::hand_over)
+                return end_round(AfterRound::save);
+            carried_ = {effect->pages, effect->kind == RoundEffect::send_zero};
         }
-        if (what == RoundEffect::drained)
-            return flush() ? tell(RoundEvent::next_round) : void();
-        if (what == RoundEffect::hand_over)
-            return flush() ? save() : void();
-        looked_at += run.count;
-        if (what == RoundEffect::send_zero) {
-            if (!builder_.add_zero(run) && !(flush() && builder_.add_zero(run)))
-                return;
-            progress_.absent += run.count;
-            continue;
-        }
-        const PageCount added = builder_.add(guest_.memory(), run);
-        carried_ = {{run.first.value + added.value}, run.count - added};
-        if (builder_.room() == PageCount{} || carried_.count > PageCount{}) {
-            if (!flush())
-                return;
-            break;
-        }
+        PageRange& range = carried_.range;
+        const PageCount given = streams_->give(range, carried_.absent);
+        if (given == PageCount{})
+            return streams_->deliver(progress_.round); // and go on when there is room
+        range = {{range.first.value + given.value}, range.count - given};
     }
-    pump_soon();
 }
 
-/// False when that ended the migration.
-bool Source::Engine::flush() {
-    if (builder_.empty())
-        return true;
-    const auto counts = builder_.counts();
-    const ByteCount before = link_->sent();
-    const auto start = Clock::now();
-    const bool compress = options_.compression.kind != Compression::none && choice_.next_pays();
-    const auto frame = builder_.finish(compress ? &compressor_ : nullptr);
-    const auto finished = Clock::now();
-    if (auto sent = link_->send_pages(frame); !sent) {
-        trouble(std::move(sent).error());
-        return false;
+void Source::Engine::account(const OutgoingStreams::Sent& sent) {
+    if (ended_ || error_)
+        return;
+    throughput_.sent(bytes_of(sent.data + sent.delta), sent.took);
+    progress_.pages += sent.data + sent.delta;
+    progress_.delta += sent.delta;
+    progress_.zero += sent.zero;
+    progress_.absent += sent.absent;
+    progress_.data += sent.length;
+    progress_.stored += sent.stored;
+    sent_in_round_ += sent.taken;
+    if (!round_ending_)
+        pump_soon();
+}
+
+/// Also one that sends nothing: the destination is told of each, on each stream.
+void Source::Engine::end_round(AfterRound after) {
+    after_round_ = after;
+    round_ending_ = true;
+    streams_->deliver(progress_.round);
+    streams_->end_round(progress_.round);
+}
+
+/// On all streams: nothing of this round is under way any more.
+void Source::Engine::round_ended() {
+    if (ended_ || error_)
+        return;
+    round_ending_ = false;
+    switch (after_round_) {
+    case AfterRound::next:
+        return tell(RoundEvent::next_round);
+    case AfterRound::finish:
+        return tell(RoundEvent::finish);
+    case AfterRound::save:
+        return save();
     }
-    Throughput::Duration took = Clock::now() - start;
-    if (options_.bandwidth.value > 0) {
-        const Throughput::Duration pace(static_cast<double>((link_->sent() - before).value) /
-                                        static_cast<double>(options_.bandwidth.value));
-        paced_until_ = std::max(paced_until_, start) + std::chrono::duration_cast<Clock::duration>(pace);
-        took = std::max(took, pace);
-    }
-    if (compress)
-        choice_.compressed(builder_.length(), builder_.stored(), finished - start);
-    choice_.sent(link_->sent() - before, took - (finished - start));
-    throughput_.sent(bytes_of(counts.data), took);
-    progress_.pages += counts.data;
-    progress_.data += builder_.length();
-    progress_.stored += builder_.stored();
-    progress_.zero += counts.zero;
-    sent_in_round_ += counts.data + counts.zero;
-    return true;
 }
 
 void Source::Engine::freeze() {

@@ -1,5 +1,6 @@
 #include "control/size.hpp"
 #include "migration/compression.hpp"
+#include "migration/streams.hpp"
 #include "programs/commands.hpp"
 #include "programs/progress.hpp"
 #include "programs/protection_flags.hpp"
@@ -25,6 +26,8 @@ struct Options {
     std::string lease;
     std::string record;
     std::string compression = "none";
+    unsigned streams = 1;
+    std::string delta;
     migration::Protection protection;
     unsigned downtime = 300;
     unsigned rounds = 30;
@@ -51,6 +54,9 @@ nlohmann::json request_of(const Options& options) {
     if (!options.record.empty())
         request["record_directory"] = std::filesystem::absolute(options.record).string();
     request["compression"] = options.compression;
+    request["streams"] = options.streams;
+    if (!options.delta.empty())
+        request["delta_cache_mib"] = control::parse_size(options.delta)->value >> 20;
     const migration::Protection& protection = options.protection;
     for (const auto& [field, path] : {std::pair{"psk_path", protection.psk_path},
                                       {"tls_certificate_path", protection.certificate_path},
@@ -159,6 +165,14 @@ void add_migrate(CLI::App& app, Command& chosen) {
             return parsed ? "" : parsed.error().message;
         })
         ->capture_default_str();
+    command.add_option("--streams", options->streams, "connections that carry pages, each with a thread on both sides")
+        ->check(CLI::Range(1U, migration::max_streams))
+        ->capture_default_str();
+    command
+        .add_option("--delta", options->delta,
+                    "keep so much of what was sent last, and send only what differs of a page that is written again")
+        ->option_text("SIZE")
+        ->check(check_size);
     add_protection_flags(command, options->protection);
     command
         .add_option("--tls-name", options->protection.peer_name,

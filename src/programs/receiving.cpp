@@ -89,7 +89,8 @@ void Receiving::receive(FileDescriptor socket) {
         .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
     destination_ = std::make_unique<migration::Destination>(
         std::move(socket), *arrival_,
-        migration::DestinationOptions{.lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get()});
+        migration::DestinationOptions{
+            .lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get(), .listener = &*listener_});
     thread_ = std::jthread([this] {
         auto result = destination_->receive();
         loop_.post([this, result = std::move(result)] { ended(result); });

@@ -184,6 +184,35 @@ struct Migration {
         recorded = proxy.take_recorded();
         return {proxy.passed(false), proxy.passed(true)};
     }
+    /// Over as many connections as the options say, one of them through a proxy. Returns what that let pass.
+    std::array<std::uint64_t, 2> run_streams(FakeSource& from, FakeDestination& to, const Fault& fault = {},
+                                             unsigned faulty_stream = 0) {
+        auto listener = Listener::open(Endpoint::parse("tcp:127.0.0.1:0").value());
+        CHECK(listener);
+        const Endpoint there = Endpoint::parse(listener->where()).value();
+        std::optional<Proxy> proxy;
+        unsigned connections = 0;
+        source_options.connect = [&]() -> Result<FileDescriptor> {
+            auto direct = TRY(connect_to(there, 5s));
+            if (connections++ != faulty_stream)
+                return direct;
+            auto pair = tcp_pair();
+            proxy.emplace(std::move(pair.second), std::move(direct), fault);
+            return std::move(pair.first);
+        };
+        destination_options.listener = &*listener;
+        auto socket = source_options.connect();
+        CHECK(socket);
+        pollfd waits{listener->fd(), POLLIN, 0};
+        CHECK(::poll(&waits, 1, 5000) == 1);
+        auto accepted = listener->accept();
+        CHECK(accepted);
+        run(from, to, {*std::move(socket), *std::move(accepted)});
+        if (!proxy)
+            return {};
+        proxy->join();
+        return {proxy->passed(false), proxy->passed(true)};
+    }
     std::vector<std::byte> recorded{};
 };
 

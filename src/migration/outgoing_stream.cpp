@@ -1,0 +1,190 @@
+#include "migration/outgoing_stream.hpp"
+
+#include "base/check.hpp"
+#include "migration/bytes.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace aerate::migration {
+
+OutgoingStream::OutgoingStream(EventLoop& loop, unsigned number, GuestMemory& memory, FrameWriter& writer,
+                               const SourceOptions& options, Callbacks callbacks)
+    : loop_(loop)
+    , number_(number)
+    , memory_(memory)
+    , writer_(writer)
+    , compresses_(options.compression.kind != Compression::none)
+    , bandwidth_{options.bandwidth.value / options.streams}
+    , callbacks_(std::move(callbacks))
+    , compressor_(options.compression) {
+    const ByteCount cache{options.delta_cache.value / options.streams};
+    if (cache >= page_size)
+        cache_.emplace(cache, options.streams);
+}
+
+void OutgoingStream::give(std::vector<Pages>&& pages, unsigned round) {
+    round_ = round;
+    queue_.insert(queue_.end(), pages.begin(), pages.end());
+    work_soon();
+}
+
+void OutgoingStream::end_round(unsigned round) {
+    round_ = round;
+    ending_ = true;
+    work_soon();
+}
+
+void OutgoingStream::work_soon() {
+    if (stopped_ || std::exchange(queued_, true))
+        return;
+    const auto pause = std::chrono::duration_cast<std::chrono::milliseconds>(paced_until_ - Clock::now());
+    if (pause.count() > 0)
+        pace_timer_ = loop_.after(pause, [this] { work(); });
+    else
+        loop_.post([this] { work(); });
+}
+
+/// Sends about a frame, so that others on this loop get their turn.
+void OutgoingStream::work() {
+    queued_ = flushed_ = false;
+    const auto worked = [&]() -> Result<> {
+        while (!stopped_ && !queue_.empty() && !flushed_) {
+            TRY(take(queue_.front()));
+            if (queue_.front().range.count == PageCount{})
+                queue_.pop_front();
+        }
+        if (stopped_ || !queue_.empty() || !ending_)
+            return {};
+        TRY(flush());
+        if (number_ == 0)
+            return {}; // the control stream says itself what comes next
+        append(writer_.begin(), static_cast<std::uint32_t>(round_));
+        return writer_.send(FrameKind::round_end);
+    }();
+    if (stopped_)
+        return;
+    report();
+    if (!worked) {
+        stopped_ = true;
+        return callbacks_.failed(worked.error());
+    }
+    if (!queue_.empty())
+        return work_soon();
+    if (std::exchange(ending_, false))
+        callbacks_.round_ended({writer_.transcript(), writer_.sent()});
+}
+
+/// Takes from the beginning of `pages` what fits into a frame; one that is full is sent.
+Result<> OutgoingStream::take(Pages& pages) {
+    PageCount taken = pages.range.count;
+    if (pages.absent) {
+        if (!builder_.add_zero(pages.range)) {
+            TRY(flush());
+            CHECK(builder_.add_zero(pages.range));
+        }
+        absent_in_frame_ += taken;
+        sent_.absent += taken;
+        if (cache_)
+            cache_->forget(pages.range);
+    } else {
+        taken = TRY(read(pages.range));
+        if (taken < pages.range.count || builder_.room() == PageCount{} || deltas_.full())
+            TRY(flush());
+    }
+    sent_.taken += taken;
+    pages.range = {{pages.range.first.value + taken.value}, pages.range.count - taken};
+    return {};
+}
+
+Result<PageCount> OutgoingStream::read(PageRange range) {
+    // What is sent in the first round is all of memory; what is written again and again shows from the second on.
+    if (!cache_ || round_ < 2)
+        return builder_.add(memory_, range);
+    PageCount taken;
+    for (FrameNumber frame = range.first; frame < range.end() && !deltas_.full(); ++frame.value, ++taken.value) {
+        if (send_as_delta(frame))
+            continue;
+        if (builder_.add(memory_, {frame, {1}}) == PageCount{})
+            break;
+        if (const auto content = builder_.last_content(); content.empty())
+            cache_->forget({frame, {1}});
+        else
+            cache_->remember(frame, round_, content);
+    }
+    return taken;
+}
+
+bool OutgoingStream::send_as_delta(FrameNumber frame) {
+    const auto base = cache_->find(frame, round_);
+    if (!base || memory_.is_zero(frame))
+        return false;
+    // Read once: a guest that writes meanwhile must not make two versions of it.
+    std::array<std::byte, page_size.value> now;
+    CHECK(memory_.read(address_of(frame), now));
+    return deltas_.add(frame, *base, now);
+}
+
+Result<> OutgoingStream::flush() {
+    flushed_ = true;
+    TRY(flush_deltas());
+    return flush_pages();
+}
+
+Result<> OutgoingStream::flush_pages() {
+    if (builder_.empty())
+        return {};
+    const auto counts = builder_.counts();
+    const auto start = Clock::now();
+    const bool compress = compresses_ && choice_.next_pays();
+    const auto frame = builder_.finish(compress ? &compressor_ : nullptr);
+    const auto finished = Clock::now();
+    TRY(writer_.send_whole(FrameKind::pages, frame));
+    const ByteCount wire{frame.size()};
+    account(wire, Clock::now() - start);
+    if (compress)
+        choice_.compressed(builder_.length(), builder_.stored(), finished - start);
+    Throughput::Duration on_link = Clock::now() - finished;
+    if (bandwidth_.value > 0)
+        on_link = std::max(
+            on_link, Throughput::Duration(static_cast<double>(wire.value) / static_cast<double>(bandwidth_.value)));
+    choice_.sent(wire, on_link);
+    sent_.data += counts.data;
+    sent_.length += builder_.length();
+    sent_.stored += builder_.stored();
+    sent_.zero += counts.zero - std::exchange(absent_in_frame_, {});
+    return {};
+}
+
+Result<> OutgoingStream::flush_deltas() {
+    if (deltas_.empty())
+        return {};
+    const PageCount pages = deltas_.pages();
+    const auto start = Clock::now();
+    const auto frame = deltas_.finish();
+    TRY(writer_.send_whole(FrameKind::deltas, frame));
+    account({frame.size()}, Clock::now() - start);
+    sent_.delta += pages;
+    return {};
+}
+
+void OutgoingStream::account(ByteCount wire, Throughput::Duration took) {
+    if (bandwidth_.value > 0) {
+        const Throughput::Duration pace(static_cast<double>(wire.value) / static_cast<double>(bandwidth_.value));
+        const auto now = Clock::now();
+        paced_until_ = std::max(paced_until_, now - std::chrono::duration_cast<Clock::duration>(took)) +
+                       std::chrono::duration_cast<Clock::duration>(pace);
+        took = std::max(took, pace);
+    }
+    sent_.took += took;
+}
+
+void OutgoingStream::report() {
+    if (sent_.taken > PageCount{} || sent_.took > Throughput::Duration{}) {
+        sent_.wire = writer_.sent();
+        callbacks_.sent(std::exchange(sent_, {}));
+    }
+}
+
+} // namespace aerate::migration

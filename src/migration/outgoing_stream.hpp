@@ -1,0 +1,101 @@
+// One of the streams that carry pages, at the source: reads the pages that it is given, packs and sends them, in that
+// order. All of it on one loop, which is the migration's own for stream 0 and another thread's for each further one.
+#pragma once
+
+#include "event/event_loop.hpp"
+#include "migration/compression.hpp"
+#include "migration/convergence.hpp"
+#include "migration/delta_cache.hpp"
+#include "migration/delta_frame.hpp"
+#include "migration/frame.hpp"
+#include "migration/page_frame.hpp"
+#include "migration/source.hpp"
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace aerate::migration {
+
+class OutgoingStream {
+public:
+    struct Pages {
+        PageRange range;
+        bool absent = false; ///< known to read as zero
+    };
+    /// Since the last report, but for `wire`.
+    struct Sent {
+        ByteCount wire;  ///< on this stream in all
+        PageCount taken; ///< of what was given; of that:
+        PageCount data;
+        PageCount delta;
+        PageCount zero; ///< seen to be
+        PageCount absent;
+        ByteCount length; ///< content, before compression
+        ByteCount stored; ///< and after
+        Throughput::Duration took{};
+    };
+    struct RoundEnd {
+        Transcript transcript; ///< of all so far
+        ByteCount wire;        ///< likewise
+    };
+    /// On the stream's loop.
+    struct Callbacks {
+        std::function<void(const Sent&)> sent;
+        std::function<void(RoundEnd)> round_ended;
+        std::function<void(Error)> failed; ///< after which nothing more happens
+    };
+
+    /// All that is referred to outlives the stream. `options` are the migration's: the stream takes its share.
+    OutgoingStream(EventLoop&, unsigned number, GuestMemory&, FrameWriter&, const SourceOptions& options, Callbacks);
+
+    // Loop thread.
+    void give(std::vector<Pages>&&, unsigned round);
+    /// Told when everything that was given is sent.
+    void end_round(unsigned round);
+
+    /// Any thread: nothing more is sent, nor told.
+    void stop() { stopped_ = true; }
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    void work_soon();
+    void work();
+    [[nodiscard]] Result<> take(Pages&);
+    [[nodiscard]] Result<PageCount> read(PageRange);
+    [[nodiscard]] bool send_as_delta(FrameNumber);
+    [[nodiscard]] Result<> flush();
+    [[nodiscard]] Result<> flush_pages();
+    [[nodiscard]] Result<> flush_deltas();
+    void account(ByteCount wire, Throughput::Duration took);
+    void report();
+
+    EventLoop& loop_;
+    unsigned number_;
+    GuestMemory& memory_;
+    FrameWriter& writer_;
+    bool compresses_;
+    ByteCount bandwidth_; ///< this stream's share
+    Callbacks callbacks_;
+    std::atomic<bool> stopped_{false};
+
+    std::deque<Pages> queue_;
+    unsigned round_ = 0;
+    bool ending_ = false;
+    bool queued_ = false; ///< work()
+    bool flushed_ = false;
+    PageFrameBuilder builder_;
+    PageCount absent_in_frame_;
+    Compressor compressor_;
+    CompressionChoice choice_;
+    std::optional<DeltaCache> cache_;
+    DeltaFrameBuilder deltas_;
+    Sent sent_;
+    Clock::time_point paced_until_;
+    Subscription pace_timer_;
+};
+
+} // namespace aerate::migration
