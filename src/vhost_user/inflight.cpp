@@ -84,8 +84,8 @@ Result<FileDescriptor> Inflight::create(std::uint16_t queues, std::uint16_t queu
 Result<Inflight> Inflight::map(FileDescriptor file, ByteCount offset, ByteCount size, std::uint16_t queues,
                                std::uint16_t queue_size, bool packed) {
     const ByteCount wanted = bytes_for(queues, queue_size, packed);
-    if (size < wanted || offset.value % region_alignment != 0)
-        return fail("the in-flight region of {} bytes at {} is smaller than the {} of {} queues, or not aligned",
+    if (size != wanted || offset.value % region_alignment != 0)
+        return fail("the in-flight region of {} bytes at {} is not the {} bytes of {} queues, or not aligned",
                     size.value, offset.value, wanted.value, queues);
     auto mapped = TRY(SharedFile::map("in-flight region", std::move(file), offset, wanted, wanted));
     return Inflight(std::move(mapped), queues, stride_of(queue_size, packed), packed);

@@ -117,6 +117,8 @@ void Session::end(std::string why) {
     if (std::exchange(ended_, true))
         return;
     watch_.cancel();
+    // Its other end need not wait for us to be destroyed.
+    ::shutdown(socket_.fd(), SHUT_RDWR);
     loop_.post([this, why = std::move(why), alive = std::weak_ptr(alive_)]() mutable {
         if (!alive.expired())
             events_.ended(std::move(why));
