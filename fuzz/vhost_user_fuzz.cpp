@@ -117,7 +117,7 @@ private:
     }
 
     bool give(RequestCode request, std::vector<std::byte> payload, std::initializer_list<int> fds,
-              bool need_reply = true) {
+              bool need_reply = false) {
         Message message{.request = request, .need_reply = need_reply, .payload = std::move(payload), .fds = {}};
         for (const int fd : fds)
             message.fds.emplace_back(::dup(fd));

@@ -80,11 +80,11 @@ class Uml(Vm):
 
     def fill(self, name, mib):
         """Writes random bytes to a file in memory; its checksum."""
-        self.check(f"dd if=/dev/urandom of=/mnt/{name} bs=1M count={mib} 2>/dev/null")
+        self.check(f"dd if=/dev/urandom of=/tmp/{name} bs=1M count={mib} 2>/dev/null")
         return self.checksum(name)
 
     def checksum(self, name):
-        return self.check(f"md5sum </mnt/{name}").split()[0]
+        return self.check(f"md5sum </tmp/{name}").split()[0]
 
     def counter(self, name, **labels):
         return sum(counter["value"] for counter in self.status()["counters"]

@@ -109,7 +109,7 @@ def inflates_and_deflates(context):
 @scenario
 def inflation_gives_memory_back(context):
     uml = context.guest("--no-reporting")
-    uml.check("dd if=/dev/zero of=/mnt/fill bs=1M count=300 2>/dev/null; rm /mnt/fill")
+    uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null; rm /tmp/fill")
     full = uml.resident_mib()
     uml.set_balloon(380)
     print(f"    resident {full:.0f} -> {uml.resident_mib():.0f} MiB")
@@ -125,7 +125,7 @@ def reports_give_memory_back(context):
     base = uml.resident_mib()
     uml.fill("fill", 250)
     full = uml.resident_mib()
-    uml.check("rm /mnt/fill")
+    uml.check("rm /tmp/fill")
     seconds = uml.wait_until(lambda: uml.resident_mib() < base + 40 or f"resident {base:.0f} -> {full:.0f} -> {uml.resident_mib():.0f} MiB", 15)
     print(f"    resident {base:.0f} -> {full:.0f} -> {uml.resident_mib():.0f} MiB in {seconds:.1f} s")
     require(full - base > 225, f"resident {base:.0f} -> {full:.0f} MiB")
@@ -160,22 +160,22 @@ def late_hints_leave_the_guest_alone(context):
 def gives_back_rather_than_run_out(context):
     uml = context.guest(memory="256M")
     uml.set_balloon(150)
-    uml.check("dd if=/dev/zero of=/mnt/fill bs=1M count=120 2>/dev/null")
+    uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null")
     actual = uml.status()["balloon"]["actual_bytes"] >> 20
     require(actual < 140, f"the balloon still has {actual} MiB")
     require(uml.counter("balloon_unasked_deflations") > 0, "deflations that nobody asked for are not counted")
     uml.set_balloon(0)
-    uml.check("rm /mnt/fill")
+    uml.check("rm /tmp/fill")
 
 
 @scenario
 def compaction_moves_ballooned_pages(context):
     uml = context.guest("--no-reporting", memory="128M")
     written = uml.fill("kept", 20)
-    uml.check("for i in $(seq 200); do dd if=/dev/zero of=/mnt/f$i bs=64k count=3 2>/dev/null; done; for i in $(seq 1 2 200); do rm /mnt/f$i; done")
+    uml.check("for i in $(seq 200); do dd if=/dev/zero of=/tmp/f$i bs=64k count=3 2>/dev/null; done; for i in $(seq 1 2 200); do rm /tmp/f$i; done")
     uml.set_balloon(40)
     before = uml.counter("balloon_inflated_pages")
-    uml.check("for i in $(seq 2 2 200); do rm /mnt/f$i; done; echo 1 >/proc/sys/vm/compact_memory; sleep 0.2")
+    uml.check("for i in $(seq 2 2 200); do rm /tmp/f$i; done; echo 1 >/proc/sys/vm/compact_memory; sleep 0.2")
     moved = uml.counter("balloon_inflated_pages") - before
     print(f"    {moved} pages moved")
     require(moved > 0, "compaction moved no page of the balloon")
@@ -188,7 +188,7 @@ def pages_initialised_on_free_stay_zero(context):
     uml = context.guest(append=["init_on_free=1"], memory="256M")
     require(uml.check("cat /sys/bus/virtio/devices/virtio0/features")[4] == "1", "PAGE_POISON was not negotiated")
     uml.fill("fill", 120)
-    uml.check("rm /mnt/fill")
+    uml.check("rm /tmp/fill")
     before = uml.counter("balloon_reported_pages")
     uml.wait_until(lambda: uml.counter("balloon_reported_pages") > before + 20_000 or f"{uml.counter('balloon_reported_pages') - before} pages reported", 10)
     require(uml.counter("guest_balloon_skipped", reason="page_poison") == 0, "reports were refused though the value is zero")
@@ -295,7 +295,7 @@ def soak_with_checksums(context):
         elif choice == 1 and files:
             name = dice.choice(list(files))
             del files[name]
-            uml.check(f"rm /mnt/{name}")
+            uml.check(f"rm /tmp/{name}")
         elif choice == 2:
             uml.api("PATCH", "/balloon", {"amount_mib": dice.randrange(0, 200)})
         elif choice == 3:
