@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The demo's story: two guests share a memory budget; each fills memory and frees it, with reporting and without.
 
-Runs inside whatever machine has a working /dev/kvm. Writes samples and results to --output as JSON; demo/picture.py draws them.
+Runs inside whatever machine has a working /dev/kvm; or, with --uml, anywhere: then the guests are User Mode Linux. Writes samples and results to --output as JSON; demo/picture.py draws them.
 """
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/guest"))
+for tests in ("guest", "uml"):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests", tests))
+from uml import Daemon, Uml  # noqa: E402
 from vm import Vm  # noqa: E402
 
 GUEST_MIB, FILL_MIB, SORT_MIB = 768, 480, 120
@@ -83,16 +86,32 @@ def settle(recorder, timeout):
     return None
 
 
+@contextlib.contextmanager
+def guests(arguments, reporting):
+    """The two of them, started."""
+    options = ["--stats-interval", "1"] + ([] if reporting else ["--no-reporting"])
+    with contextlib.ExitStack() as stack:
+        started = []
+        for name in ("alder", "birch"):
+            if arguments.uml:
+                # Two daemons, so that the guests are called by name. One would do.
+                daemon = stack.enter_context(Daemon(arguments.binary, arguments.directory, name, options))
+                guest = Uml(arguments.initrd, daemon.socket, name, arguments.directory, memory=f"{GUEST_MIB}M", append=["loglevel=3"])
+            else:
+                guest = Vm(arguments.binary, arguments.kernel, arguments.initrd, name, memory=f"{GUEST_MIB}M", arguments=options)
+            started.append(stack.enter_context(guest))
+        yield started
+
+
 def tell(arguments, reporting, budget_mib):
     """One telling of the story; returns its samples, events and figures."""
-    options = {"memory": f"{GUEST_MIB}M",
-               "arguments": ["--stats-interval", "1"] + ([] if reporting else ["--no-reporting"])}
-    with Vm(arguments.binary, arguments.kernel, arguments.initrd, "alder", **options) as first, \
-         Vm(arguments.binary, arguments.kernel, arguments.initrd, "birch", **options) as second:
+    with guests(arguments, reporting) as (first, second):
         print(f"\nTwo guests of {GUEST_MIB} MiB, budget {budget_mib} MiB, free page reporting {'on' if reporting else 'OFF'}", flush=True)
         print("  █ in use by the guest  ▒ resident on the host beyond that  · neither; numbers are MiB resident", flush=True)
         for vm in (first, second):
             print(f"  {vm.name}: ready {vm.wait_ready(180):.1f} s after its start", flush=True)
+            if arguments.uml:
+                vm.load_driver()
         release = first.check("uname -r").strip()
         for vm in (first, second):
             # Linux 6.1 takes this at run time only: it overwrites what the command line says when the driver loads.
@@ -126,12 +145,14 @@ def tell(arguments, reporting, budget_mib):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("binary", "kernel", "initrd", "output"):
+    for name in ("binary", "initrd", "output"):
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--kernel")
+    parser.add_argument("--uml", action="store_true", help="User Mode Linux with aerate vhost-user")
     parser.add_argument("--engine", default="kvm")
     parser.add_argument("--order", type=int, default=5, help="the smallest block that the guests report is 4 KiB << order; Linux's own default is 9")
     arguments = parser.parse_args()
-    os.environ["AERATE_RUNTIME_DIR"] = runtime = tempfile.mkdtemp(prefix="aerate-demo-")
+    os.environ["AERATE_RUNTIME_DIR"] = runtime = arguments.directory = tempfile.mkdtemp(prefix="aerate-demo-")
     os.environ["AERATE_TESTBED"] = "never"
     budget_mib = 1024
     try:

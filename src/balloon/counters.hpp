@@ -59,6 +59,18 @@ struct Counters {
 
     void skip(SkipReason reason, std::uint64_t count = 1) { skipped[static_cast<std::size_t>(reason)] += count; }
     [[nodiscard]] std::uint64_t skips(SkipReason reason) const { return skipped[static_cast<std::size_t>(reason)]; }
+    Counters& operator+=(const Counters& other) {
+        for (PageCount Counters::* pages : {&Counters::inflated, &Counters::deflated, &Counters::reported,
+                                            &Counters::hinted, &Counters::discarded, &Counters::not_discarded})
+            this->*pages += other.*pages;
+        for (std::uint64_t Counters::* events :
+             {&Counters::discard_calls, &Counters::discard_errors, &Counters::hint_rounds, &Counters::hint_rounds_cut,
+              &Counters::stale_hint_chains, &Counters::unasked_deflations, &Counters::ring_faults})
+            this->*events += other.*events;
+        for (std::size_t reason = 0; reason < skip_reasons; ++reason)
+            skipped[reason] += other.skipped[reason];
+        return *this;
+    }
     void add(const DiscardResult& result) {
         discarded += result.discarded;
         not_discarded += result.skipped;

@@ -60,6 +60,10 @@ Result<FileDescriptor> connect_to(const std::filesystem::path& path) {
     return fd;
 }
 
+bool answers(const std::filesystem::path& path) {
+    return connect_to(path).has_value();
+}
+
 Result<ListeningSocket> ListeningSocket::create(const std::filesystem::path& path) {
     TRY(secure_directory(path.parent_path()));
     // Two processes that both find the stale socket of a third must not each remove what the other has bound.

@@ -32,6 +32,9 @@ private:
     ino_t inode_;
 };
 
+/// Whether somebody listens at `path`.
+[[nodiscard]] bool answers(const std::filesystem::path& path);
+
 /// A socket connected to `path`; errno is ECONNREFUSED when nobody listens there any more.
 [[nodiscard]] Result<FileDescriptor> connect_to(const std::filesystem::path& path);
 

@@ -13,27 +13,6 @@ void add(control::VmStatus& status, std::string name, std::string help, std::uin
     status.counters.push_back({std::move(name), std::move(help), value, std::move(labels)});
 }
 
-void add_transport(control::VmStatus& status, const VirtioSlot& slot) {
-    const auto counters = slot.transport->counters();
-    const Labels device{{"device", slot.name}};
-    add(status, "virtio_kicks", "Queue notifications served", counters.kicks, device);
-    add(status, "virtio_interrupts", "Interrupts for used buffers", counters.queue_interrupts, device);
-    add(status, "virtio_config_interrupts", "Interrupts for changes of the configuration", counters.config_interrupts,
-        device);
-    add(status, "virtio_resets", "Device resets by the guest", counters.resets, device);
-    add(status, "guest_ignored_register_writes", "Register writes that broke the virtio rules and were ignored",
-        counters.ignored_writes, device);
-    add(status, "guest_refused_queues", "Queues whose registers made no sense", counters.refused_queues, device);
-    add(status, "guest_refused_features", "Feature sets that were not offered like that", counters.refused_features,
-        device);
-    for (std::size_t fault = 0; fault < counters.ring_faults.size(); ++fault)
-        if (counters.ring_faults[fault] != 0)
-            add(status, "guest_ring_faults", "Queues whose structure the guest broke: the device waits for its reset",
-                counters.ring_faults[fault],
-                {{"device", slot.name},
-                 {"fault", std::string(virtio::describe(static_cast<virtio::RingFault>(fault)))}});
-}
-
 /// The resident size of this process, 0 when it can't be read. Not from statm: before Linux 6.2 its counters lag behind
 /// by up to 64 pages for each thread and kind, which is as much as there is to count here.
 [[nodiscard]] ByteCount process_resident() {
@@ -66,11 +45,30 @@ void add_balloon_counters(control::VmStatus& status, const balloon::Counters& co
 
 } // namespace
 
+void add_transport(control::VmStatus& status, const std::string& name, const virtio::TransportCounters& counters) {
+    const Labels device{{"device", name}};
+    add(status, "virtio_kicks", "Queue notifications served", counters.kicks, device);
+    add(status, "virtio_interrupts", "Interrupts for used buffers", counters.queue_interrupts, device);
+    add(status, "virtio_config_interrupts", "Interrupts for changes of the configuration", counters.config_interrupts,
+        device);
+    add(status, "virtio_resets", "Device resets by the guest", counters.resets, device);
+    add(status, "guest_ignored_register_writes", "Register writes that broke the virtio rules and were ignored",
+        counters.ignored_writes, device);
+    add(status, "guest_refused_queues", "Queues whose registers made no sense", counters.refused_queues, device);
+    add(status, "guest_refused_features", "Feature sets that were not offered like that", counters.refused_features,
+        device);
+    for (std::size_t fault = 0; fault < counters.ring_faults.size(); ++fault)
+        if (counters.ring_faults[fault] != 0)
+            add(status, "guest_ring_faults", "Queues whose structure the guest broke: the device waits for its reset",
+                counters.ring_faults[fault],
+                {{"device", name}, {"fault", std::string(virtio::describe(static_cast<virtio::RingFault>(fault)))}});
+}
+
 void add_main_loop_counters(control::VmStatus& status, const Hardware& hardware) {
     for (const VirtioSlot& slot : hardware.slots) {
         if (slot.device->type() == virtio::DeviceType::balloon)
             continue;
-        add_transport(status, slot);
+        add_transport(status, slot.name, slot.transport->counters());
         if (slot.device->type() != virtio::DeviceType::block)
             continue;
         const auto& block = static_cast<const Block&>(*slot.device).counters();
@@ -100,14 +98,18 @@ void add_memory_and_balloon(control::VmStatus& status, Hardware& hardware) {
         return;
     for (const VirtioSlot& slot : hardware.slots)
         if (slot.device.get() == hardware.balloon)
-            add_transport(status, slot);
+            add_transport(status, slot.name, slot.transport->counters());
 
-    balloon::Balloon& balloon = *hardware.balloon;
+    add_balloon(status, memory, *hardware.balloon, hardware.balloon->counters(), hardware.counted_hints);
+}
+
+void add_balloon(control::VmStatus& status, const GuestMemory& memory, balloon::Balloon& balloon,
+                 const balloon::Counters& counters, const balloon::CountingSink& counted_hints) {
     const balloon::MemoryState pages = balloon.memory_state();
     status.memory.ballooned = bytes_of(pages.ballooned);
     // A guest takes reported pages back by touching them: what is resident again is not free any more.
     status.memory.reported = bytes_of(pages.reported - memory.resident_within(balloon.page_states().reported));
-    status.memory.hinted = bytes_of(hardware.counted_hints.unique());
+    status.memory.hinted = bytes_of(counted_hints.unique());
     control::BalloonStatus shown{
         .target = bytes_of(balloon.target()), .actual = bytes_of(balloon.actual()), .statistics = {}};
     const auto& latest = balloon.statistics().latest();
@@ -115,7 +117,7 @@ void add_memory_and_balloon(control::VmStatus& status, Hardware& hardware) {
         if (latest.values[tag])
             shown.statistics.emplace(balloon::statistic_names[tag], *latest.values[tag]);
     status.balloon = std::move(shown);
-    add_balloon_counters(status, balloon.counters());
+    add_balloon_counters(status, counters);
 }
 
 } // namespace aerate

@@ -11,4 +11,9 @@ void add_main_loop_counters(control::VmStatus&, const Hardware&);
 /// Memory by state, the balloon and its counters. Balloon thread.
 void add_memory_and_balloon(control::VmStatus&, Hardware&);
 
+// Parts of that, for guests of other monitors. On the balloon's thread.
+void add_transport(control::VmStatus&, const std::string& device, const virtio::TransportCounters&);
+void add_balloon(control::VmStatus&, const GuestMemory&, balloon::Balloon&, const balloon::Counters&,
+                 const balloon::CountingSink&);
+
 } // namespace aerate

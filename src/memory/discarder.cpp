@@ -23,11 +23,11 @@ iovec iovec_of(const DiscardPiece& piece) {
     return {.iov_base = bytes.data(), .iov_len = bytes.size()};
 }
 
-int choose_advice(Backing backing, const iovec& untouched) {
+int choose_advice(Backing backing, const iovec& nothing) {
     if (backing == Backing::memfd)
         return MADV_REMOVE;
-    return ::madvise(untouched.iov_base, untouched.iov_len, advice_dontneed_locked) == 0 ? advice_dontneed_locked
-                                                                                         : MADV_DONTNEED;
+    return ::madvise(nothing.iov_base, nothing.iov_len, advice_dontneed_locked) == 0 ? advice_dontneed_locked
+                                                                                     : MADV_DONTNEED;
 }
 
 long advise_self(const FileDescriptor& self, std::span<const iovec> pieces, int advice) {
@@ -38,12 +38,13 @@ long advise_self(const FileDescriptor& self, std::span<const iovec> pieces, int 
 
 Discarder::Discarder(Backing backing, const MappedRegion& region, FileBacking& files)
     : files_(&files) {
-    const ByteCount host_page = backing == Backing::hugetlb ? huge_page_size : page_size;
-    const iovec untouched{.iov_base = region.host, .iov_len = host_page.value};
-    advice_ = choose_advice(backing, untouched);
+    // The kernel checks the advice before the range (mm/madvise.c); process_madvise says 0, that many bytes were
+    // advised.
+    const iovec nothing{.iov_base = region.host, .iov_len = 0};
+    advice_ = choose_advice(backing, nothing);
 
     FileDescriptor self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
-    if (self.valid() && advise_self(self, {&untouched, 1}, advice_) == static_cast<long>(untouched.iov_len))
+    if (self.valid() && advise_self(self, {&nothing, 1}, advice_) == 0)
         self_ = std::move(self);
 }
 

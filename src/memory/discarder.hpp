@@ -30,8 +30,8 @@ class Discarder {
 public:
     static constexpr std::size_t batch_size = 256;
 
-    /// Asks the kernel what it can do, with advice on the first host page of `region`. REQUIRES: that page is
-    /// untouched. `files` must outlive this.
+    /// Asks the kernel what it can do, with advice on no bytes at the start of `region`, so that nothing is discarded.
+    /// `files` must outlive this.
     Discarder(Backing, const MappedRegion& region, FileBacking& files);
 
     /// Adds to discarded, system_calls and system_error. REQUIRES: at most batch_size pieces.

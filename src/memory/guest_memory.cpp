@@ -130,9 +130,7 @@ struct GuestMemory::Impl {
         return bytes.size() == sizeof(T) ? reinterpret_cast<T*>(bytes.data()) : nullptr;
     }
 
-    [[nodiscard]] PageCount host_page() const {
-        return whole_pages_of(mapping.backing() == Backing::hugetlb ? huge_page_size : page_size);
-    }
+    [[nodiscard]] PageCount host_page() const { return whole_pages_of(mapping.host_page_size()); }
 
     void discard(std::span<const DiscardPiece> pieces, DiscardResult& result) {
         discarder.discard(pieces, result);
@@ -151,6 +149,10 @@ Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, std::span<c
     auto memory = TRY(create(layout));
     TRY(restore_pieces(memory.regions(), memory.backing(), pieces, memory.impl_->files));
     return memory;
+}
+
+Result<GuestMemory> GuestMemory::share(std::span<const SharedRegion> regions) {
+    return GuestMemory(std::make_unique<Impl>(TRY(Mapping::share(regions))));
 }
 
 GuestMemory::GuestMemory(std::unique_ptr<Impl> impl)
@@ -292,6 +294,10 @@ ByteCount GuestMemory::size() const {
 
 PageCount GuestMemory::address_space() const {
     return {end_of(regions()).value};
+}
+
+bool GuestMemory::lost() const {
+    return impl_->mapping.lost();
 }
 
 ByteCount GuestMemory::host_page_size() const {

@@ -30,7 +30,7 @@ namespace aerate {
 enum class Backing : std::uint8_t {
     anonymous, ///< private, transparent huge pages: a 2 MiB discard costs microseconds
     memfd,     ///< shared file, sealed SHRINK|GROW|SEAL: for other processes that must map it; reading a page
-               ///< that was never written allocates it (seen on Linux 6.18)
+               ///< that was never written allocates it (seen on Linux 6.18). Or the files of another process: share()
     hugetlb,   ///< anonymous 2 MiB pages, reserved in the host's pool: discarded pages are free, not unreserved
 };
 
@@ -46,6 +46,13 @@ struct MemoryRegion {
 struct MemoryLayout {
     std::vector<MemoryRegion> regions; ///< ascending, not overlapping, at least one
     Backing backing = Backing::anonymous;
+};
+
+/// RAM that is another process's file, from `offset` on. The file may hold more.
+struct SharedRegion {
+    MemoryRegion guest; ///< of whole pages, wherever they begin
+    int fd = -1;
+    ByteCount offset; ///< a multiple of the page size
 };
 
 /// Where one region is in the monitor: what KVM and vhost-user need to map it.
@@ -76,6 +83,10 @@ public:
     /// of its file.
     [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, std::span<const FilePiece>);
     static constexpr std::size_t mapped_pieces_max = 4096;
+    /// Another monitor's guest: maps files that it handed over, in any order. The descriptors must stay open. Fails
+    /// when regions overlap, are not whole pages, end above 16 TiB or beyond their file, or when a file is not a
+    /// regular one.
+    [[nodiscard]] static Result<GuestMemory> share(std::span<const SharedRegion>);
     GuestMemory(GuestMemory&&) noexcept;
     GuestMemory& operator=(GuestMemory&&) noexcept;
     ~GuestMemory();
@@ -124,6 +135,9 @@ public:
     [[nodiscard]] ByteCount size() const;
     /// One past the last frame of RAM: the size of a PageBitmap for this guest.
     [[nodiscard]] PageCount address_space() const;
+    /// True once a shared file was found shorter than its region, or its filesystem full: that region reads as zero,
+    /// and what is written there goes nowhere. See FileLossWatch.
+    [[nodiscard]] bool lost() const;
     /// The unit of discarding: 4 KiB, or 2 MiB for hugetlb.
     [[nodiscard]] ByteCount host_page_size() const;
     [[nodiscard]] Backing backing() const;

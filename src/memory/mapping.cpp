@@ -87,7 +87,7 @@ void advise_private(std::span<std::byte> bytes) {
 
 Result<Mapping::Reservation> Mapping::Reservation::of(ByteCount usable) {
     // Twice the alignment: up to one for aligning, the rest for a guard on both sides.
-    const ByteCount length = usable + huge_page_size + huge_page_size;
+    const ByteCount length = bytes_of(pages_covering(usable)) + huge_page_size + huge_page_size;
     void* base = ::mmap(nullptr, length.value, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return fail_errno("cannot reserve {} bytes of address space for guest memory", length.value);
@@ -108,7 +108,7 @@ std::byte* Mapping::Reservation::usable() const {
     return base_ + (huge_page_size.value - misalignment);
 }
 
-Result<> Mapping::map(const MemoryRegion& region, ByteCount fd_offset) {
+Result<> Mapping::map(const MemoryRegion& region, int fd, ByteCount fd_offset) {
     reservations_.push_back(TRY(Reservation::of(region.length)));
     std::byte* const host = reservations_.back().usable();
 
@@ -125,7 +125,6 @@ Result<> Mapping::map(const MemoryRegion& region, ByteCount fd_offset) {
         flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | map_huge_2mb;
         break;
     }
-    const int fd = file_.get();
     if (::mmap(host, region.length.value, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(fd_offset.value)) ==
         MAP_FAILED) {
         if (backing_ == Backing::hugetlb)
@@ -150,7 +149,7 @@ Result<Mapping> Mapping::create(const MemoryLayout& layout) {
         mapping.file_ = TRY(sealed_memfd(total_of(layout)));
     ByteCount fd_offset{};
     for (const MemoryRegion& region : layout.regions) {
-        TRY(mapping.map(region, fd_offset));
+        TRY(mapping.map(region, mapping.file_.get(), fd_offset));
         if (layout.backing == Backing::memfd)
             fd_offset += region.length;
     }

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "memory/file_loss.hpp"
 #include "memory/guest_memory.hpp"
 
 #include <cstddef>
@@ -18,6 +19,7 @@
 namespace aerate {
 
 /// Every region's start and length is a multiple of this, guest-physical and in the monitor: huge pages need it.
+/// Regions of another monitor's guest are as it made them.
 inline constexpr ByteCount huge_page_size{2U << 20};
 
 /// What is wrong with the layout, if anything.
@@ -38,8 +40,13 @@ public:
     /// REQUIRES: check_layout() found nothing.
     [[nodiscard]] static Result<Mapping> create(const MemoryLayout&);
 
+    /// See GuestMemory::share().
+    [[nodiscard]] static Result<Mapping> share(std::span<const SharedRegion>);
+
     [[nodiscard]] std::span<const MappedRegion> regions() const { return regions_; }
     [[nodiscard]] Backing backing() const { return backing_; }
+    [[nodiscard]] ByteCount host_page_size() const { return host_page_size_; }
+    [[nodiscard]] bool lost() const;
 
 private:
     class Reservation {
@@ -59,13 +66,16 @@ private:
     };
 
     explicit Mapping(Backing backing)
-        : backing_(backing) {}
-    [[nodiscard]] Result<> map(const MemoryRegion&, ByteCount fd_offset);
+        : backing_(backing)
+        , host_page_size_(backing == Backing::hugetlb ? huge_page_size : page_size) {}
+    [[nodiscard]] Result<> map(const MemoryRegion&, int fd, ByteCount fd_offset);
 
     Backing backing_;
+    ByteCount host_page_size_;
     FileDescriptor file_;
     std::vector<Reservation> reservations_;
     std::vector<MappedRegion> regions_;
+    std::vector<FileLossWatch> watches_; ///< of shared regions; they go before what they watch
 };
 
 } // namespace aerate

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
+#include <vector>
 
 namespace aerate {
 namespace {
@@ -193,9 +195,18 @@ void Residency::visit(const Question& question, const PageBitmap* within, Visit&
 
 ByteCount Residency::total() const {
     if (backing_ == Backing::memfd) {
-        struct stat status{};
-        ::fstat(regions_.front().fd, &status);
-        return {static_cast<std::uint64_t>(status.st_blocks) * 512};
+        // Each file once, whatever parts of it are regions.
+        ByteCount of_files{};
+        std::vector<std::pair<dev_t, ino_t>> counted;
+        for (const MappedRegion& region : regions_) {
+            struct stat status{};
+            if (::fstat(region.fd, &status) != 0 ||
+                std::ranges::find(counted, std::pair(status.st_dev, status.st_ino)) != counted.end())
+                continue;
+            counted.emplace_back(status.st_dev, status.st_ino);
+            of_files += {static_cast<std::uint64_t>(status.st_blocks) * 512};
+        }
+        return of_files;
     }
     PageCount total{};
     visit(Question::resident, nullptr, [&](PageRange range) { total += range.count; });

@@ -30,6 +30,7 @@ void add_migrate(CLI::App&, Command& chosen);
 void add_receive(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
+void add_vhost_user(CLI::App&, Command& chosen);
 
 /// For the parser's check(): empty if `text` is a size, else what is wrong with it.
 std::string check_size(const std::string& text);

@@ -66,6 +66,7 @@ int main_with(int argc, char** argv) {
     add_lifecycle(app, chosen);
     add_api(app, chosen);
     add_prove(app, chosen);
+    add_vhost_user(app, chosen);
     app.add_subcommand("version", "Print the version")->callback([&] {
         chosen = [&] {
             fmt::print("{}\n", version);

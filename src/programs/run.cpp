@@ -7,46 +7,19 @@
 #include "event/event_loop.hpp"
 #include "machine/machine.hpp"
 #include "programs/commands.hpp"
+#include "programs/process.hpp"
 #include "programs/testbed.hpp"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <sys/signalfd.h>
 
-#include <csignal>
 #include <optional>
 #include <utility>
 #include <vector>
 
 namespace aerate {
 namespace {
-
-/// Signals become events of the loop, so that every way to end goes through the same door: terminal restored, socket
-/// removed. Blocked before any thread starts, so that none of them takes one.
-[[nodiscard]] Result<FileDescriptor> signals_to_end() {
-    std::signal(SIGPIPE, SIG_IGN);
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT})
-        sigaddset(&set, number);
-    if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0)
-        return fail_errno("cannot block signals");
-    FileDescriptor fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-    if (!fd.valid())
-        return fail_errno("cannot create a signalfd");
-    return fd;
-}
-
-/// The default is 8 MiB a thread, where the kernel likes to put a huge page: 2 MiB resident for a stack of a few KiB.
-void use_small_stacks() {
-    constexpr std::size_t enough = 256U << 10;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, enough);
-    pthread_setattr_default_np(&attributes);
-    pthread_attr_destroy(&attributes);
-}
 
 [[nodiscard]] ConsoleOptions console_from(const std::string& where) {
     if (where == "stdio")

@@ -132,21 +132,6 @@ void MmioTransport::ring_doorbell(std::uint32_t value) {
     queues_[value].kick.signal();
 }
 
-TransportCounters MmioTransport::counters() const {
-    TransportCounters result{
-        .ignored_writes = counters_.ignored_writes.value(),
-        .refused_queues = counters_.refused_queues.value(),
-        .refused_features = counters_.refused_features.value(),
-        .resets = counters_.resets.value(),
-        .kicks = counters_.kicks.value(),
-        .queue_interrupts = counters_.queue_interrupts.value(),
-        .config_interrupts = counters_.config_interrupts.value(),
-        .needs_reset = counters_.needs_reset.value(),
-    };
-    std::ranges::transform(counters_.ring_faults, result.ring_faults.begin(), &Counter::value);
-    return result;
-}
-
 // --- Registers, on the loop's thread -------------------------------------------------------------------------------
 
 std::uint32_t MmioTransport::read_register(std::uint32_t offset) const {
@@ -252,7 +237,7 @@ void MmioTransport::write_queue_ready(std::uint32_t value) {
     if (value == 1) {
         if (const auto fault = check_registers(queue->registers, selected_max_size(), accepted_, memory_)) {
             counters_.refused_queues.add();
-            counters_.ring_faults[static_cast<std::size_t>(*fault)].add();
+            counters_.add(*fault);
             return;
         }
     }
@@ -467,7 +452,7 @@ void MmioTransport::needs_reset(QueueIndex index, std::string_view what) {
     counters_.needs_reset.add();
     if (index.value < rings_.size() && rings_[index.value] != nullptr)
         if (const auto fault = rings_[index.value]->fault())
-            counters_.ring_faults[static_cast<std::size_t>(*fault)].add();
+            counters_.add(*fault);
     status_ |= device_status::needs_reset;
     ignore_kicks();
     // 2.1.2: the driver is told by a configuration change notification.

@@ -55,7 +55,7 @@ public:
     [[nodiscard]] const EventFd& kick(QueueIndex) const;
     [[nodiscard]] std::uint16_t queue_count() const { return static_cast<std::uint16_t>(queues_.size()); }
     /// Any thread.
-    [[nodiscard]] TransportCounters counters() const;
+    [[nodiscard]] TransportCounters counters() const { return counters_.values(); }
 
     /// Listens to no kick and pauses the device; `done` when it holds no buffer of the guest's. Registers still answer.
     void pause(EventLoop::Callback done);
@@ -131,13 +131,7 @@ private:
     bool paused_ = false;
     /// What is posted to the loop holds it weakly, and does nothing once a reset or our end has replaced it.
     std::shared_ptr<const int> epoch_ = std::make_shared<const int>();
-
-    struct Counters {
-        Counter ignored_writes, refused_queues, refused_features, resets, kicks, queue_interrupts, config_interrupts,
-            needs_reset;
-        std::array<Counter, ring_fault_kinds> ring_faults;
-    };
-    Counters counters_;
+    LiveTransportCounters counters_;
 };
 
 } // namespace aerate::virtio

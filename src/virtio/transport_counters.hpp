@@ -3,6 +3,7 @@
 
 #include "virtio/ring_fault.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -28,6 +29,29 @@ public:
 
 private:
     std::atomic<std::uint64_t> value_{0};
+};
+
+/// TransportCounters that a transport adds to.
+struct LiveTransportCounters {
+    Counter ignored_writes, refused_queues, refused_features, resets, kicks, queue_interrupts, config_interrupts,
+        needs_reset;
+    std::array<Counter, ring_fault_kinds> ring_faults;
+
+    void add(RingFault fault) { ring_faults[static_cast<std::size_t>(fault)].add(); }
+    [[nodiscard]] TransportCounters values() const {
+        TransportCounters result{
+            .ignored_writes = ignored_writes.value(),
+            .refused_queues = refused_queues.value(),
+            .refused_features = refused_features.value(),
+            .resets = resets.value(),
+            .kicks = kicks.value(),
+            .queue_interrupts = queue_interrupts.value(),
+            .config_interrupts = config_interrupts.value(),
+            .needs_reset = needs_reset.value(),
+        };
+        std::ranges::transform(ring_faults, result.ring_faults.begin(), &Counter::value);
+        return result;
+    }
 };
 
 } // namespace aerate::virtio

@@ -1,0 +1,120 @@
+#include "machine/vhost_user_daemon.hpp"
+
+#include "base/log.hpp"
+#include "control/listening_socket.hpp"
+#include "control/peer.hpp"
+#include "control/runtime_directory.hpp"
+
+#include <unistd.h>
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace aerate {
+namespace {
+
+/// Front-ends choose names by how they connect, so what is remembered of them is bounded.
+constexpr std::size_t kept_max = 256;
+
+} // namespace
+
+VhostUserDaemon::VhostUserDaemon(EventLoop& loop, std::vector<VhostUserListener> listeners, Options options)
+    : loop_(loop)
+    , options_(std::move(options)) {
+    for (VhostUserListener& listener : listeners)
+        watch(listening_.emplace_back(std::move(listener), Subscription()));
+}
+
+VhostUserDaemon::~VhostUserDaemon() = default;
+
+void VhostUserDaemon::watch(Listening& listening) {
+    listening.acceptable = loop_.watch(listening.listener.fd(), [this, &listening] { accept(listening); });
+}
+
+void VhostUserDaemon::accept(Listening& listening) {
+    FileDescriptor peer(::accept4(listening.listener.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!peer.valid()) {
+        // Out of descriptors: the socket stays readable, so look again later rather than at once.
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            listening.acceptable.cancel();
+            retry_ = loop_.after(std::chrono::milliseconds(100), [this] {
+                for (Listening& each : listening_)
+                    if (!each.acceptable.active())
+                        watch(each);
+            });
+        }
+        return;
+    }
+    static log::GuestLogLimit limit;
+    const auto credentials = control::peer_credentials(peer.get());
+    const bool allowed = credentials && (control::may_connect(credentials->uid, ::geteuid()) ||
+                                         std::ranges::count(options_.users, credentials->uid) > 0);
+    if (!allowed) {
+        if (limit.allow())
+            log::warning("vhost-user: turned away user {}, process {}: give --allow-user to serve it",
+                         credentials ? static_cast<long>(credentials->uid) : -1, credentials ? credentials->pid : 0);
+        return;
+    }
+    if (guests_.size() >= options_.guests_max) {
+        if (limit.allow())
+            log::warning("vhost-user: turned away process {}: there are {} guests", credentials->pid, guests_.size());
+        return;
+    }
+    const std::string name = free_name(listening.listener.name());
+    if (auto served = serve(std::move(peer), *credentials, name); !served && limit.allow())
+        log::error("vhost-user: cannot serve {}: {}", name, served.error().message);
+}
+
+/// web1, or web1-2, web1-3, … when there is one already.
+std::string VhostUserDaemon::free_name(const std::string& wanted) const {
+    constexpr std::size_t longest = 56; // leaves room for a number
+    const std::string base = wanted.substr(0, longest);
+    for (std::size_t number = 1;; ++number) {
+        std::string name = number == 1 ? base : fmt::format("{}-{}", base, number);
+        // Also not that of a VM of another process; its socket may be dead, and is replaced then.
+        if (!guests_.contains(name) && !control::answers(control::socket_path(options_.api_directory, name)))
+            return name;
+    }
+}
+
+Result<> VhostUserDaemon::serve(FileDescriptor socket, control::PeerCredentials front_end, const std::string& name) {
+    Served served;
+    const auto kept = kept_.find(name);
+    served.guest = TRY(
+        VhostUserGuest::create(loop_, std::move(socket),
+                               {.name = name,
+                                .front_end = front_end,
+                                .back_end = options_.back_end,
+                                .kept = kept == kept_.end() ? std::nullopt : std::optional(std::move(kept->second))},
+                               [this, name](const std::string& why) { ended(name, why); }));
+    if (kept != kept_.end())
+        kept_.erase(kept);
+    VhostUserGuest* const guest = served.guest.get();
+    served.server = std::make_unique<control::Server>(
+        TRY(control::Server::create(loop_, control::socket_path(options_.api_directory, name),
+                                    [guest](const control::Request& request, control::Server::Answer answer) {
+                                        guest->handle(request, std::move(answer));
+                                    })));
+    guests_.emplace(name, std::move(served));
+    log::info("vhost-user: {} is here (process {})", name, front_end.pid);
+    return {};
+}
+
+void VhostUserDaemon::ended(const std::string& name, const std::string& why) {
+    const auto found = guests_.find(name);
+    if (found == guests_.end())
+        return;
+    log::info("vhost-user: {} is gone: {}", name, why);
+    keep(name, found->second.guest->stop());
+    guests_.erase(found);
+}
+
+void VhostUserDaemon::keep(const std::string& name, vhost_user::KeptState state) {
+    if (kept_.size() >= kept_max)
+        kept_.erase(kept_.begin());
+    kept_.insert_or_assign(name, std::move(state));
+}
+
+} // namespace aerate

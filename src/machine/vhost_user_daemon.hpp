@@ -1,0 +1,64 @@
+// The balloons of guests that other monitors run: accepts front-ends, gives each guest a name, a thread and an API
+// socket where `aerate ps` and the others look.
+//
+// Main loop.
+#pragma once
+
+#include "control/server.hpp"
+#include "event/event_loop.hpp"
+#include "machine/vhost_user_guest.hpp"
+#include "machine/vhost_user_listener.hpp"
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace aerate {
+
+class VhostUserDaemon {
+public:
+    struct Options {
+        vhost_user::BackEndOptions back_end;
+        std::vector<uid_t> users;            ///< may connect beside our own and root
+        std::size_t guests_max = 64;         ///< at a time; more are turned away
+        std::filesystem::path api_directory; ///< of the sockets of the API
+    };
+
+    VhostUserDaemon(EventLoop&, std::vector<VhostUserListener>, Options);
+    ~VhostUserDaemon();
+    VhostUserDaemon(const VhostUserDaemon&) = delete;
+    VhostUserDaemon& operator=(const VhostUserDaemon&) = delete;
+
+    [[nodiscard]] std::size_t guests() const { return guests_.size(); }
+
+private:
+    struct Served {
+        std::unique_ptr<VhostUserGuest> guest;
+        std::unique_ptr<control::Server> server;
+    };
+    struct Listening {
+        VhostUserListener listener;
+        Subscription acceptable;
+    };
+    void watch(Listening&);
+    void accept(Listening&);
+    [[nodiscard]] Result<> serve(FileDescriptor socket, control::PeerCredentials, const std::string& name);
+    [[nodiscard]] std::string free_name(const std::string& wanted) const;
+    void ended(const std::string& name, const std::string& why);
+    void keep(const std::string& name, vhost_user::KeptState);
+
+    EventLoop& loop_;
+    Options options_;
+    std::list<Listening> listening_;
+    Subscription retry_;
+    std::map<std::string, Served> guests_; ///< by name
+    /// Of guests that are gone, in case that they come back: a restarted monitor, a reconnected front-end.
+    std::map<std::string, vhost_user::KeptState> kept_;
+};
+
+} // namespace aerate

@@ -1,0 +1,235 @@
+#include "machine/vhost_user_guest.hpp"
+
+#include "base/overloaded.hpp"
+#include "control/configuration.hpp"
+#include "machine/vm_counters.hpp"
+
+#include <fstream>
+#include <utility>
+#include <variant>
+
+namespace aerate {
+namespace {
+
+using control::conflict;
+
+/// What only a monitor can do.
+control::Failure for_the_monitor(const char* what) {
+    return {400, std::string(what) + " is done by the monitor that runs this guest; it has only its balloon here"};
+}
+
+/// The hint rule needs to know what was written since the command ID, and the moment at which nobody writes.
+control::Failure no_dirty_log() {
+    return {400,
+            "a sweep needs a dirty log and a way to hold the guest's processors, and vhost-user has neither: a hint "
+            "could be of memory that is in use again. Free page reports, the balloon and squeeze give memory back; "
+            "hints are counted only"};
+}
+
+control::Failure no_memory_yet() {
+    return conflict("the guest's memory is not known yet: its front-end hands it over when the driver starts");
+}
+
+/// What this process has resident for itself. Guests' memory is shared.
+[[nodiscard]] ByteCount own_resident() {
+    std::ifstream file("/proc/self/status");
+    std::uint64_t total = 0;
+    for (std::string word; file >> word;)
+        if (std::uint64_t kib = 0; (word == "RssAnon:" || word == "RssFile:") && file >> kib)
+            total += kib << 10;
+    return {total};
+}
+
+} // namespace
+
+Result<std::unique_ptr<VhostUserGuest>> VhostUserGuest::create(EventLoop& main_loop, FileDescriptor socket,
+                                                               Options options,
+                                                               std::function<void(std::string why)> ended) {
+    auto guest = std::unique_ptr<VhostUserGuest>(new VhostUserGuest(main_loop, std::move(options), std::move(ended)));
+    VhostUserGuest* const self = guest.get();
+    guest->session_ = TRY(vhost_user::Session::create(
+        guest->thread_.loop(), std::move(socket), self->options_.back_end,
+        {.replacing = [self] { self->squeezer_.reset(); },
+         .ended =
+             [self](std::string why) {
+                 self->main_loop_.post([self, why = std::move(why), alive = std::weak_ptr(self->alive_)]() mutable {
+                     if (!alive.expired())
+                         self->ended_(std::move(why));
+                 });
+             }},
+        self->options_.kept));
+    guest->thread_.start();
+    return guest;
+}
+
+VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, std::function<void(std::string why)> ended)
+    : main_loop_(main_loop)
+    , options_(std::move(options))
+    , ended_(std::move(ended))
+    , thread_("guest") {}
+
+VhostUserGuest::~VhostUserGuest() {
+    thread_.stop();
+    squeezer_.reset();
+}
+
+vhost_user::KeptState VhostUserGuest::stop() {
+    thread_.stop();
+    return session_->back_end().keep();
+}
+
+void VhostUserGuest::handle(const control::Request& request, control::Server::Answer answer) {
+    using namespace control;
+    std::visit(
+        Overloaded{
+            [&](const PatchBalloon& patch) { set_balloon_target(patch.target, std::move(answer)); },
+            [&](const PatchBalloonStatistics& patch) {
+                on_guest_thread(std::move(answer), [this, interval = patch.polling_interval]() -> Reply {
+                    options_.back_end.statistics_interval = interval;
+                    session_->back_end().set_statistics_interval(interval);
+                    return Done{};
+                });
+            },
+            [&](const StartHinting& start) {
+                const auto on_stop =
+                    start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
+                on_guest_thread(std::move(answer), [this, on_stop]() -> Reply {
+                    vhost_user::BackEnd& guest = session_->back_end();
+                    guest.counted_hints().clear();
+                    if (guest.balloon().hinting().start(guest.counted_hints(), on_stop).value == 0)
+                        return conflict("the guest does not take part in hinting: its virtio_balloon driver is not "
+                                        "loaded, or did not accept the feature");
+                    return Done{};
+                });
+            },
+            [&](const StopHinting&) {
+                on_guest_thread(std::move(answer), [this]() -> Reply {
+                    session_->back_end().balloon().hinting().done();
+                    return Done{};
+                });
+            },
+            [&](const GetHintingStatus&) {
+                on_guest_thread(std::move(answer), [this]() -> Reply {
+                    const auto status = session_->back_end().balloon().hinting().status();
+                    return HintingStatus{status.host_command, status.guest_command};
+                });
+            },
+            [&](const Squeeze& wish) { squeeze(wish.keep, std::move(answer)); },
+            [&](const GetBalloonStatistics&) {
+                report_status([answer = std::move(answer)](VmStatus status) mutable {
+                    answer(std::move(status.balloon).value_or(BalloonStatus{}));
+                });
+            },
+            [&](const GetStatus&) {
+                report_status([answer = std::move(answer)](VmStatus status) mutable { answer(std::move(status)); });
+            },
+            [&](const GetMetrics&) {
+                report_status(
+                    [answer = std::move(answer)](VmStatus status) mutable { answer(Metrics{std::move(status)}); });
+            },
+            [&](const Sweep&) { answer(no_dirty_log()); },
+            [&](const TakeSnapshot&) { answer(for_the_monitor("a snapshot")); },
+            [&](const LoadSnapshot&) { answer(for_the_monitor("loading a snapshot")); },
+            [&](const Migrate&) { answer(for_the_monitor("a migration")); },
+            [&](const GetMigration&) { answer(for_the_monitor("a migration")); },
+            [&](const CancelMigration&) { answer(for_the_monitor("a migration")); },
+            [&](const SetPaused&) { answer(for_the_monitor("pausing and resuming")); },
+            [&](const SendCtrlAltDel&) { answer(for_the_monitor("pressing the power button")); },
+            [&](const Stop&) { answer(for_the_monitor("stopping the guest")); },
+            [&](const InstanceStart&) { answer(for_the_monitor("starting the guest")); },
+            // What is left asks for the configuration, or wants to change what is fixed.
+            [&](const auto& other) {
+                on_guest_thread(std::move(answer), [this, other]() -> Reply {
+                    VmConfig shown = config();
+                    return configure(shown, control::VmState::running, other).value_or(Failure{500, "not handled"});
+                });
+            },
+        },
+        request);
+}
+
+template <typename F>
+void VhostUserGuest::on_guest_thread(control::Server::Answer answer, F f) {
+    thread_.loop().post([this, answer = std::move(answer), f = std::move(f)]() mutable {
+        control::Reply reply = f();
+        main_loop_.post([answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
+    });
+}
+
+void VhostUserGuest::set_balloon_target(ByteCount target, control::Server::Answer answer) {
+    on_guest_thread(std::move(answer), [this, target]() -> control::Reply {
+        vhost_user::BackEnd& guest = session_->back_end();
+        if (!guest.has_memory())
+            return no_memory_yet();
+        if (auto set = guest.balloon().set_target(whole_pages_of(target)); !set)
+            return control::Failure{400, std::move(set).error().message};
+        return control::Done{};
+    });
+}
+
+void VhostUserGuest::squeeze(ByteCount keep, control::Server::Answer answer) {
+    thread_.loop().post([this, keep, answer = std::move(answer)]() mutable {
+        vhost_user::BackEnd& guest = session_->back_end();
+        auto done = [this, answer = std::move(answer)](Result<SqueezeReport> report) mutable {
+            control::Reply reply =
+                report ? control::Reply(control::SqueezeStatus{.taken = report->taken,
+                                                               .resident_before = report->resident_before,
+                                                               .resident_after = report->resident_after,
+                                                               .duration = report->duration,
+                                                               .stopped_by = std::move(report->stopped_by)})
+                       : control::Reply(conflict(std::move(report).error().message));
+            main_loop_.post(
+                [answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
+        };
+        if (!guest.has_memory())
+            return done(std::unexpected(Error{no_memory_yet().message}));
+        if (!squeezer_)
+            squeezer_ = std::make_unique<Squeezer>(thread_.loop(), guest.memory(), guest.balloon());
+        squeezer_->start(keep, std::move(done));
+    });
+}
+
+control::VmConfig VhostUserGuest::config() {
+    vhost_user::BackEnd& guest = session_->back_end();
+    const balloon::BalloonConfig& balloon = options_.back_end.balloon;
+    control::VmConfig config{.name = options_.name};
+    config.machine.mem_size = guest.has_memory() ? guest.memory().size() : ByteCount{};
+    config.machine.backing = Backing::memfd;
+    config.balloon = control::BalloonConfig{.target = bytes_of(guest.balloon().target()),
+                                            .deflate_on_oom = balloon.deflate_on_oom,
+                                            .stats_polling_interval = options_.back_end.statistics_interval,
+                                            .free_page_hinting = balloon.free_page_hinting,
+                                            .free_page_reporting = balloon.free_page_reporting};
+    return config;
+}
+
+void VhostUserGuest::report_status(std::move_only_function<void(control::VmStatus)> report) {
+    thread_.loop().post([this, report = std::move(report)]() mutable {
+        main_loop_.post([status = status(), report = std::move(report)]() mutable { report(std::move(status)); });
+    });
+}
+
+control::VmStatus VhostUserGuest::status() {
+    vhost_user::BackEnd& guest = session_->back_end();
+    control::VmStatus status;
+    status.name = options_.name;
+    status.pid = options_.front_end.pid;
+    status.state = guest.active() ? control::VmState::running : control::VmState::not_started;
+    status.uptime =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - connected_);
+    status.memory.monitor_overhead = own_resident();
+    if (guest.has_memory()) {
+        status.memory.guest_size = guest.memory().size();
+        status.memory.resident = guest.memory().resident();
+    }
+    add_transport(status, "balloon", guest.transport_counters());
+    add_balloon(status, guest.memory(), guest.balloon(), guest.counters(), guest.counted_hints());
+    status.counters.push_back({"vhost_user_messages", "Messages of the front-end", session_->counters().messages, {}});
+    status.counters.push_back({"vhost_user_refused_messages",
+                               "Messages of the front-end answered with an error",
+                               session_->counters().refused,
+                               {}});
+    return status;
+}
+
+} // namespace aerate

@@ -1,0 +1,39 @@
+// Files under our mappings that another process can cut short, or whose filesystem is full: an access there raises
+// SIGBUS, which would end this process and every guest in it.
+//
+// Seals would forbid it (F_SEAL_SHRINK), but not every front-end's file can have them: User Mode Linux's is an
+// unlinked file of some filesystem. So a handler puts anonymous zero pages in place of the whole mapping and lets the
+// access go on. The mapping is lost from then on; its owner asks, and stops serving that guest.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+
+namespace aerate {
+
+class FileLossWatch {
+public:
+    static constexpr std::size_t mappings_max = 4096;
+
+    /// Installs the process's SIGBUS handler the first time. Other SIGBUS end the process as ever. Fails when too many
+    /// mappings are watched. REQUIRES: the mapping outlives the watch.
+    [[nodiscard]] static Result<FileLossWatch> start(std::span<std::byte> mapping);
+    FileLossWatch(FileLossWatch&& other) noexcept
+        : slot_(std::exchange(other.slot_, std::nullopt)) {}
+    FileLossWatch& operator=(FileLossWatch&&) = delete;
+    ~FileLossWatch();
+
+    /// Any thread.
+    [[nodiscard]] bool lost() const;
+
+private:
+    explicit FileLossWatch(std::size_t slot)
+        : slot_(slot) {}
+    std::optional<std::size_t> slot_;
+};
+
+} // namespace aerate

@@ -1,0 +1,116 @@
+#include "control/runtime_directory.hpp"
+#include "machine/vhost_user_daemon.hpp"
+#include "programs/commands.hpp"
+#include "programs/process.hpp"
+
+#include <CLI/CLI.hpp>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+namespace aerate {
+namespace {
+
+struct Flags {
+    std::vector<std::string> sockets;
+    std::vector<std::string> users;
+    VhostUserDaemon::Options options{
+        .back_end = {.balloon = {.deflate_on_oom = true, .free_page_hinting = true, .free_page_reporting = true},
+                     .statistics_interval = std::chrono::seconds(5)},
+        .users = {},
+        .api_directory = {}};
+    unsigned statistics_interval = 5;
+};
+
+Result<uid_t> user_id(const std::string& user) {
+    // Not getpwnam(): it needs shared libraries, and this program has none.
+    if (std::FILE* const file = std::fopen("/etc/passwd", "re")) {
+        const passwd* entry = nullptr;
+        while ((entry = ::fgetpwent(file)) != nullptr && user != entry->pw_name)
+            ;
+        std::fclose(file);
+        if (entry != nullptr)
+            return entry->pw_uid;
+    }
+    char* end = nullptr;
+    const unsigned long number = std::strtoul(user.c_str(), &end, 10);
+    if (user.empty() || *end != '\0' || number > UINT32_MAX - 1)
+        return fail("there is no user {}", user);
+    return static_cast<uid_t>(number);
+}
+
+/// Some thirty descriptors a guest.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Result<> run_daemon(Flags flags) {
+    for (const std::string& user : flags.users)
+        flags.options.users.push_back(TRY(user_id(user)));
+    flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
+    flags.options.api_directory = control::runtime_directory();
+    TRY(control::secure_directory(flags.options.api_directory));
+
+    std::vector<VhostUserListener> listeners = TRY(VhostUserListener::handed_over());
+    for (const std::string& socket : flags.sockets)
+        listeners.push_back(TRY(VhostUserListener::create(socket, !flags.users.empty())));
+    if (listeners.empty())
+        return fail("there is no socket to listen on: give --socket PATH, or start it by a socket unit");
+
+    raise_descriptor_limit();
+    use_small_stacks();
+    const FileDescriptor signals = TRY(signals_to_end());
+    EventLoop loop;
+    const Subscription ending = loop.watch(signals.get(), [&] { loop.stop(); });
+    VhostUserDaemon daemon(loop, std::move(listeners), std::move(flags.options));
+    loop.run();
+    return {};
+}
+
+} // namespace
+
+void add_vhost_user(CLI::App& app, Command& chosen) {
+    auto flags = std::make_shared<Flags>();
+    CLI::App& command =
+        *app.add_subcommand("vhost-user", "Serve the balloons of other monitors' guests, and of User Mode Linux");
+    command.footer("Each guest is then one of \"aerate ps\", called by its socket: web1.sock has web1, web1-2, ...");
+    command.add_option("--socket", flags->sockets, "unix socket for front-ends; may be repeated")
+        ->type_name("PATH")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    command.add_option("--allow-user", flags->users, "user that may connect beside our own and root; may be repeated")
+        ->type_name("USER")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    command.add_option("--max-guests", flags->options.guests_max, "guests at a time")
+        ->capture_default_str()
+        ->check(CLI::Range(1U, 1024U));
+    const auto toggle = [&command](const std::string& names, bool& into, const std::string& help) {
+        command.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
+    };
+    auto& balloon = flags->options.back_end.balloon;
+    toggle("--reporting,!--no-reporting", balloon.free_page_reporting, "the guests report free pages (default: on)");
+    toggle("--hinting,!--no-hinting", balloon.free_page_hinting,
+           "the guests can be asked for free pages (default: on)");
+    toggle("--deflate-on-oom,!--no-deflate-on-oom", balloon.deflate_on_oom,
+           "the guests may take memory back rather than run out (default: on)");
+    toggle("--packed,!--no-packed", flags->options.back_end.offer_packed, "offer packed rings (default: on)");
+    command.add_option("--stats-interval", flags->statistics_interval, "seconds between guest statistics; 0: none")
+        ->option_text("SECONDS")
+        ->capture_default_str()
+        ->check(CLI::Range(0U, 65535U))
+        ->group("Balloon");
+    command.callback([flags, &chosen] { chosen = [flags] { return exit_code(run_daemon(*flags)); }; });
+}
+
+} // namespace aerate

@@ -1,0 +1,44 @@
+#include "vhost_user/shared_file.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+namespace aerate::vhost_user {
+
+Result<SharedFile> SharedFile::map(const char* what, FileDescriptor file, ByteCount offset, ByteCount size,
+                                   ByteCount most) {
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0)
+        return fail_errno("cannot examine the file of the {}", what);
+    const auto length = static_cast<std::uint64_t>(status.st_size);
+    if (!S_ISREG(status.st_mode) || size.value == 0 || size > most || offset.value > length ||
+        size.value > length - offset.value)
+        return fail("the {} of {:#x} bytes is not in its file of {:#x} bytes at {:#x}, or is larger than {:#x}", what,
+                    size.value, length, offset.value, most.value);
+    const std::uint64_t start = offset.value / page_size.value * page_size.value;
+    const std::size_t mapped = offset.value - start + size.value;
+    void* const address =
+        ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), static_cast<off_t>(start));
+    if (address == MAP_FAILED)
+        return fail_errno("cannot map the {}", what);
+    const std::span mapping(static_cast<std::byte*>(address), mapped);
+    SharedFile result(std::move(file), mapping, mapping.subspan(offset.value - start));
+    result.watch_.emplace(TRY(FileLossWatch::start(mapping)));
+    return result;
+}
+
+SharedFile::SharedFile(SharedFile&& other) noexcept
+    : file_(std::move(other.file_))
+    , mapping_(std::exchange(other.mapping_, {}))
+    , bytes_(std::exchange(other.bytes_, {}))
+    , watch_(std::move(other.watch_)) {}
+
+SharedFile::~SharedFile() {
+    watch_.reset();
+    if (!mapping_.empty())
+        ::munmap(mapping_.data(), mapping_.size());
+}
+
+} // namespace aerate::vhost_user

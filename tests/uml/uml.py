@@ -1,0 +1,94 @@
+"""A guest of User Mode Linux whose balloon is served by `aerate vhost-user`, and that daemon."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../guest"))
+from vm import GuestError, Vm  # noqa: E402
+
+
+class Daemon:
+    """`aerate vhost-user` on one socket. A context manager."""
+
+    def __init__(self, binary, directory, name="guest", arguments=()):
+        self.socket = os.path.join(directory, name + ".vu")
+        self.name = name
+        self.log = open(os.path.join(directory, name + ".log"), "a+", encoding="utf-8")
+        self.process = subprocess.Popen([binary, "vhost-user", "--socket", self.socket, *arguments], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 10
+        while True:  # the socket is there before anybody listens on it
+            try:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(self.socket)
+                return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise GuestError(f"the daemon does not listen: {error}: {self.said()}") from error
+                time.sleep(0.01)
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(10)
+        self.log.close()
+
+    def cpu_seconds(self):
+        """User and system time."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Uml(Vm):
+    """`daemon_socket` is a vhost-user socket; `name` what the daemon calls this guest."""
+
+    def __init__(self, initrd, daemon_socket, name, directory, memory="512M", append=(), randomise=False):
+        self.name = name
+        self.runtime = os.environ["AERATE_RUNTIME_DIR"]
+        # A directory for its own socket, and for the file that is its memory.
+        self.private = os.path.join(directory, f"uml-{time.monotonic_ns()}")
+        os.mkdir(self.private, 0o700)
+        command = ["linux.uml", f"mem={memory}", f"initrd={initrd}", "con=null", "con0=fd:0,fd:1", "ssl=null", "quiet",
+                   f"umid={name}", f"uml_dir={self.private}", f"virtio_uml.device={daemon_socket}:5", *append]
+        self.start(command if randomise else ["setarch", "-R", *command])
+
+    def __exit__(self, *arguments):
+        # A signal to the first process alone would leave its helpers, which keep the console's pipe open.
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        super().__exit__(*arguments)
+        shutil.rmtree(self.private, ignore_errors=True)
+
+    def load_driver(self):
+        self.check("insmod /modules/virtio_balloon.ko")
+
+    def unload_driver(self):
+        self.check("rmmod virtio_balloon")
+
+    def fill(self, name, mib):
+        """Writes random bytes to a file in memory; its checksum."""
+        self.check(f"dd if=/dev/urandom of=/tmp/{name} bs=1M count={mib} 2>/dev/null")
+        return self.checksum(name)
+
+    def checksum(self, name):
+        return self.check(f"md5sum </tmp/{name}").split()[0]
+
+    def counter(self, name, **labels):
+        return sum(counter["value"] for counter in self.status()["counters"]
+                   if counter["name"] == name and all(counter.get("labels", {}).get(key) == value for key, value in labels.items()))
+
+    def ballooned_mib(self):
+        return self.status()["memory"]["ballooned_bytes"] / 2**20
