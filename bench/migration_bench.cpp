@@ -107,8 +107,8 @@ void migrate_streams(benchmark::State& state, const char* where, SourceOptions o
 
 /// Pages of which so many words are new, made differences and put together again on one core.
 void differences(benchmark::State& state) {
-    GuestMemory guest = filled({1U << 20});
-    const auto all = *guest.span({0}, guest.size());
+    GuestMemory guest = filled({2U << 20});
+    const auto all = *guest.span({0}, {1U << 20});
     std::vector<std::byte> sent(all.begin(), all.end());
     std::vector<std::byte> there = sent;
     std::mt19937_64 random(2);
@@ -171,7 +171,7 @@ void send_and_receive(benchmark::State& state, SocketPair (*sockets)()) {
 }
 
 void shape(benchmark::internal::Benchmark* benchmark) {
-    benchmark->Arg(256)->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(2);
+    benchmark->Arg(256)->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(1);
 }
 
 BENCHMARK_CAPTURE(copy, warm, false)->Apply(shape);
