@@ -2,6 +2,7 @@
 // headers (a fuzzer does not guess sums), so that everything behind the sums is reached.
 // Nothing may be left of a guest that does not run.
 #include "base/check.hpp"
+#include "migration/delta_frame.hpp"
 #include "migration/destination.hpp"
 #include "migration/frame.hpp"
 #include "migration/messages.hpp"
@@ -82,7 +83,19 @@ void drive(fuzz::Script script) {
         const unsigned kind = script.below(frame_kinds + 1);
         const std::size_t length = script.take<std::uint16_t>();
         auto& payload = writer.begin();
-        if (kind == end_of_state && script.below(4) != 0) {
+        if (static_cast<FrameKind>(kind) == FrameKind::deltas && script.below(4) != 0) {
+            // A base's sum is not guessed either: pages that the input fills with one byte are bases.
+            std::array<std::byte, page_size.value> base;
+            base.fill(static_cast<std::byte>(script.take<std::uint8_t>()));
+            auto now = base;
+            for (std::size_t i = 0; i < length % 64; ++i)
+                now[script.take<std::uint16_t>() % now.size()] = static_cast<std::byte>(script.take<std::uint8_t>());
+            DeltaFrameBuilder builder;
+            if (builder.add({script.take<std::uint16_t>()}, base, now)) {
+                const auto made = builder.finish();
+                payload.assign(made.begin(), made.end());
+            }
+        } else if (kind == end_of_state && script.below(4) != 0) {
             // The right answer, which no fuzzer finds.
             print(payload, StateEnd{state, {writer.transcript().value, script.take<std::uint64_t>()}});
         } else {

@@ -30,20 +30,26 @@ Result<CompressionSetting> parse_compression(std::string_view text) {
 }
 
 void CompressionChoice::Mean::add(double what, double how_long) {
-    constexpr double keep = 0.9;
+    constexpr double keep = 0.7;
     amount = amount * keep + what;
     seconds = seconds * keep + how_long;
 }
 
 bool CompressionChoice::next_pays() {
-    constexpr unsigned tries = 64;
+    constexpr unsigned rarest = 64;
     const double all = link_.of_one();
     const double less = compressor_.of_one() + ratio_ * link_.of_one();
-    if (less < all || compressor_.amount == 0 || ++since_tried_ >= tries) {
+    if (less < all || compressor_.amount == 0) {
         since_tried_ = 0;
+        try_after_ = 1;
         return true;
     }
-    return false;
+    // The first tries are slow, for caches and memory that nobody has touched: the next ones come soon.
+    if (++since_tried_ < try_after_)
+        return false;
+    since_tried_ = 0;
+    try_after_ = std::min(try_after_ * 2, rarest);
+    return true;
 }
 
 void CompressionChoice::compressed(ByteCount from, ByteCount to, Duration took) {

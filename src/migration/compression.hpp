@@ -29,7 +29,8 @@ struct CompressionSetting {
 [[nodiscard]] Result<CompressionSetting> parse_compression(std::string_view text);
 
 /// Compressing a frame pays when that and sending the rest takes less time than sending all. What the compressor and
-/// the link do is measured; while it does not pay, one frame in 64 is compressed to see whether that has changed.
+/// the link do is measured; while it does not pay, a frame is compressed now and then, in the end one in 64, to see
+/// whether that has changed.
 class CompressionChoice {
 public:
     using Duration = std::chrono::duration<double>;
@@ -50,6 +51,7 @@ private:
     Mean link_;
     double ratio_ = 0.5;
     unsigned since_tried_ = 0;
+    unsigned try_after_ = 1;
 };
 
 class Compressor {

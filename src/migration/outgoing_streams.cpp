@@ -15,8 +15,8 @@ constexpr PageCount most_waiting{1024};
 struct OutgoingStreams::Lane {
     std::unique_ptr<Connection> connection;
     std::optional<FrameWriter> writer;
+    std::optional<LoopThread> thread; ///< stopped first, but gone last: the stream has a timer on its loop
     std::optional<OutgoingStream> stream;
-    std::optional<LoopThread> thread; ///< after what it uses: it ends first
 
     PageCount waiting;
     std::vector<OutgoingStream::Pages> given; ///< since deliver()

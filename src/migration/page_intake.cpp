@@ -56,7 +56,8 @@ Result<> PageIntake::take_pages(std::span<const std::byte> payload, Lane& lane) 
 }
 
 Result<> PageIntake::take_deltas(std::span<const std::byte> payload, Lane& lane) {
-    for (const Delta& delta : TRY(parse_deltas(payload))) {
+    const auto deltas = TRY(parse_deltas(payload));
+    for (const Delta& delta : deltas) {
         TRY(expect({delta.page, {1}}, lane));
         const auto page = memory_.span(address_of(delta.page), page_size);
         if (!written_.test(delta.page) || !page || !apply_delta(delta, *page))
