@@ -50,6 +50,36 @@ class Daemon:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+class LateBackEnd:
+    """tests/late_hints/back_end.cpp, for one guest."""
+
+    def __init__(self, binary, directory, use):
+        self.socket, self.name = os.path.join(directory, use + ".vu"), use
+        self.process = subprocess.Popen([binary, use, self.socket], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.expect("listening")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def publish(self):
+        self.process.send_signal(signal.SIGUSR1)
+        self.expect("held")
+
+    def read_hints(self):
+        self.process.send_signal(signal.SIGUSR2)
+        return self.expect("read")
+
+    def expect(self, word):
+        line = self.process.stderr.readline().strip()
+        if word not in line:
+            raise GuestError(f"the back-end says '{line}', not '{word}'")
+        return line
+
+
 class Uml(Vm):
     """`daemon_socket` is a vhost-user socket; `name` what the daemon calls this guest."""
 
