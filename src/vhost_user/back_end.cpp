@@ -142,7 +142,8 @@ void BackEnd::set_status(std::uint8_t status) {
         counters_.resets.add();
         rings_stopped();
     }
-    update();
+    if (status == 0 || !active_)
+        update();
 }
 
 std::uint8_t BackEnd::status() const {
@@ -315,7 +316,9 @@ bool BackEnd::wanted(const Vring& ring) const {
 bool BackEnd::ready() const {
     if (broken_ || !has_memory() || !negotiated_.has(virtio::feature::version_1))
         return false;
-    if (uses_status_ && (status_ & virtio::device_status::driver_ok) == 0)
+    // QEMU 7.2 tells FEATURES_OK and nothing more of devices that are not one of several queue pairs.
+    const bool driver_told = (status_ & virtio::device_status::driver) != 0;
+    if (driver_told && (status_ & virtio::device_status::driver_ok) == 0)
         return false;
     const auto count =
         static_cast<std::size_t>(std::ranges::count_if(rings_, [this](const Vring& ring) { return wanted(ring); }));
@@ -336,7 +339,10 @@ void BackEnd::activate() {
             ring.queue.reset();
         return;
     }
-    const std::uint32_t poison = poison_value_.value_or(anew ? 0 : unknown_poison_value);
+    // A driver that begins has its say now, or leaves the value that a reset gives.
+    if (anew && !poison_value_)
+        poison_value_ = 0;
+    const std::uint32_t poison = poison_value_.value_or(unknown_poison_value);
     balloon::Balloon& balloon = device_->balloon;
     std::vector<virtio::Virtqueue*> queues;
     for (const Vring& ring : rings_)
@@ -477,9 +483,10 @@ void BackEnd::write_config(std::uint32_t offset, std::span<const std::byte> from
     const FeatureSet features = without_vhost_bits(negotiated_);
     const bool of_poison = offset < poison + 4 && std::uint64_t{offset} + from.size() > poison &&
                            features.has(balloon::feature::page_poison);
-    // Linux sets up its rings before it writes the value, so without STATUS the device is active by then. It may be
+    // Linux sets up its rings before it writes the value, so without a status the device is active by then. It may be
     // written once; what the driver does with pages depends on it, and so do we.
-    const bool early = of_poison && !poison_fixed_ && active_ && !uses_status_;
+    const bool driver_ok = (status_ & virtio::device_status::driver_ok) != 0;
+    const bool early = of_poison && !poison_fixed_ && active_ && !driver_ok;
     if (early)
         deactivate();
     balloon().write_config(offset, from, features);

@@ -1,10 +1,10 @@
 // The balloon, as a front-end drives it: memory tables that come and go, rings that are started and stopped one by one,
 // a device that is active when what is set up is enough for a driver to use it.
 //
-// vhost-user does not say when the driver is ready, unless both sides have STATUS. So the device becomes active when as
-// many rings are started and enabled as the negotiated features ask for, or at the first kick of one that is; with
-// STATUS not before DRIVER_OK. Each change of rings or memory takes the device to rest, with its state kept, and makes
-// it active again: nothing is changed under it.
+// vhost-user does not say when the driver is ready, unless the front-end tells the device's status. So the device
+// becomes active when as many rings are started and enabled as the negotiated features ask for, or at the first kick of
+// one that is; and not before DRIVER_OK where a status was told. Each change of rings or memory takes the device to
+// rest, with its state kept, and makes it active again: nothing is changed under it.
 //
 // A ring that begins anew means a new driver; one that goes on where it was (a paused or a reconnected guest) gets the
 // state that the balloon had.
@@ -80,7 +80,6 @@ public:
     /// no SET_VRING_ENABLE; when it removes the device it asks for the features instead, to know that all was taken.
     void features_asked();
     [[nodiscard]] Result<> set_features(virtio::FeatureSet);
-    void set_uses_status(bool uses) { uses_status_ = uses; }
     void set_status(std::uint8_t);
     [[nodiscard]] std::uint8_t status() const;
     void reset_device();
@@ -159,7 +158,6 @@ private:
     const virtio::FeatureSet offered_;
 
     virtio::FeatureSet negotiated_;
-    bool uses_status_ = false;
     std::uint8_t status_ = 0;
     bool active_ = false;
     bool kicked_ = false;         ///< a ring that is ready, since rings were last stopped

@@ -165,6 +165,29 @@ TEST(VhostUser, WithoutTheProtocolFeaturesBitRingsAreEnabledFromTheirStart) {
     EXPECT_FALSE(served.active());
 }
 
+TEST(VhostUser, AFrontEndThatTellsTheStatusIsWaitedFor) {
+    Served served;
+    ASSERT_TRUE(served.front->negotiate(split_guest));
+    ASSERT_EQ(served.front->share_memory({&served.ram}), true);
+    served.front->make_rings(served.ram, 5);
+    ASSERT_TRUE(served.front->set_status(3));
+    for (std::uint32_t i = 0; i < 5; ++i)
+        ASSERT_TRUE(served.front->start_ring(i));
+    served.front->kick(inflate);
+    EXPECT_FALSE(served.active());
+    ASSERT_TRUE(served.front->set_status(15));
+    EXPECT_TRUE(served.active());
+}
+
+TEST(VhostUser, MemoryThatChangesLeavesThePoisonValueKnown) {
+    Served served;
+    ASSERT_TRUE(served.start(split_guest.with(4)));
+    ASSERT_EQ(served.front->share_memory({&served.ram}), true);
+    served.write_page(data_start);
+    ASSERT_TRUE(served.report(data_start, 0x1000));
+    EXPECT_TRUE(served.is_discarded(data_start)) << "the driver left the value at 0";
+}
+
 TEST(VhostUser, ThePoisonValueMayBeWrittenAfterTheRingsAreSetUp) {
     Served served;
     ASSERT_TRUE(served.start(split_guest.with(4), protocol_feature::status));

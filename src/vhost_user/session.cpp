@@ -180,7 +180,6 @@ Session::Outcome Session::set_protocol_features(Message& message) {
     if ((features & ~protocol_feature::offered) != 0)
         return fail("protocol features {:#x} were not offered", features & ~protocol_feature::offered);
     protocol_features_ = features;
-    back_end_->set_uses_status(uses(protocol_feature::status));
     return std::nullopt;
 }
 

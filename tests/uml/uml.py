@@ -1,4 +1,5 @@
 """A guest of User Mode Linux whose balloon is served by `aerate vhost-user`, and that daemon."""
+import json
 import os
 import shutil
 import signal
@@ -14,11 +15,11 @@ from vm import GuestError, Vm  # noqa: E402
 class Daemon:
     """`aerate vhost-user` on one socket. A context manager."""
 
-    def __init__(self, binary, directory, name="guest", arguments=()):
+    def __init__(self, binary, directory, name="guest", arguments=(), prefix=()):
         self.socket = os.path.join(directory, name + ".vu")
         self.name = name
         self.log = open(os.path.join(directory, name + ".log"), "a+", encoding="utf-8")
-        self.process = subprocess.Popen([binary, "vhost-user", "--socket", self.socket, *arguments], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([*prefix, binary, "vhost-user", "--socket", self.socket, *arguments], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 10
         while True:  # the socket is there before anybody listens on it
             try:
@@ -80,7 +81,40 @@ class LateBackEnd:
         return line
 
 
-class Uml(Vm):
+class Served(Vm):
+    """A guest that the daemon serves."""
+
+    def counter(self, name, **labels):
+        return sum(counter["value"] for counter in self.status()["counters"]
+                   if counter["name"] == name and all(counter.get("labels", {}).get(key) == value for key, value in labels.items()))
+
+
+class QemuWithOtherDevice(Served):
+    """QEMU, emulating, whose vhost-user front-end is connected to the daemon. Debian's QEMU has none for a balloon: the guest has
+    an entropy device instead, and the daemon finds its one queue to be a strange balloon's."""
+
+    def __init__(self, kernel, initrd, daemon_socket, name, directory):
+        self.name, self.runtime = name, os.environ["AERATE_RUNTIME_DIR"]
+        self.qmp_path = os.path.join(directory, "qmp")
+        self.start(["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35,memory-backend=ram", "-m", "256", "-object", "memory-backend-memfd,id=ram,size=256M,share=on",
+                    # Its entropy device accepts features that the back-end has not offered, were it not told.
+                    "-chardev", f"socket,id=back-end,path={daemon_socket}", "-device", "vhost-user-rng-pci,chardev=back-end,indirect_desc=off",
+                    "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-kernel", kernel, "-initrd", initrd,
+                    "-append", "console=ttyS0 mitigations=off quiet panic=-1", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"])
+
+    def qmp(self, *commands):
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile("rw") as stream:
+            connection.settimeout(20)
+            connection.connect(self.qmp_path)
+            stream.readline()
+            for command in ("qmp_capabilities", *commands):
+                stream.write(json.dumps({"execute": command}) + "\n")
+                stream.flush()
+                while "return" not in json.loads(stream.readline()):
+                    pass
+
+
+class Uml(Served):
     """`daemon_socket` is a vhost-user socket; `name` what the daemon calls this guest."""
 
     def __init__(self, initrd, daemon_socket, name, directory, memory="512M", append=(), randomise=False):
@@ -115,10 +149,6 @@ class Uml(Vm):
 
     def checksum(self, name):
         return self.check(f"md5sum </tmp/{name}").split()[0]
-
-    def counter(self, name, **labels):
-        return sum(counter["value"] for counter in self.status()["counters"]
-                   if counter["name"] == name and all(counter.get("labels", {}).get(key) == value for key, value in labels.items()))
 
     def ballooned_mib(self):
         return self.status()["memory"]["ballooned_bytes"] / 2**20

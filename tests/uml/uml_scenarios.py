@@ -1,13 +1,15 @@
 """What is tried with User Mode Linux as the front-end. Each scenario is a function named after what it shows, and raises when something is wrong."""
 import contextlib
 import json
+import os
+import pathlib
 import random
 import signal
 import subprocess
 import tempfile
 import time
 
-from uml import Daemon, GuestError, LateBackEnd, Uml
+from uml import Daemon, GuestError, LateBackEnd, QemuWithOtherDevice, Uml
 
 SCENARIOS = []
 
@@ -20,6 +22,11 @@ def scenario(function):
 def require(condition, message):
     if not condition:
         raise GuestError(message)
+
+
+def testbed(*words):
+    root = pathlib.Path(__file__).resolve().parent.parent.parent
+    return subprocess.run([root / "testbed" / words[0], *words[1:]], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 class Context:
@@ -44,8 +51,8 @@ class Context:
     def program(self, name):
         return f"{self.root}/{name}"
 
-    def daemon(self, *arguments, name="guest"):
-        self.last_daemon = self.stack.enter_context(Daemon(self.binary, self.directory, name, arguments))
+    def daemon(self, *arguments, name="guest", prefix=()):
+        self.last_daemon = self.stack.enter_context(Daemon(self.binary, self.directory, name, arguments, prefix))
         return self.last_daemon
 
     def uml(self, daemon, name=None, **options):
@@ -274,6 +281,31 @@ def guest_outlives_the_daemon(context):
 
 
 @scenario
+def daemon_needs_no_privilege(context):
+    nobody = 65534
+    prefix = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    if os.geteuid() == 0:
+        # Another user's memory then, too: the guest is root's.
+        prefix += [f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
+        os.chown(context.directory, nobody, nobody)
+        os.chmod(context.root, 0o711)
+    before = os.environ["AERATE_RUNTIME_DIR"]
+    os.environ["AERATE_RUNTIME_DIR"] = f"{context.directory}/api"
+    try:
+        daemon = context.daemon("--stats-interval", "1", prefix=prefix)
+        uml = context.uml(daemon)
+        uml.load_driver()
+        data = uml.fill("data", 30)
+        discarded = uml.counter("balloon_discarded_pages")
+        uml.set_balloon(128)
+        require(uml.counter("balloon_discarded_pages") - discarded >= 128 << 8, "ballooned pages were not given back")
+        require(uml.counter("balloon_discard_errors") == 0, "discards failed")
+        require(uml.checksum("data") == data, "a file changed")
+    finally:
+        os.environ["AERATE_RUNTIME_DIR"] = before
+
+
+@scenario
 def squeeze_pushes_the_cache_out(context):
     uml = context.guest()
     uml.fill("small", 20)
@@ -281,6 +313,25 @@ def squeeze_pushes_the_cache_out(context):
     require(report["taken_bytes"] > 100 << 20, f"{report}")
     uml.wait_until(lambda: uml.ballooned_mib() == 0 or uml.ballooned_mib(), 10)
     print(f"    {report}")
+
+
+@scenario
+def qemus_front_end_is_served(context):
+    """Its negotiation, memory slots and rings, a VM that is stopped and goes on, and one that powers off."""
+    daemon = context.daemon()
+    kernel = testbed("kernels", "6.1") + "/vmlinuz"
+    qemu = context.stack.enter_context(QemuWithOtherDevice(kernel, testbed("guest-initramfs", "6.1"), daemon.socket, daemon.name, context.directory))
+    qemu.wait_ready(60)
+    qemu.wait_until(lambda: qemu.status()["state"] == "Running" or qemu.status()["state"], 10)
+    require(qemu.status()["memory"]["guest_size_bytes"] == 256 << 20, f"{qemu.status()['memory']}")
+    require(qemu.counter("guest_balloon_skipped") > 0, "its driver's buffers did not come, or made sense")
+    for _ in range(3):
+        qemu.qmp("stop")
+        qemu.wait_until(lambda: qemu.status()["state"] == "Not started" or qemu.status()["state"], 10)
+        qemu.qmp("cont")
+        qemu.wait_until(lambda: qemu.status()["state"] == "Running" or qemu.status()["state"], 10)
+    require(qemu.counter("vhost_user_refused_messages") == 0 and qemu.counter("guest_ring_faults") == 0, "something of it was refused")
+    require(qemu.power_off() == 0, "QEMU did not end cleanly")
 
 
 @scenario
