@@ -21,7 +21,7 @@ namespace {
 // OpenSSL's own socket BIO would raise SIGPIPE, and wait where the socket is a blocking one.
 
 int descriptor_of(BIO* bio) {
-    return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio)));
+    return static_cast<const SocketChannel*>(BIO_get_data(bio))->fd();
 }
 
 int transferred(BIO* bio, ssize_t count, int retry) {
@@ -73,7 +73,7 @@ TlsChannel::TlsChannel(FileDescriptor socket, const EventFd& interrupt, const Tl
     , ssl_(SSL_new(tls.context())) {
     BIO* bio = BIO_new(socket_method());
     CHECK(ssl_ != nullptr && bio != nullptr); // no memory for a kilobyte
-    BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(socket_.fd())));
+    BIO_set_data(bio, &socket_);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_, bio, bio);
     // A record is read in one go, not its five bytes of header first. Not by a client, which waits with fd().

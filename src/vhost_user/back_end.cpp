@@ -345,6 +345,7 @@ void BackEnd::activate() {
     const std::uint32_t poison = poison_value_.value_or(unknown_poison_value);
     balloon::Balloon& balloon = device_->balloon;
     std::vector<virtio::Virtqueue*> queues;
+    queues.reserve(rings_.size());
     for (const Vring& ring : rings_)
         queues.push_back(ring.queue.get());
     std::array<std::byte, 4> bytes{};

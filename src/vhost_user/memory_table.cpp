@@ -51,6 +51,7 @@ std::optional<GuestAddress> MemoryTable::translate(UserAddress address) const {
 
 Result<GuestMemory> MemoryTable::share() const {
     std::vector<SharedRegion> shared;
+    shared.reserve(regions_.size());
     for (const auto& [region, file] : regions_)
         shared.push_back({{{region.guest_address}, {region.size}}, file->get(), {region.mmap_offset}});
     return GuestMemory::share(shared);
