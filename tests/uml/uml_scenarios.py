@@ -12,6 +12,7 @@ import time
 from uml import Daemon, GuestError, LateBackEnd, QemuWithOtherDevice, Uml
 
 SCENARIOS = []
+PAGE_POISON, RING_PACKED = 4, 34  # feature bits
 
 
 def scenario(function):
@@ -105,6 +106,7 @@ def commands_treat_the_guest_like_any_other(context):
 @scenario
 def inflates_and_deflates(context):
     uml = context.guest(randomise=True)  # its memory begins anywhere in the file then
+    require(uml.negotiated(RING_PACKED), "packed rings were not accepted")
     free = uml.guest_memory()[1]
     seconds = uml.set_balloon(256)
     inflated = uml.guest_memory()[1]
@@ -118,7 +120,8 @@ def inflates_and_deflates(context):
 
 @scenario
 def inflation_gives_memory_back(context):
-    uml = context.guest("--no-reporting")
+    uml = context.guest("--no-reporting", "--no-packed")
+    require(not uml.negotiated(RING_PACKED), "packed rings were accepted and not offered")
     uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null; rm /tmp/fill")
     full = uml.resident_mib()
     uml.set_balloon(380)
@@ -154,7 +157,7 @@ def held_hints_leave_the_guest_alone(context):
         back_end.publish()
         uml.wait_until(lambda: uml.guest_memory()[1] < free - 350 or f"free {free:.0f} -> {uml.guest_memory()[1]:.0f} MiB", 15)
         held = uml.guest_memory()[1]
-        before = uml.fill("data", 80)
+        before = uml.fill("data", 60)
         said = back_end.read_hints()
         # What is in memory now: a shell that lost its own pages could not tell.
         after = uml.checksum("data")
@@ -170,7 +173,7 @@ def hints_are_never_discarded(context):
         # The guest keeps what it hints until DONE, or until it needs it.
         uml.api("PATCH", "/balloon/hinting/start", {"acknowledge_on_stop": False})
         uml.wait_until(lambda: uml.guest_memory()[1] < free - 150 or f"free {free:.0f} -> {uml.guest_memory()[1]:.0f} MiB", 10)
-        written = uml.fill("data", 80)
+        written = uml.fill("data", 50)
         uml.api("PATCH", "/balloon/hinting/stop")
         require(uml.checksum("data") == written, "a file changed")
     require(uml.counter("balloon_hinted_pages") > 100_000, "few hints came")
@@ -207,7 +210,7 @@ def compaction_moves_ballooned_pages(context):
 @scenario
 def pages_initialised_on_free_stay_zero(context):
     uml = context.guest(append=["init_on_free=1"], memory="256M")
-    require(uml.check("cat /sys/bus/virtio/devices/virtio0/features")[4] == "1", "PAGE_POISON was not negotiated")
+    require(uml.negotiated(PAGE_POISON), "PAGE_POISON was not negotiated")
     uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null; rm /tmp/fill")
     before = uml.counter("balloon_reported_pages")
     uml.wait_until(lambda: uml.counter("balloon_reported_pages") > before + 20_000 or f"{uml.counter('balloon_reported_pages') - before} pages reported", 10)
