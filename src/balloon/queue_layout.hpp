@@ -102,6 +102,10 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
             found = true;
         }
     }
+    // Not all of a driver's queues, and it could read the table in another way than this: what it hints must not be
+    // taken for reports, since those are discarded.
+    if (!found && (compact != by_offer || compact != fixed))
+        chosen[static_cast<std::size_t>(Queue::reporting)].reset();
     for (auto& index : chosen)
         if (index && ((enabled >> index->value) & 1U) == 0)
             index.reset();

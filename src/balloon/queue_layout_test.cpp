@@ -97,6 +97,26 @@ TEST(QueueLayout, B19_EverySetOfEnabledQueuesIsSafe) {
             }
 }
 
+TEST(QueueLayout, B19_NoPartOfADriversQueuesMakesReportsOfItsHints) {
+    for (unsigned offered = 0; offered < 8; ++offered)
+        for (unsigned negotiated = 0; negotiated < 8; ++negotiated) {
+            if (!subset(negotiated).within(subset(offered)))
+                continue;
+            for (const QueueLayout& drivers : {detail::positions_among(subset(negotiated), subset(negotiated)),
+                                               detail::positions_among(subset(offered), subset(negotiated)),
+                                               detail::fixed_positions(subset(negotiated))})
+                for (QueueSet enabled = 0; enabled < 32; ++enabled) {
+                    if ((enabled & ~detail::indices_of(drivers)) != 0)
+                        continue;
+                    const auto chosen = queue_layout(subset(offered), subset(negotiated), enabled);
+                    const auto& reporting = chosen[static_cast<std::size_t>(Queue::reporting)];
+                    const auto& hinting = drivers[static_cast<std::size_t>(Queue::hinting)];
+                    EXPECT_FALSE(reporting && reporting == hinting)
+                        << offered << " offered, " << negotiated << " negotiated, enabled " << enabled;
+                }
+        }
+}
+
 TEST(QueueLayout, PossibleIndices) {
     EXPECT_EQ(possible_indices(subset(7), Queue::inflate), 0b00001U);
     EXPECT_EQ(possible_indices(subset(7), Queue::statistics), 0b00100U);

@@ -139,6 +139,9 @@ class Uml(Served):
     def load_driver(self):
         self.check("insmod /modules/virtio_balloon.ko")
 
+    def negotiated(self, feature):
+        return self.check("cat /sys/bus/virtio/devices/virtio0/features")[feature] == "1"
+
     def unload_driver(self):
         self.check("rmmod virtio_balloon")
 

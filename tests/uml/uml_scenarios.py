@@ -12,6 +12,7 @@ import time
 from uml import Daemon, GuestError, LateBackEnd, QemuWithOtherDevice, Uml
 
 SCENARIOS = []
+PAGE_POISON, RING_PACKED = 4, 34  # feature bits
 
 
 def scenario(function):
@@ -105,6 +106,7 @@ def commands_treat_the_guest_like_any_other(context):
 @scenario
 def inflates_and_deflates(context):
     uml = context.guest(randomise=True)  # its memory begins anywhere in the file then
+    require(uml.negotiated(RING_PACKED), "packed rings were not accepted")
     free = uml.guest_memory()[1]
     seconds = uml.set_balloon(256)
     inflated = uml.guest_memory()[1]
@@ -118,7 +120,8 @@ def inflates_and_deflates(context):
 
 @scenario
 def inflation_gives_memory_back(context):
-    uml = context.guest("--no-reporting")
+    uml = context.guest("--no-reporting", "--no-packed")
+    require(not uml.negotiated(RING_PACKED), "packed rings were accepted and not offered")
     uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=300 2>/dev/null; rm /tmp/fill")
     full = uml.resident_mib()
     uml.set_balloon(380)
@@ -154,7 +157,7 @@ def held_hints_leave_the_guest_alone(context):
         back_end.publish()
         uml.wait_until(lambda: uml.guest_memory()[1] < free - 350 or f"free {free:.0f} -> {uml.guest_memory()[1]:.0f} MiB", 15)
         held = uml.guest_memory()[1]
-        before = uml.fill("data", 100)
+        before = uml.fill("data", 60)
         said = back_end.read_hints()
         # What is in memory now: a shell that lost its own pages could not tell.
         after = uml.checksum("data")
@@ -170,7 +173,7 @@ def hints_are_never_discarded(context):
         # The guest keeps what it hints until DONE, or until it needs it.
         uml.api("PATCH", "/balloon/hinting/start", {"acknowledge_on_stop": False})
         uml.wait_until(lambda: uml.guest_memory()[1] < free - 150 or f"free {free:.0f} -> {uml.guest_memory()[1]:.0f} MiB", 10)
-        written = uml.fill("data", 80)
+        written = uml.fill("data", 50)
         uml.api("PATCH", "/balloon/hinting/stop")
         require(uml.checksum("data") == written, "a file changed")
     require(uml.counter("balloon_hinted_pages") > 100_000, "few hints came")
@@ -193,10 +196,10 @@ def gives_back_rather_than_run_out(context):
 def compaction_moves_ballooned_pages(context):
     uml = context.guest("--no-reporting", memory="128M")
     written = uml.fill("kept", 20)
-    uml.check("for i in $(seq 200); do dd if=/dev/zero of=/tmp/f$i bs=64k count=3 2>/dev/null; done; for i in $(seq 1 2 200); do rm /tmp/f$i; done")
+    uml.check("for i in $(seq 100); do dd if=/dev/zero of=/tmp/f$i bs=64k count=6 2>/dev/null; done; for i in $(seq 1 2 100); do rm /tmp/f$i; done")
     uml.set_balloon(40)
     before = uml.counter("balloon_inflated_pages")
-    uml.check("for i in $(seq 2 2 200); do rm /tmp/f$i; done; echo 1 >/proc/sys/vm/compact_memory; sleep 0.2")
+    uml.check("for i in $(seq 2 2 100); do rm /tmp/f$i; done; echo 1 >/proc/sys/vm/compact_memory; sleep 0.2")
     moved = uml.counter("balloon_inflated_pages") - before
     print(f"    {moved} pages moved")
     require(moved > 0, "compaction moved no page of the balloon")
@@ -207,13 +210,12 @@ def compaction_moves_ballooned_pages(context):
 @scenario
 def pages_initialised_on_free_stay_zero(context):
     uml = context.guest(append=["init_on_free=1"], memory="256M")
-    require(uml.check("cat /sys/bus/virtio/devices/virtio0/features")[4] == "1", "PAGE_POISON was not negotiated")
-    uml.fill("fill", 120)
-    uml.check("rm /tmp/fill")
+    require(uml.negotiated(PAGE_POISON), "PAGE_POISON was not negotiated")
+    uml.check("dd if=/dev/zero of=/tmp/fill bs=1M count=120 2>/dev/null; rm /tmp/fill")
     before = uml.counter("balloon_reported_pages")
     uml.wait_until(lambda: uml.counter("balloon_reported_pages") > before + 20_000 or f"{uml.counter('balloon_reported_pages') - before} pages reported", 10)
     require(uml.counter("guest_balloon_skipped", reason="page_poison") == 0, "reports were refused though the value is zero")
-    data = uml.fill("data", 120)
+    data = uml.fill("data", 60)
     require(uml.checksum("data") == data, "a file changed")
 
 
@@ -251,7 +253,7 @@ def two_guests_are_independent(context):
     first.set_balloon(100)
     second.set_balloon(50)
     require((first.ballooned_mib(), second.ballooned_mib()) == (100, 50), "balloons are mixed up")
-    data = second.fill("data", 50)
+    data = second.fill("data", 20)
     require(first.power_off() == 0, "the first guest did not power off cleanly")
     second.set_balloon(80)
     require(second.checksum("data") == data, "a file changed when another guest ended")
@@ -266,7 +268,7 @@ def guest_outlives_the_daemon(context):
         daemon = context.daemon()
         uml = context.uml(daemon)
         uml.load_driver()
-        data = uml.fill("data", 100)
+        data = uml.fill("data", 40)
         uml.set_balloon(mib)
         daemon.process.send_signal(signal.SIGKILL)
         daemon.process.wait()
