@@ -344,15 +344,8 @@ void BackEnd::activate() {
         poison_value_ = 0;
     const std::uint32_t poison = poison_value_.value_or(unknown_poison_value);
     balloon::Balloon& balloon = device_->balloon;
-<<<<<<< HEAD
-    std::vector<virtio::Virtqueue*> queues;
-    queues.reserve(rings_.size());
-    for (const Vring& ring : rings_)
-        queues.push_back(ring.queue.get());
-=======
     std::vector<virtio::Virtqueue*> queues(rings_.size());
     std::ranges::transform(rings_, queues.begin(), [](const Vring& ring) { return ring.queue.get(); });
->>>>>>> vhost
     std::array<std::byte, 4> bytes{};
     store_little_endian(bytes, poison);
     balloon.write_config(balloon::config_space::poison_value, bytes, without_vhost_bits(negotiated_));
