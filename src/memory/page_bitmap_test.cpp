@@ -140,6 +140,17 @@ TEST_P(PageBitmapModel, AgreesWithASet) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PageBitmapModel, testing::Range<std::uint64_t>(0, 40));
 
+TEST(PageBitmap, CountsWhatTheOtherLacks) {
+    PageBitmap all(PageCount{300});
+    all.set(range(10, 200));
+    PageBitmap other(PageCount{128}); // shorter: it lacks everything beyond
+    other.set(range(0, 70));
+    EXPECT_EQ(all.count_without(other, range(0, 300)), PageCount{140});
+    EXPECT_EQ(all.count_without(other, range(60, 20)), PageCount{10});
+    EXPECT_EQ(all.count_without(all, range(0, 300)), 0_pages);
+    EXPECT_EQ(other.count_without(all, range(0, 128)), PageCount{10});
+}
+
 TEST(PageBitmap, ConcurrentSetAndMoveLoseNothing) {
     constexpr std::uint64_t frames = 1 << 14;
     PageBitmap source(PageCount{frames});

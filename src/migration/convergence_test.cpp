@@ -32,6 +32,29 @@ TEST(Convergence, FinishesWhenItFitsAndNeverOtherwiseUnlessAsked) {
     EXPECT_EQ(insistent.judge(4, 10h), Verdict::finish);
 }
 
+TEST(HintPatience, NeverCostsMoreThanHintsSpareAndABeginning) {
+    const HintPatience::Time start{};
+    HintPatience none(start, 100ms, 20ms);
+    EXPECT_EQ(none.until(), start + 100ms);
+    none.hinted(start + 50ms, 0ms);
+    EXPECT_EQ(none.until(), start + 100ms) << "a hint that spares nothing earns nothing";
+
+    HintPatience small(start, 100ms, 20ms);
+    small.hinted(start + 10ms, 1ms);
+    EXPECT_EQ(small.until(), start + 30ms) << "the next one may take a pause";
+    for (int i = 1; i < 1000; ++i)
+        small.hinted(start + 10ms + i * 19ms, 1ms);
+    EXPECT_EQ(small.until(), start + 1100ms) << "a guest that drips is not waited for longer than it spares";
+
+    HintPatience large(start, 100ms, 20ms);
+    large.hinted(start + 90ms, 400ms);
+    EXPECT_EQ(large.until(), start + 500ms);
+    large.hinted(start + 490ms, 400ms);
+    EXPECT_EQ(large.until(), start + 900ms) << "what was earned until then";
+    large.hinted(start + 500ms, 40ms);
+    EXPECT_EQ(large.until(), start + 580ms) << "small ones now: the end is near";
+}
+
 TEST(Throttle, SlowsDownAGuestThatWritesMoreThanHalfOfWhatIsSent) {
     Throttle throttle;
     EXPECT_EQ(throttle.round({100}, {50}), 0U);
