@@ -33,8 +33,8 @@ void replace_lost_mapping(int number, siginfo_t* info, void*) {
             continue;
         mapping.lost.store(true, std::memory_order_relaxed);
         // One system call, and nothing of libc's state: as safe here as write() is.
-        void* const lost = reinterpret_cast<void*>(start); // NOLINT(performance-no-int-to-ptr): an atomic holds it
-        void* const fresh = ::mmap(lost, end - start, PROT_READ | PROT_WRITE,
+        auto* const place = reinterpret_cast<void*>(start); // NOLINT(performance-no-int-to-ptr)
+        void* const fresh = ::mmap(place, end - start, PROT_READ | PROT_WRITE,
                                    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         errno = saved;
         if (fresh != MAP_FAILED)

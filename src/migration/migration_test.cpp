@@ -74,6 +74,8 @@ TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
         Migration migration{.source_options = one.options};
         migration.source_options.downtime_limit = 1ms;
         migration.source_options.verify = true;
+        migration.source_options.hint_start = 5s; // a slow machine's hints are late
+        migration.source_options.hint_pause = 1s;
         migration.run(from, to, unix_pair());
         expect_moved(migration, from, to);
         EXPECT_EQ(migration.source.last.pages, PageCount{one.sent});
