@@ -45,7 +45,7 @@ bool set_lock(int fd, short type) {
 }
 
 Result<> lock(int fd, const DiskOptions& options) {
-    if (set_lock(fd, options.read_only || options.shared ? F_RDLCK : F_WRLCK))
+    if (options.arriving || set_lock(fd, options.read_only ? F_RDLCK : F_WRLCK))
         return {};
     if (errno == EAGAIN || errno == EACCES)
         return fail("disk {} is in use by another virtual machine: stop it, give each its own copy, or attach the disk "
@@ -79,6 +79,13 @@ Result<DiskImage> DiskImage::open(const DiskOptions& options) {
 
 void DiskImage::share() const {
     (void)set_lock(fd_.get(), F_RDLCK);
+}
+
+Result<> DiskImage::arrive() const {
+    if (!set_lock(fd_.get(), F_RDLCK))
+        return fail_errno("a disk of the guest that arrives is still another virtual machine's alone");
+    (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
+    return {};
 }
 
 void DiskImage::take_back() const {

@@ -13,18 +13,21 @@ namespace aerate {
 struct DiskOptions {
     std::string path;
     bool read_only = false;
-    bool direct = false; ///< O_DIRECT: past the host's page cache
-    bool shared = false; ///< with the monitor that still has the guest: see DiskImage::share()
+    bool direct = false;   ///< O_DIRECT: past the host's page cache
+    bool arriving = false; ///< another monitor has it, and its guest comes here: see DiskImage::arrive()
 };
 
 class DiskImage {
 public:
-    /// Takes an open file description lock for as long as the image is open: shared when read-only, else exclusive.
+    /// Takes an open file description lock for as long as the image is open: shared when read-only, else exclusive;
+    /// none when it is arriving.
     [[nodiscard]] static Result<DiskImage> open(const DiskOptions&);
 
     /// While a guest moves, two monitors have its disk open, and only one of them runs it. Both hold a shared lock
     /// then, so that at no moment a third could take the disk.
     void share() const;
+    /// The other monitor has share()d it. Forgets what this host may have read of it before.
+    [[nodiscard]] Result<> arrive() const;
     /// Back to an exclusive lock; if the other side still has its own, the shared one stays and does.
     void take_back() const;
 

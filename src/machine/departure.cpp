@@ -1,10 +1,11 @@
 #include "machine/departure.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace aerate {
 
-Result<Departure> Departure::plan(const control::Migrate& wish) {
+Result<Departure> Departure::plan(const control::Migrate& wish, ByteCount guest_memory) {
     Departure departure{TRY(migration::Endpoint::parse(wish.destination)), {}, {}, {}};
     departure.options = {.downtime_limit = wish.downtime_limit,
                          .max_rounds = wish.max_rounds,
@@ -28,7 +29,7 @@ Result<Departure> Departure::plan(const control::Migrate& wish) {
     departure.options.connect = [destination = departure.destination] {
         return migration::connect_to(destination, connect_limit);
     };
-    departure.options.delta_cache = wish.delta_cache;
+    departure.options.delta_cache = std::min(wish.delta_cache, guest_memory);
     return departure;
 }
 

@@ -20,7 +20,7 @@ struct Departure {
 
     static constexpr std::chrono::seconds connect_limit{10};
 
-    [[nodiscard]] static Result<Departure> plan(const control::Migrate&);
+    [[nodiscard]] static Result<Departure> plan(const control::Migrate&, ByteCount guest_memory);
 };
 
 } // namespace aerate

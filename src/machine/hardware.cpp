@@ -61,7 +61,7 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
         new Hardware(std::move(memory), std::move(kvm), std::move(vm), loop, std::move(callbacks)));
     TRY(hardware->map_memory());
     TRY(hardware->add_legacy_devices(console));
-    TRY(hardware->add_virtio_devices(config, arriving && arriving->shares_disks));
+    TRY(hardware->add_virtio_devices(config, arriving && arriving->disks_too));
     TRY(hardware->add_vcpus(config.machine.vcpu_count));
     return hardware;
 }
@@ -119,7 +119,7 @@ Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr
     return {};
 }
 
-Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool share_disks) {
+Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool disks_arrive) {
     if (config.balloon) {
         const balloon::BalloonConfig features{.deflate_on_oom = config.balloon->deflate_on_oom,
                                               .free_page_hinting = config.balloon->free_page_hinting,
@@ -136,8 +136,8 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool shar
                            .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
     }
     for (const control::Drive& drive : config.drives) {
-        auto image =
-            TRY(DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only, .shared = share_disks}));
+        auto image = TRY(
+            DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only, .arriving = disks_arrive}));
         disks_.push_back({drive.drive_id, image.size()});
         auto block = TRY(Block::create(loop_, memory, std::move(image), drive.drive_id));
         blocks_.push_back(block.get());

@@ -66,7 +66,7 @@ struct SavedGuest {
 /// Of a guest that is not here yet.
 struct ArrivingMemory {
     GuestMemory memory;
-    bool shares_disks = false; ///< with the monitor that still has the guest
+    bool disks_too = false; ///< another monitor has them until its guest stands still
 };
 
 class Hardware {
@@ -101,6 +101,8 @@ public:
     /// DiskImage::share() for every disk, with what was written on its way to the disk; and back. Devices are at rest.
     void share_disks();
     void take_back_disks();
+    /// DiskImage::arrive() for every disk.
+    [[nodiscard]] Result<> disks_arrive() const;
 
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
@@ -119,7 +121,7 @@ private:
     Hardware(GuestMemory memory, Kvm kvm, Vm vm, EventLoop& loop, Callbacks callbacks);
     Result<> map_memory();
     Result<> add_legacy_devices(const ConsoleOptions&);
-    Result<> add_virtio_devices(const control::VmConfig&, bool share_disks);
+    Result<> add_virtio_devices(const control::VmConfig&, bool disks_arrive);
     Result<> add_virtio(std::string name, EventLoop&, std::unique_ptr<virtio::Device>);
     Result<> add_vcpus(unsigned count);
     Result<> check_fits(const state::SavedVm&) const;

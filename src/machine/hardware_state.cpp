@@ -77,6 +77,12 @@ void Hardware::share_disks() {
     }
 }
 
+Result<> Hardware::disks_arrive() const {
+    for (const Block* block : blocks_)
+        TRY(block->image().arrive());
+    return {};
+}
+
 void Hardware::take_back_disks() {
     for (const Block* block : blocks_)
         block->image().take_back();

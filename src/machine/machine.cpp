@@ -57,8 +57,18 @@ Result<> Machine::assemble(std::optional<ArrivingMemory> arriving) {
     return {};
 }
 
+Result<> Machine::or_nothing(Result<> result) {
+    if (!result)
+        hardware_.reset();
+    return result;
+}
+
 Result<> Machine::start() {
     TRY(assemble(std::nullopt));
+    return or_nothing(boot());
+}
+
+Result<> Machine::boot() {
     TRY(hardware_->boot(config_));
     TRY(hardware_->attach_console(options_.console));
     state_ = State::running;
@@ -70,12 +80,7 @@ Result<> Machine::start() {
 
 Result<> Machine::start(SavedGuest saved, bool paused) {
     TRY(assemble(ArrivingMemory{.memory = std::move(saved.memory)}));
-    if (saved.snapshot && config_.machine.track_dirty_pages) {
-        // Before the devices are restored: what they write into memory is not in the snapshot.
-        TRY(hardware_->diff_base().track());
-        hardware_->diff_base().saved(*saved.snapshot);
-    }
-    TRY(restore(saved.state, paused));
+    TRY(or_nothing(restore(saved, paused)));
     if (saved.record)
         hardware_->working_set = record_working_set(hardware_->memory, *std::move(saved.record));
     else if (!saved.working_set.empty())
@@ -83,20 +88,43 @@ Result<> Machine::start(SavedGuest saved, bool paused) {
     return {};
 }
 
+Result<> Machine::restore(const SavedGuest& saved, bool paused) {
+    if (saved.snapshot && config_.machine.track_dirty_pages) {
+        // Before the devices are restored: what they write into memory is not in the snapshot.
+        TRY(hardware_->diff_base().track());
+        hardware_->diff_base().saved(*saved.snapshot);
+    }
+    TRY(hardware_->restore(saved.state));
+    TRY(hardware_->attach_console(options_.console));
+    stand_still(paused);
+    return {};
+}
+
 Result<GuestMemory*> Machine::expect(GuestMemory memory) {
-    TRY(assemble(ArrivingMemory{.memory = std::move(memory), .shares_disks = true}));
+    TRY(assemble(ArrivingMemory{.memory = std::move(memory), .disks_too = true}));
     state_ = State::expecting;
+    awaited_ = true;
     return &hardware_->memory;
 }
 
 Result<> Machine::arrive(const state::SavedVm& saved) {
-    return restore(saved, true);
+    TRY(hardware_->disks_arrive());
+    TRY(hardware_->restore(saved));
+    stand_still(true);
+    return {};
 }
 
-/// Its devices are at rest already; the vCPUs begin with the order to stand still.
-Result<> Machine::restore(const state::SavedVm& saved, bool paused) {
-    TRY(hardware_->restore(saved));
-    TRY(hardware_->attach_console(options_.console));
+void Machine::go() {
+    awaited_ = false;
+    // Not earlier: at the console the operator could end a guest that is another monitor's.
+    if (auto attached = hardware_->attach_console(options_.console); !attached)
+        log::warning("{}: the guest runs without its console: {}", config_.name, attached.error().message);
+    pause_wanted_ = false;
+    go_on();
+}
+
+/// Devices are at rest already; the vCPUs begin with the order to stand still.
+void Machine::stand_still(bool paused) {
     state_ = State::at_rest;
     pause_wanted_ = paused;
     hardware_->balloon_thread.start();
@@ -105,16 +133,10 @@ Result<> Machine::restore(const state::SavedVm& saved, bool paused) {
         vcpu->start();
     }
     go_on();
-    return {};
-}
-
-void Machine::go() {
-    pause_wanted_ = false;
-    go_on();
 }
 
 void Machine::handle(const control::Request& request, control::Server::Answer answer) {
-    if (state_ == State::expecting && !std::holds_alternative<control::GetStatus>(request) &&
+    if (awaited_ && !std::holds_alternative<control::GetStatus>(request) &&
         !std::holds_alternative<control::GetMetrics>(request))
         return answer(conflict("the guest is still on its way here"));
     if (auto reply = control::configure(config_, api_state(), request))
@@ -350,7 +372,12 @@ void Machine::end() {
     if (hardware_ && vcpus_left_ < hardware_->vcpus.size())
         return;
     // By way of the balloon's thread: what it was asked before is answered first.
-    hardware_->balloon_thread.loop().post([this] { loop_.post([this] { options_.ended(outcome_); }); });
+    hardware_->balloon_thread.loop().post([this, alive = std::weak_ptr(alive_)] {
+        loop_.post([this, alive] {
+            if (!alive.expired())
+                options_.ended(outcome_);
+        });
+    });
 }
 
 template <typename F>

@@ -42,7 +42,8 @@ public:
     /// Makes all for a guest that is on its way, and tells where its memory is. Until it arrives, requests but for the
     /// status are refused.
     [[nodiscard]] Result<GuestMemory*> expect(GuestMemory);
-    /// The guest's memory is here. It stands still until go(). REQUIRES: expect() succeeded.
+    /// The guest's memory is here. It stands still until go(), and nobody but whoever calls that can make it run.
+    /// REQUIRES: expect() succeeded.
     [[nodiscard]] Result<> arrive(const state::SavedVm&);
     void go();
     /// The guest has reset itself: this machine answers nothing any more, the next one will.
@@ -57,7 +58,11 @@ private:
 
     void carry_out(const control::Request&, control::Server::Answer);
     Result<> assemble(std::optional<ArrivingMemory>);
-    Result<> restore(const state::SavedVm&, bool paused);
+    Result<> boot();
+    Result<> restore(const SavedGuest&, bool paused);
+    void stand_still(bool paused);
+    /// What was assembled in vain goes: locks and all.
+    Result<> or_nothing(Result<>);
     void pause(control::Server::Answer);
     void resume(bool force, control::Server::Answer);
     void come_to_rest();
@@ -94,6 +99,7 @@ private:
     Options options_;
     State state_ = State::not_started;
     std::chrono::steady_clock::time_point started_;
+    bool awaited_ = false;      ///< between expect() and go(): the guest is another monitor's
     bool pause_wanted_ = false; ///< by the operator
     bool hold_wanted_ = false;  ///< by the sweeper
     bool held_ = false;         ///< by a snapshot or a migration

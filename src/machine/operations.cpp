@@ -106,7 +106,7 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
 
 void Operations::migrate(Hardware& hardware, std::string config, const control::Migrate& request,
                          control::Server::Answer answer) {
-    auto departure = Departure::plan(request);
+    auto departure = Departure::plan(request, hardware.memory.size());
     if (!departure)
         return answer(control::Failure{400, std::move(departure).error().message});
     begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));

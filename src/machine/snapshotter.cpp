@@ -35,6 +35,11 @@ void Snapshotter::start() {
 
 void Snapshotter::cancel() {
     cancelled_ = true;
+    // Should it wait for hints.
+    thread_.loop().post([this] {
+        if (finished_)
+            tell({Event::finish, {}});
+    });
 }
 
 template <typename F>

@@ -236,8 +236,12 @@ void Residency::collect_populated(PageBitmap& into) const {
     for (const MappedRegion& region : regions_) {
         const auto first = static_cast<off_t>(region.fd_offset.value);
         const off_t end = first + static_cast<off_t>(region.guest.length.value);
-        for (off_t data = ::lseek(region.fd, first, SEEK_DATA); data >= first && data < end;) {
-            const off_t hole = std::min(end, ::lseek(region.fd, data, SEEK_HOLE));
+        off_t data = ::lseek(region.fd, first, SEEK_DATA);
+        if (data < 0 && errno != ENXIO) // nobody can tell; ENXIO says that there is no more
+            data = first;
+        while (data >= first && data < end) {
+            const off_t told = ::lseek(region.fd, data, SEEK_HOLE);
+            const off_t hole = told < 0 ? end : std::min(end, told);
             into.set({{frame_of(region.guest.start).value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
                       whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
             data = ::lseek(region.fd, hole, SEEK_DATA);

@@ -62,11 +62,14 @@ public:
         if (worth == Duration::zero())
             return;
         affordable_ += worth;
-        expected_ = now + std::max(pause_, 2 * worth);
+        expected_ = now + std::clamp(2 * worth, pause_, std::max(pause_, longest_pause));
     }
     [[nodiscard]] Time until() const { return std::min(affordable_, expected_); }
 
 private:
+    /// A guest that is silent for that long has nothing more to say, however much it has said at once.
+    static constexpr Duration longest_pause = std::chrono::seconds(1);
+
     Time affordable_;
     Time expected_;
     Duration pause_{};

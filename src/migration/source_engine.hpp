@@ -140,7 +140,8 @@ private:
 
     bool waiting_for_hints_ = false;
     HintPatience hint_patience_;
-    bool hints_spare_ = false; ///< the last one did
+    Clock::time_point hint_alarm_; ///< of hint_timer_
+    bool hints_spare_ = false;     ///< the last one did
 
     std::vector<std::byte> state_;
     std::uint64_t memory_root_ = 0;

@@ -23,6 +23,8 @@ void Source::Engine::publish() {
                                       hints_spare_ = spared > PageCount{};
                                       hint_patience_.hinted(Clock::now(), throughput_.time_for(spared));
                                       tell(RoundEvent::hinted, range);
+                                      if (waiting_for_hints_ && hint_patience_.until() < hint_alarm_)
+                                          look_for_hints();
                                   });
                               },
                           .round_over =
@@ -66,6 +68,7 @@ void Source::Engine::look_for_hints() {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(hint_patience_.until() - Clock::now());
     if (left.count() <= 0)
         return after_hints();
+    hint_alarm_ = hint_patience_.until();
     hint_timer_ = loop().after(left, [this] { look_for_hints(); });
 }
 

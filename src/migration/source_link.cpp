@@ -25,8 +25,11 @@ Result<> SourceLink::say(FrameKind kind) {
 Error SourceLink::explained(Error error) {
     if (error.system_error != EPIPE && error.system_error != ECONNRESET)
         return error;
-    for (auto frame = reader_.receive(last_words); frame; frame = reader_.receive(last_words))
-        if (frame->kind == FrameKind::error)
+    constexpr int frames_on_the_way = 4;
+    for (int i = 0; i < frames_on_the_way; ++i)
+        if (const auto frame = reader_.receive(last_words); !frame)
+            break;
+        else if (frame->kind == FrameKind::error)
             return {"the destination has ended the migration: " + parse_error(frame->payload), 0};
     return error;
 }

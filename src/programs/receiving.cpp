@@ -104,9 +104,11 @@ void Receiving::ended(const Result<migration::DestinationReport>& result) {
     arrival_.reset();
     if (result) {
         listener_.reset();
-        return log::info("the guest has arrived: {} pages with content and {} that are zero, in {} rounds{}",
-                         result->pages.value, result->zero.value, result->rounds,
-                         result->verified ? "; memory is identical" : "");
+        log::info("the guest has arrived: {} pages with content and {} that are zero, in {} rounds{}",
+                  result->pages.value, result->zero.value, result->rounds,
+                  result->verified ? "; memory is identical" : "");
+        // Too late to refuse it.
+        return cancelled_ ? callbacks_.cancelled() : void();
     }
     log::warning("no guest has arrived: {}", result.error().message);
     if (cancelled_)

@@ -83,19 +83,26 @@ private:
     }
 
     Result<> receive() {
-        receiving_ =
-            TRY(Receiving::start(loop_, *options_.receive,
-                                 {.assemble =
-                                      [this](const control::VmConfig& config, GuestMemory memory) {
-                                          auto place = make_place(config, std::move(memory));
-                                          if (!place)
-                                              discard();
-                                          return place;
-                                      },
-                                  .load = [this](const state::SavedVm& saved) { return machine_->arrive(saved); },
-                                  .run = [this] { machine_->go(); },
-                                  .discard = [this] { discard(); },
-                                  .cancelled = [this] { end(Outcome::killed); }}));
+        receiving_ = TRY(Receiving::start(
+            loop_, *options_.receive,
+            {.assemble = [this](const control::VmConfig& config, GuestMemory memory) -> Result<GuestMemory*> {
+                 if (discarding_)
+                     return fail("the guest that came before is still being dropped");
+                 auto place = make_place(config, std::move(memory));
+                 if (!place)
+                     discard();
+                 return place;
+             },
+             .load = [this](const state::SavedVm& saved) { return machine_->arrive(saved); },
+             .run = [this] { machine_->go(); },
+             .discard = [this] { discard(); },
+             .cancelled =
+                 [this] {
+                     if (discarding_)
+                         cancelled_ = true;
+                     else
+                         machine_ ? machine_->kill() : end(Outcome::killed);
+                 }}));
         return {};
     }
 
@@ -115,7 +122,11 @@ private:
 
     void end(Outcome how) {
         if (std::exchange(discarding_, false))
-            return loop_.post([this] { machine_.reset(); }); // this is called from inside it
+            return loop_.post([this] { // this is called from inside the machine
+                machine_.reset();
+                if (cancelled_)
+                    end(Outcome::killed);
+            });
         outcome_ = how;
         loop_.stop();
     }
@@ -134,7 +145,8 @@ private:
     Outcome outcome_ = Outcome::killed;
     std::optional<Machine> machine_;
     std::optional<control::Server> server_;
-    bool discarding_ = false;
+    bool discarding_ = false; ///< the machine ends, and this process does not
+    bool cancelled_ = false;  ///< but this process does, after that
     std::unique_ptr<Receiving> receiving_;
     std::vector<std::pair<control::Request, control::Server::Answer>> waiting_; ///< while the guest resets
 };
