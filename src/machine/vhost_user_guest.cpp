@@ -70,6 +70,7 @@ VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, std::funct
 
 VhostUserGuest::~VhostUserGuest() {
     thread_.stop();
+    session_.reset(); // its balloon answers what the squeezer has asked
     squeezer_.reset();
 }
 

@@ -13,7 +13,8 @@ namespace aerate {
 namespace {
 
 // Read by a signal handler: atomics, and no memory that could go. The handler's own mapping is in the table for as long
-// as it can be touched; what it sees of others meanwhile is either their range or an empty one.
+// as it can be touched. An entry may be given to another mapping while it is looked at: whoever sees the new start sees
+// that the old end is gone.
 struct WatchedMapping {
     std::atomic<std::uintptr_t> start{0};
     std::atomic<std::uintptr_t> end{0}; ///< 0: not in use; written last, cleared first
@@ -28,8 +29,8 @@ void replace_lost_mapping(int number, siginfo_t* info, void*) {
     const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
     for (WatchedMapping& mapping : watched_mappings) {
         const std::uintptr_t end = mapping.end.load(std::memory_order_acquire);
-        const std::uintptr_t start = mapping.start.load(std::memory_order_relaxed);
-        if (address < start || address >= end)
+        const std::uintptr_t start = mapping.start.load(std::memory_order_acquire);
+        if (address < start || address >= end || mapping.end.load(std::memory_order_acquire) != end)
             continue;
         mapping.lost.store(true, std::memory_order_relaxed);
         // One system call, and nothing of libc's state: as safe here as write() is.
@@ -63,11 +64,11 @@ Result<FileLossWatch> FileLossWatch::start(std::span<std::byte> mapping) {
     TRY(Result<>(installed));
     for (std::size_t slot = 0; slot < watched_mappings.size(); ++slot) {
         WatchedMapping& free = watched_mappings[slot];
-        if (free.end.load(std::memory_order_relaxed) != 0)
+        if (free.end.load(std::memory_order_acquire) != 0)
             continue;
         const auto start = reinterpret_cast<std::uintptr_t>(mapping.data());
         free.lost.store(false, std::memory_order_relaxed);
-        free.start.store(start, std::memory_order_relaxed);
+        free.start.store(start, std::memory_order_release);
         free.end.store(start + mapping.size(), std::memory_order_release);
         return FileLossWatch(slot);
     }

@@ -1,7 +1,9 @@
 #include "vhost_user/shared_file.hpp"
 
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <utility>
 
@@ -17,6 +19,12 @@ Result<SharedFile> SharedFile::map(const char* what, FileDescriptor file, ByteCo
         size.value > length - offset.value)
         return fail("the {} of {:#x} bytes is not in its file of {:#x} bytes at {:#x}, or is larger than {:#x}", what,
                     size.value, length, offset.value, most.value);
+    struct statfs filesystem{};
+    if (::fstatfs(file.get(), &filesystem) != 0)
+        return fail_errno("cannot examine the file system of the {}", what);
+    // A part of a huge page can be neither unmapped nor replaced.
+    if (filesystem.f_type == HUGETLBFS_MAGIC)
+        return fail("the {} is a file of huge pages: give an ordinary memfd", what);
     const std::uint64_t start = offset.value / page_size.value * page_size.value;
     const std::size_t mapped = offset.value - start + size.value;
     void* const address =
