@@ -545,7 +545,7 @@ def unit_tests_with_huge_pages(context):
 GUESTS = {"common": common_guest, "squeezed": squeezed_guest, "configured": configured_guest, "large": large_guest}
 
 
-LONGEST_ATTEMPT = 150  # seconds; the longest takes a quarter of it
+LONGEST_ATTEMPT = 180  # seconds; the longest takes half of it
 
 
 def give_up(*_):
