@@ -39,7 +39,7 @@ public:
     [[nodiscard]] Result<> start(SavedGuest, bool paused);
     /// A Request of the API, or of whoever has it.
     void handle(const control::Request&, control::Server::Answer);
-    /// Makes all for a guest that is on its way, and tells where its memory is. Until it arrives, requests but for the
+    /// Makes all for a guest that is on its way, and tells where its memory is. Until go(), requests but for the
     /// status are refused.
     [[nodiscard]] Result<GuestMemory*> expect(GuestMemory);
     /// The guest's memory is here. It stands still until go(), and nobody but whoever calls that can make it run.

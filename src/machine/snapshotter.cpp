@@ -66,9 +66,7 @@ Result<> Snapshotter::prepare() {
     }
     writer_.emplace(TRY(snapshot::Writer::create(options_.file, *options_.file_operations)));
     const GuestMemory& memory = guest_.memory();
-    for (PageBitmap* set : {&copy_.layers.log, &copy_.layers.discarded, &copy_.layers.absent, &copy_.layers.pending,
-                            &copy_.layers.hinted})
-        *set = PageBitmap(memory.address_space());
+    copy_.layers = protocol::PageLayers<PageBitmap>::of(memory.address_space());
     copy_.plan = protocol::PrecopyPlan::snapshot;
     TRY(guest_.start_tracking());
     if (options_.base != nullptr)

@@ -22,8 +22,7 @@ void Source::Engine::begin() {
     alive_timer_ = loop().every(options_.deadline / 4, [this] { keep_alive(); });
     const PageCount size = guest_.memory().address_space();
     auto& layers = precopy_.layers;
-    for (PagesFromLowest* set : {&layers.log, &layers.discarded, &layers.absent, &layers.pending, &layers.hinted})
-        *set = PagesFromLowest(size);
+    layers = protocol::PageLayers<PagesFromLowest>::of(size);
     for (const MappedRegion& region : guest_.memory().regions()) {
         const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
         layers.pending.set(all);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/check.hpp"
+#include "base/since.hpp"
 #include "event/loop_thread.hpp"
 #include "migration/convergence.hpp"
 #include "migration/outgoing_streams.hpp"
@@ -56,9 +57,6 @@ private:
     using HandOff = protocol::HandOffSource;
 
     EventLoop& loop() { return thread_.loop(); }
-    static std::chrono::microseconds since(Clock::time_point then) {
-        return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - then);
-    }
 
     void begin();
     [[nodiscard]] Result<> connect();

@@ -24,6 +24,12 @@ struct PageLayers {
 
     bool operator==(const PageLayers&) const = default;
 
+    /// All empty, for an address space of that size.
+    static PageLayers of(PageCount size) {
+        return {
+            .log = Set(size), .discarded = Set(size), .absent = Set(size), .pending = Set(size), .hinted = Set(size)};
+    }
+
     /// REQUIRES: hinting is closed, so that no hint of the old generation meets the new one. Every log is gathered in
     /// `log`, along with the buffers that devices hold, in such a way that *every* later write leaves a new trace:
     /// KVM's log which is read now and cleared chunk by chunk later would not do, as a write between the two leaves
