@@ -196,7 +196,7 @@ def converges_when_throttled():
         vm.wait_for("BUBBLE-PROGRESS")
         there = monitors.enter_context(Later("there", "receive", address))
         there.wait_for("waiting for a guest")
-        slow = ["migrate", vm.name, address, "--bandwidth", "20M", "--downtime", "30"]
+        slow = ["migrate", vm.name, address, "--bandwidth", "10M", "--downtime", "2"]
         refused = subprocess.run([path("aerate"), *slow, "--max-rounds", "6"], capture_output=True, text=True, timeout=60, check=False)
         require(refused.returncode == 1 and "stays here" in refused.stderr, f"it moved over a slow link: {refused}")
         with subprocess.Popen([path("aerate"), *slow, "--auto-converge", "--json"], stdout=subprocess.PIPE, text=True) as command:
