@@ -41,6 +41,12 @@ inline constexpr std::array<std::string_view, 16> statistic_names{
     "async_reclaim",       // bytes
     "direct_reclaim",      // bytes
 };
+namespace statistic { // by name, where the monitor looks at one
+inline constexpr std::size_t free_memory = 4;
+inline constexpr std::size_t available_memory = 6;
+inline constexpr std::size_t oom_kill = 10;
+inline constexpr std::size_t alloc_stall = 11;
+} // namespace statistic
 using StatisticValues = std::array<std::optional<std::uint64_t>, statistic_names.size()>;
 
 /// Numbers of the guest's: for people and for hints to policy, never to be trusted.

@@ -91,7 +91,7 @@ public:
                            "with it first");
         return take.sweep ? hinting() : after_start();
     }
-    Answer operator()(const Migrate&) { return after_start(); }
+    Answer operator()(const Migrate& migrate) { return migrate.sweep ? hinting() : after_start(); }
     Answer operator()(const GetMigration&) { return std::nullopt; }
     Answer operator()(const CancelMigration&) { return std::nullopt; }
     Answer operator()(const LoadSnapshot&) {

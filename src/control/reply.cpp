@@ -45,6 +45,7 @@ Json json_of(const HintingStatus& hinting) {
 Json json_of(const SweepStatus& sweep) {
     return {{"hinted_bytes", sweep.hinted.value},
             {"discarded_bytes", sweep.discarded.value},
+            {"small_bytes", sweep.small.value},
             {"batches", sweep.batches},
             {"longest_hold_us", sweep.longest_hold.count()},
             {"duration_us", sweep.duration.count()},

@@ -92,6 +92,7 @@ struct Migrate {
     std::chrono::milliseconds downtime_limit{300};
     ByteCount bandwidth{}; ///< a second; 0: as much as there is
     unsigned max_rounds = 30;
+    bool sweep = false; ///< give free memory back first
     bool verify = false;
     bool auto_converge = false;
     bool force = false;             ///< stop the guest for as long as it takes, should the limit be out of reach

@@ -165,6 +165,7 @@ Result<Request> migrate(Fields& fields) {
     fields.number("max_rounds", rounds, {1, 1000});
     request.max_rounds = static_cast<unsigned>(rounds);
     fields.boolean("verify", request.verify);
+    fields.boolean("sweep", request.sweep);
     fields.boolean("auto_converge", request.auto_converge);
     fields.boolean("force", request.force);
     fields.string("lease_path", request.lease_path);

@@ -46,6 +46,7 @@ struct HintingStatus {
 struct SweepStatus {
     ByteCount hinted{};    ///< what the guest said is free
     ByteCount discarded{}; ///< what was given back of it
+    ByteCount small{};     ///< given back through the balloon, from free blocks too small for hints
     unsigned batches = 0;
     std::chrono::microseconds longest_hold{}; ///< the longest time for which the guest stood still
     std::chrono::microseconds duration{};

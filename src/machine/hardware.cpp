@@ -43,6 +43,7 @@ Hardware::~Hardware() {
     // The balloon goes only when its thread can touch it no more, the memory after everything that uses it.
     balloon_thread.stop();
     vcpus.clear();
+    idle_memory.reset();
     sweeper.reset();
     squeezer.reset();
     slots.clear();
@@ -134,6 +135,7 @@ Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool disk
             balloon_thread.loop(), memory, tracker_, balloon->hinting(),
             Sweeper::Guest{.hold = [this] { post_to_main([this] { callbacks_.hold(); }); },
                            .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
+        idle_memory = std::make_unique<IdleMemory>(balloon_thread.loop(), memory, *balloon, *sweeper, *squeezer);
     }
     for (const control::Drive& drive : config.drives) {
         auto image = TRY(

@@ -24,6 +24,7 @@
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
 #include "machine/diff_base.hpp"
+#include "machine/idle_memory.hpp"
 #include "machine/squeezer.hpp"
 #include "machine/sweeper.hpp"
 #include "machine/vcpu_thread.hpp"
@@ -107,8 +108,10 @@ public:
     GuestMemory memory;
     balloon::Balloon* balloon = nullptr; ///< of the balloon slot; balloon loop
     balloon::CountingSink counted_hints; ///< balloon loop
-    std::unique_ptr<Sweeper> sweeper;    ///< balloon loop; there when the balloon is
-    std::unique_ptr<Squeezer> squeezer;  ///< balloon loop; there when the balloon is
+    // Balloon loop; there when the balloon is.
+    std::unique_ptr<Sweeper> sweeper;
+    std::unique_ptr<Squeezer> squeezer;
+    std::unique_ptr<IdleMemory> idle_memory;
     LoopThread balloon_thread{"balloon"};
     std::jthread working_set; ///< reads it ahead, or records it
     std::unique_ptr<Serial> serial;

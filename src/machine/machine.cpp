@@ -185,6 +185,7 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    [&](const control::Migrate& wish) { migrate(wish, std::move(answer)); },
                    [&](const control::GetMigration&) { answer(operations_.migration()); },
                    [&](const control::CancelMigration&) {
+                       copy_cancelled_ = true;
                        operations_.cancel();
                        answer(control::Done{});
                    },
@@ -333,8 +334,8 @@ void Machine::guest_ended(GuestEnd end) {
 void Machine::refuse_waiting(const std::string& why) {
     for (auto& answer : std::exchange(waiting_for_pause_, {}))
         answer(conflict(why));
-    if (auto answer = std::exchange(waiting_for_sweep_, std::nullopt))
-        (*answer)(conflict(why));
+    if (auto done = std::exchange(waiting_for_sweep_, nullptr))
+        done(fail("{}", why));
     if (auto answer = std::exchange(waiting_for_squeeze_, std::nullopt))
         (*answer)(conflict(why));
     if (auto held = std::exchange(waiting_for_hold_, std::nullopt))
@@ -389,8 +390,8 @@ void Machine::on_balloon_thread(control::Server::Answer answer, F f) {
 }
 
 void Machine::set_balloon_target(ByteCount target, control::Server::Answer answer) {
-    if (waiting_for_squeeze_) // it moves the target, and puts it back
-        return answer(conflict("a squeeze is under way, and ends by itself: try again"));
+    if (waiting_for_sweep_ || waiting_for_squeeze_) // they move the target, and put it back
+        return answer(conflict("a sweep or a squeeze is under way, and ends by itself: try again"));
     config_.balloon->target = target;
     on_balloon_thread(std::move(answer), [target](Hardware& hardware) -> control::Reply {
         if (auto set = hardware.balloon->set_target(whole_pages_of(target)); !set)

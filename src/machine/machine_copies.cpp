@@ -33,13 +33,19 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
                                "and none was taken since it started. Take a full one first"));
     config_.machine.track_dirty_pages |= take.track_dirty_pages;
     take.track_dirty_pages = config_.machine.track_dirty_pages;
-    operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(answer));
+    const auto copy = [this, take](control::Server::Answer waiting) {
+        operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(waiting));
+    };
+    take.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
 }
 
 void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(answer));
+    const auto copy = [this, request](control::Server::Answer waiting) {
+        operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(waiting));
+    };
+    request.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
 }
 
 /// Nobody knows where the guest runs: it stands still here until an operator decides.
@@ -110,20 +116,52 @@ void Machine::sweep(control::Server::Answer answer) {
     if (pause_wanted_)
         return answer(
             conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
-    waiting_for_sweep_ = std::move(answer);
-    hardware_->balloon_thread.loop().post([this] {
-        hardware_->sweeper->start([this](Result<SweepReport> result) {
+    give_back_idle_memory(IdleMemory::Hints::always,
+                          [answer = std::move(answer)](Result<IdleMemoryReport> result) mutable {
+                              if (!result)
+                                  return answer(conflict(std::move(result).error().message));
+                              const SweepReport& sweep = result->sweep;
+                              answer(control::SweepStatus{.hinted = bytes_of(sweep.hinted),
+                                                          .discarded = bytes_of(sweep.discarded),
+                                                          .small = result->small,
+                                                          .batches = sweep.batches,
+                                                          .longest_hold = sweep.longest_hold,
+                                                          .duration = result->duration,
+                                                          .cut = sweep.cut});
+                          });
+}
+
+/// REQUIRES: refuse_copy() has nothing against it, and the guest is not paused.
+void Machine::give_back_idle_memory(IdleMemory::Hints hints, IdleMemory::Done done) {
+    waiting_for_sweep_ = std::move(done);
+    hardware_->balloon_thread.loop().post([this, hints] {
+        hardware_->idle_memory->give_back(hints, [this](Result<IdleMemoryReport> result) {
             loop_.post([this, alive = std::weak_ptr(alive_), result = std::move(result)]() mutable {
                 if (alive.expired() || !waiting_for_sweep_)
                     return;
-                auto waiting = std::move(*std::exchange(waiting_for_sweep_, std::nullopt));
-                if (!result)
-                    return waiting(conflict(std::move(result).error().message));
-                waiting(control::SweepStatus{bytes_of(result->hinted), bytes_of(result->discarded), result->batches,
-                                             result->longest_hold, result->duration, result->cut});
+                std::exchange(waiting_for_sweep_, nullptr)(std::move(result));
             });
         });
     });
+}
+
+/// What the guest does not use need not be copied. A guest that takes no part in that is copied as it is.
+void Machine::after_a_sweep(control::Server::Answer answer,
+                            std::move_only_function<void(control::Server::Answer)> then) {
+    if (pause_wanted_)
+        return then(std::move(answer));
+    copy_cancelled_ = false;
+    give_back_idle_memory(
+        IdleMemory::Hints::if_much_is_idle,
+        [this, answer = std::move(answer), then = std::move(then)](const Result<IdleMemoryReport>& result) mutable {
+            if (!result)
+                log::info("{}: no sweep: {}", config_.name, result.error().message);
+            if (auto refusal = refuse_copy())
+                return answer(std::move(*refusal));
+            if (copy_cancelled_)
+                return answer(conflict("it was cancelled before it began"));
+            then(std::move(answer));
+        });
 }
 
 void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {

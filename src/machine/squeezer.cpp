@@ -6,24 +6,36 @@
 namespace aerate {
 namespace {
 
-// Tags of the statistics (virtio 1.2, 5.5.6.3; the last two are Linux's).
-constexpr std::size_t available_memory = 6;
-constexpr std::size_t oom_kill = 10;
-constexpr std::size_t alloc_stall = 11;
+namespace statistic = balloon::statistic;
 
 /// Small enough that a guest which runs short is noticed before it is in trouble.
 constexpr PageCount step = whole_pages_of(ByteCount{64ULL << 20});
-constexpr std::chrono::milliseconds look_period{100};
-/// Linux tries again 200 ms after it found no page for the balloon.
-constexpr std::chrono::seconds patience{3};
+constexpr PageCount worth_a_step = whole_pages_of(ByteCount{1ULL << 20});
+constexpr std::chrono::milliseconds look_period{20};
+/// Linux tries again 200 ms after it found no page for the balloon. Of a cache that is written back first, pages come
+/// later.
+constexpr std::chrono::seconds patience_with_a_cache{3};
+constexpr std::chrono::seconds patience_to_let_go{3};
 
 } // namespace
 
 void Squeezer::start(ByteCount keep, Done done) {
+    start(
+        [keep](const balloon::GuestStatistics& guest) -> Result<ByteCount> {
+            const auto available = guest.values[statistic::available_memory];
+            if (!available)
+                return fail("the guest does not say how much memory it could give");
+            return ByteCount{*available - std::min(*available, keep.value)};
+        },
+        patience_with_a_cache, std::move(done));
+}
+
+void Squeezer::start(Surplus surplus, std::chrono::milliseconds patience, Done done) {
     if (done_)
         return done(fail("a squeeze is under way already"));
     done_ = std::move(done);
-    keep_ = keep;
+    surplus_ = std::move(surplus);
+    patience_ = patience;
     target_before_ = balloon_.target();
     last_actual_ = balloon_.actual();
     distress_at_first_.reset();
@@ -44,16 +56,15 @@ void Squeezer::look() {
 }
 
 Squeezer::Distress Squeezer::distress(const balloon::GuestStatistics& guest) const {
-    return {.stalls = guest.values[alloc_stall].value_or(0),
-            .kills = guest.values[oom_kill].value_or(0),
+    return {.stalls = guest.values[statistic::alloc_stall].value_or(0),
+            .kills = guest.values[statistic::oom_kill].value_or(0),
             .taken_back = balloon_.counters().unasked_deflations};
 }
 
 void Squeezer::decide(const balloon::GuestStatistics& guest) {
-    if (!guest.values[available_memory])
-        return end(fail("the guest does not say how much memory it could give"));
     const Distress now = distress(guest);
-    if (!distress_at_first_)
+    const bool first = !distress_at_first_;
+    if (first)
         distress_at_first_ = now;
     // A direct reclaim or two is what a shrinking cache looks like from inside; a kill is not, and neither is a driver
     // that takes pages back.
@@ -62,10 +73,12 @@ void Squeezer::decide(const balloon::GuestStatistics& guest) {
         return let_go("the guest ran out of memory");
     if (now.stalls > distress_at_first_->stalls + stalls_allowed)
         return let_go("the guest's allocations began to stall");
-    const ByteCount available{*guest.values[available_memory]};
-    if (available <= keep_ + bytes_of({256}))
+    const auto surplus = surplus_(guest);
+    if (!surplus)
+        return first ? end(std::unexpected(surplus.error())) : let_go(surplus.error().message);
+    const PageCount more = std::min(step, whole_pages_of(*surplus));
+    if (more < worth_a_step)
         return let_go("");
-    const PageCount more = std::min(step, whole_pages_of(available - keep_));
     const PageCount ram = whole_pages_of(memory_.size());
     inflate_to(std::min(balloon_.actual() + more, ram));
 }
@@ -79,6 +92,8 @@ void Squeezer::inflate_to(PageCount target) {
 
 void Squeezer::let_go(std::string why) {
     report_.stopped_by = std::move(why);
+    if (balloon_.target() == target_before_)
+        return finish();
     letting_go_ = true;
     moved_ = Clock::now();
     (void)balloon_.set_target(target_before_);
@@ -97,7 +112,7 @@ void Squeezer::watch_balloon() {
         }
         if (actual != std::exchange(last_actual_, actual))
             moved_ = Clock::now();
-        if (Clock::now() - moved_ < patience)
+        if (Clock::now() - moved_ < (letting_go_ ? patience_to_let_go : patience_))
             return;
         timer_.cancel();
         letting_go_ ? finish() : let_go("the guest found no more pages for the balloon");

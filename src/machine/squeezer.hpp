@@ -1,4 +1,4 @@
-// Pushes a guest's page cache out: inflates the balloon until the guest has only so much left that it could use, and
+// Pushes memory out of a guest, its page cache to begin with: inflates the balloon while there is more to take, and
 // lets go. The guest keeps its size; the host has the memory, since what the balloon took was discarded and what it
 // gives back is not touched until somebody needs it.
 //
@@ -31,6 +31,8 @@ struct SqueezeReport {
 class Squeezer {
 public:
     using Done = std::move_only_function<void(Result<SqueezeReport>)>;
+    /// What the guest could still give.
+    using Surplus = std::move_only_function<Result<ByteCount>(const balloon::GuestStatistics&)>;
 
     Squeezer(EventLoop& loop, GuestMemory& memory, balloon::Balloon& balloon)
         : loop_(loop)
@@ -40,6 +42,9 @@ public:
     /// Leaves `keep` of what the guest could use. Fails through `done` when one is under way or the guest gives no
     /// statistics.
     void start(ByteCount keep, Done done);
+    /// Takes until `surplus`, asked before each step, is nothing, or the guest finds no page for as long as `patience`.
+    /// Fails as `surplus` does at first.
+    void start(Surplus surplus, std::chrono::milliseconds patience, Done done);
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -65,7 +70,8 @@ private:
 
     // Of the one under way.
     Done done_;
-    ByteCount keep_;
+    Surplus surplus_;
+    std::chrono::milliseconds patience_{};
     PageCount target_before_;
     PageCount last_actual_;
     std::optional<Distress> distress_at_first_;

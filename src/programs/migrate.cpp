@@ -32,6 +32,7 @@ struct Options {
     unsigned downtime = 300;
     unsigned rounds = 30;
     bool verify = false;
+    bool sweep = false;
     bool auto_converge = false;
     bool force = false;
     bool json = false;
@@ -44,9 +45,13 @@ constexpr std::chrono::milliseconds refresh{250};
 volatile std::sig_atomic_t interrupted = 0;
 
 nlohmann::json request_of(const Options& options) {
-    nlohmann::json request{{"destination", options.destination},     {"downtime_limit_ms", options.downtime},
-                           {"max_rounds", options.rounds},           {"verify", options.verify},
-                           {"auto_converge", options.auto_converge}, {"force", options.force}};
+    nlohmann::json request{{"destination", options.destination},
+                           {"downtime_limit_ms", options.downtime},
+                           {"max_rounds", options.rounds},
+                           {"verify", options.verify},
+                           {"sweep", options.sweep},
+                           {"auto_converge", options.auto_converge},
+                           {"force", options.force}};
     if (!options.bandwidth.empty())
         request["bandwidth_mib"] = control::parse_size(options.bandwidth)->value >> 20;
     if (!options.lease.empty())
@@ -142,6 +147,7 @@ void add_migrate(CLI::App& app, Command& chosen) {
     command.add_option("--bandwidth", options->bandwidth, "at most so much a second")
         ->option_text("SIZE")
         ->check(check_size);
+    command.add_flag("--sweep", options->sweep, "give the guest's free memory back first, the small blocks too");
     command.add_flag("--auto-converge", options->auto_converge,
                      "slow the guest down if it writes faster than it is sent");
     command.add_flag("--force", options->force, "rather stop the guest for long than give up");

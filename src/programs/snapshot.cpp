@@ -66,7 +66,8 @@ void add_snapshot(CLI::App& app, Command& chosen) {
                      "only what has changed since the VM's last snapshot, which stays needed, or since its restore");
     command.add_flag("--track-dirty", options->track_dirty,
                      "keep track of changes from here on, so that diffs can follow");
-    command.add_flag("--sweep", options->sweep, "ask the guest first what is free, and leave that out");
+    command.add_flag("--sweep", options->sweep,
+                     "give the guest's free memory back first; what it frees meanwhile is left out too");
     command.add_flag("--force", options->replace, "replace a snapshot that is there already");
     command.add_flag("--stop", options->stop, "end the VM: it goes on when it is restored");
     command.add_option("--key", options->key, "seal it with the 32 secret bytes of this file")->type_name("FILE");

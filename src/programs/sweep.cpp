@@ -21,10 +21,12 @@ constexpr std::chrono::minutes patience{2};
 Result<void> sweep(const Options& options) {
     const RunningVm vm = TRY(RunningVm::named(options.name, patience));
     Report::print(TRY(vm.call("PUT", "/aerate/sweep")), options.json, [](const Report& report) {
-        fmt::print("gave back {} MiB of {} MiB that the guest hinted, in {:.0f} ms; the guest stood still {} times, "
-                   "for {:.2f} ms at most\n",
-                   report.mib("discarded_bytes"), report.mib("hinted_bytes"), report.milliseconds("duration_us"),
-                   report.number<unsigned>("batches"), report.milliseconds("longest_hold_us"));
+        fmt::print(
+            "gave back {} MiB of {} MiB that the guest hinted, and {} MiB of smaller blocks through the balloon, in "
+            "{:.0f} ms; the guest stood still {} times, for {:.2f} ms at most\n",
+            report.mib("discarded_bytes"), report.mib("hinted_bytes"), report.mib("small_bytes"),
+            report.milliseconds("duration_us"), report.number<unsigned>("batches"),
+            report.milliseconds("longest_hold_us"));
         if (report.boolean("cut"))
             fmt::print("the guest did not come to the end in time: there may be more\n");
     });

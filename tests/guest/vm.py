@@ -82,13 +82,13 @@ class Vm:
         self.process.stdin.write((command + "\n").encode())
         self.process.stdin.flush()
 
-    def run(self, command, timeout=60):
+    def run(self, command, timeout=40):
         """Runs a shell command in the guest; returns (exit status, output)."""
         self.send(command)
         match, before = self.wait_for(r"##END (\d+)", timeout)
         return int(match[1]), "\n".join(before)
 
-    def check(self, command, timeout=60):
+    def check(self, command, timeout=40):
         status, output = self.run(command, timeout)
         if status != 0:
             raise GuestError(f"{self.name}: '{command}' ended with {status}: {output}")

@@ -1,0 +1,116 @@
+#include "machine/idle_memory.hpp"
+
+#include "base/since.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+namespace aerate {
+namespace {
+
+namespace statistic = balloon::statistic;
+
+/// Less than this is taken one page at a time sooner than hinted: the driver takes every free block from the guest's
+/// allocator for a hint round, and Linux clears each (init_on_alloc).
+constexpr ByteCount much{64ULL << 20};
+
+/// For a page that Linux does not find at once.
+constexpr std::chrono::milliseconds patience{500};
+/// For hinted blocks to come back to the guest's allocator; from the last that did.
+constexpr std::chrono::milliseconds return_limit{250};
+constexpr std::chrono::milliseconds return_look{50};
+
+/// What stays free whatever happens: more than Linux's watermarks, below which it would look for memory to reclaim.
+ByteCount reserve(const GuestMemory& memory) {
+    return {std::max<std::uint64_t>(memory.size().value / 32, 8ULL << 20)};
+}
+
+} // namespace
+
+std::optional<ByteCount> idle_memory(const balloon::GuestStatistics& guest, const GuestMemory& memory,
+                                     const balloon::Balloon& balloon) {
+    const auto free = guest.values[statistic::free_memory];
+    if (!free)
+        return std::nullopt;
+    const std::uint64_t not_used = std::min(*free + bytes_of(balloon.actual()).value, memory.size().value);
+    const std::uint64_t used = memory.size().value - not_used;
+    const std::uint64_t resident = memory.resident().value;
+    return ByteCount{resident - std::min(resident, used)};
+}
+
+void IdleMemory::give_back(Hints hints, Done done) {
+    if (done_)
+        return done(fail("idle memory is being given back already"));
+    done_ = std::move(done);
+    report_ = {};
+    began_ = Clock::now();
+    if (hints == Hints::always)
+        return sweep();
+    balloon_.statistics().request([this](const Result<balloon::GuestStatistics>& guest) {
+        const auto idle = guest ? idle_memory(*guest, memory_, balloon_) : std::nullopt;
+        if (!idle || *idle >= much)
+            return sweep();
+        take_small_blocks();
+    });
+}
+
+void IdleMemory::sweep() {
+    sweeper_.start([this](Result<SweepReport> swept) {
+        if (!swept)
+            return end(std::unexpected(std::move(swept).error()));
+        report_.sweep = *swept;
+        wait_for_return({}, Clock::now());
+    });
+}
+
+/// The driver gives hinted blocks back to the allocator in a work item of its own (virtio_balloon.c,
+/// return_free_pages_to_mm), and says nothing when it has. Until then the balloon would find little.
+void IdleMemory::wait_for_return(ByteCount free_before, Clock::time_point grown) {
+    balloon_.statistics().request([this, free_before, grown](const Result<balloon::GuestStatistics>& guest) {
+        const auto free = guest ? guest->values[statistic::free_memory] : std::nullopt;
+        if (!free)
+            return end(report_);
+        const auto now = Clock::now();
+        const auto last_grown = *free > free_before.value ? now : grown;
+        if (*free >= bytes_of(report_.sweep.discarded).value || now - last_grown >= return_limit)
+            return take_small_blocks();
+        timer_ = loop_.after(return_look, [this, free = *free, last_grown] { wait_for_return({free}, last_grown); });
+    });
+}
+
+/// A guest that can't take part has been swept, at least.
+void IdleMemory::take_small_blocks() {
+    // Of a huge page nothing goes back before all of it is free. And a balloon on its way to where somebody wants it
+    // takes small blocks as it is.
+    if (memory_.host_page_size() > page_size || balloon_.actual() != balloon_.target())
+        return end(report_);
+    auto idle_before = std::make_shared<std::optional<ByteCount>>();
+    squeezer_.start(
+        [this, idle_before](const balloon::GuestStatistics& guest) -> Result<ByteCount> {
+            const auto idle = idle_memory(guest, memory_, balloon_);
+            const auto free = guest.values[statistic::free_memory];
+            if (!idle || !free)
+                return fail("the guest does not say how much memory is free");
+            // Once the balloon gets blocks that the host does not hold, there is nothing small left.
+            const auto before = std::exchange(*idle_before, idle);
+            if (before && before->value - std::min(before->value, idle->value) < before->value / 4)
+                return ByteCount{};
+            const ByteCount spare{*free - std::min(*free, reserve(memory_).value)};
+            return std::min(*idle, spare);
+        },
+        patience,
+        [this](Result<SqueezeReport> squeezed) {
+            if (squeezed)
+                report_.small = squeezed->taken;
+            end(report_);
+        });
+}
+
+void IdleMemory::end(Result<IdleMemoryReport> result) {
+    if (result)
+        result->duration = since(began_);
+    std::exchange(done_, nullptr)(std::move(result));
+}
+
+} // namespace aerate
