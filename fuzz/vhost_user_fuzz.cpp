@@ -16,6 +16,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace aerate::vhost_user {
@@ -48,6 +49,22 @@ Files& files() {
     return all;
 }
 
+/// What a session leaves in it when it goes is run, and does nothing: see clean_up().
+EventLoop& loop() {
+    static EventLoop one;
+    return one;
+}
+
+/// The next execution finds everything as the first one did.
+void clean_up() {
+    loop().context().poll();
+    std::array<std::byte, 4096> bytes;
+    for (const int socket : files().sockets)
+        while (::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT) > 0)
+            ;
+    (void)!::read(files().event.get(), bytes.data(), bytes.size());
+}
+
 template <typename T>
 std::vector<std::byte> bytes_of_struct(const T& value) {
     std::vector<std::byte> bytes(sizeof value);
@@ -63,7 +80,7 @@ public:
         CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair.data()) == 0);
         front_ = FileDescriptor(pair[0]);
         auto made = Session::create(
-            loop_, FileDescriptor(pair[1]),
+            loop(), FileDescriptor(pair[1]),
             {.balloon = {.deflate_on_oom = true, .free_page_hinting = true, .free_page_reporting = true}},
             {.replacing = [this] { ++replaced_; }, .ended = [this](const std::string&) { over_ = true; }});
         CHECK(made.has_value());
@@ -75,14 +92,14 @@ public:
         if (start != 0)
             set_up(start == 2, start == 3);
         for (int steps = 0; !script_.ended() && !over_ && steps < 200; ++steps) {
-            step();
-            loop_.context().poll();
-            drain_replies();
+            if (step())
+                loop().context().poll();
         }
     }
 
 private:
-    void step() {
+    /// False: only memory was written, which by itself wakes nobody.
+    bool step() {
         switch (script_.below(10)) {
         case 0:
         case 1:
@@ -98,11 +115,11 @@ private:
                                                            : script_.take<std::uint32_t>() % (ram_size - 8);
             const auto value = script_.take<std::uint64_t>();
             std::memcpy(files().host + at, &value, 1U + script_.below(8));
-            break;
+            return false;
         }
         case 6:
             chain();
-            break;
+            return false;
         case 7: {
             const std::uint64_t one = 1;
             (void)!::write(files().event.get(), &one, sizeof one);
@@ -111,9 +128,14 @@ private:
         case 8:
             host_action();
             break;
-        default:
-            set_up(script_.below(2) != 0, script_.below(2) != 0);
+        default: {
+            const bool packed = script_.below(2) != 0;
+            const bool with_status = script_.below(2) != 0;
+            if (std::exchange(again_, false))
+                set_up(packed, with_status);
         }
+        }
+        return true;
     }
 
     bool give(RequestCode request, std::vector<std::byte> payload, std::initializer_list<int> fds,
@@ -248,7 +270,8 @@ private:
         const unsigned slot = count % ring_size;
         std::byte* const ring = files().host + queue * 0x400U;
         const std::uint64_t address = ram_start + script_.take<std::uint32_t>() % (ram_size + 0x2000);
-        const std::uint32_t length = script_.take<std::uint16_t>();
+        const std::uint32_t any = script_.take<std::uint16_t>();
+        const std::uint32_t length = any < 0xf000 ? any & 0xfffU : any; // long ones are rare, since they take long
         const unsigned flags = script_.below(8);
         std::memcpy(ring + slot * 16, &address, 8);
         std::memcpy(ring + slot * 16 + 8, &length, 4);
@@ -286,21 +309,12 @@ private:
         }
     }
 
-    void drain_replies() const {
-        std::array<std::byte, 4096> bytes;
-        while (::recv(front_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0)
-            ;
-        for (const int socket : files().sockets)
-            while (::recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT) > 0)
-                ;
-    }
-
     fuzz::Script& script_;
-    EventLoop loop_;
     FileDescriptor front_;
     std::unique_ptr<Session> session_;
     std::array<std::uint16_t, 5> next_{};
     bool packed_ = false;
+    bool again_ = true; ///< a second beginning is still to be had: it is by far the longest step
     bool over_ = false;
     unsigned replaced_ = 0;
 };
@@ -311,5 +325,6 @@ private:
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     aerate::fuzz::Script script(data, size);
     aerate::vhost_user::Enemy(script).run();
+    aerate::vhost_user::clean_up();
     return 0;
 }

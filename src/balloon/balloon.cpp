@@ -51,11 +51,11 @@ constexpr ByteCount hint_block{4U << 20};
 /// An index that no driver uses has size 0: no such queue.
 [[nodiscard]] std::vector<std::uint16_t> sizes_of_queues(virtio::FeatureSet offered, const GuestMemory& memory) {
     std::vector<std::uint16_t> sizes;
+    const auto possible = possible_indices(offered);
     for (std::size_t i = 0; i < queue_kinds; ++i) {
         const auto kind = static_cast<Queue>(i);
-        const QueueSet indices = possible_indices(offered, kind);
         for (std::size_t index = 0; index < queue_kinds; ++index) {
-            if (((indices >> index) & 1U) == 0)
+            if (((possible[i] >> index) & 1U) == 0)
                 continue;
             if (sizes.size() <= index)
                 sizes.resize(index + 1);

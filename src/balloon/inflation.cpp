@@ -5,13 +5,14 @@
 #include "base/endian.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace aerate::balloon {
 
 namespace {
 
 constexpr std::size_t frame_bytes = 4;
-constexpr std::size_t chunk_frames = 4096;
+constexpr std::size_t chunk_frames = 1024;
 /// A batch larger than this is applied in parts, so that no guest decides how much memory the monitor needs for it.
 constexpr std::size_t max_runs = 1U << 14;
 /// Chains are batched until they hold this many PFNs, so that the loop gets its turn.
@@ -22,11 +23,7 @@ constexpr std::uint64_t max_turn_frames = 1U << 16;
 Inflation::Inflation(GuestMemory& memory, PageStates& states, Counters& counters)
     : memory_(memory)
     , states_(states)
-    , counters_(counters)
-    , chunk_(chunk_frames * frame_bytes) {
-    runs_.reserve(max_runs);
-    pieces_.reserve(max_runs);
-}
+    , counters_(counters) {}
 
 std::expected<bool, virtio::RingFault> Inflation::inflate(virtio::Virtqueue& queue, bool driver_tells_first) {
     return serve(queue, [&] { inflate_runs(driver_tells_first); });
@@ -77,13 +74,14 @@ void Inflation::read_frames(const virtio::DescriptorChain& chain, Apply& apply) 
         return counters_.skip(SkipReason::oversized);
 
     BufferReader reader(memory_, chain.readable);
+    std::array<std::byte, chunk_frames * frame_bytes> chunk;
     while (true) {
-        const auto bytes = reader.read(chunk_);
+        const auto bytes = reader.read(chunk);
         if (!bytes)
             return counters_.skip(SkipReason::buffer_outside_ram);
         if (*bytes == 0)
             return;
-        const std::span<const std::byte> frames{chunk_.data(), *bytes};
+        const std::span<const std::byte> frames{chunk.data(), *bytes};
         for (std::size_t at = 0; at < frames.size(); at += frame_bytes) {
             if (runs_.size() == max_runs)
                 apply();

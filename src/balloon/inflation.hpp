@@ -56,7 +56,6 @@ private:
     std::vector<PageRange> runs_;   ///< of the batch: as read, then ascending and apart
     std::vector<PageRange> pieces_; ///< the same, inside RAM
     std::vector<virtio::ChainId> taken_;
-    std::vector<std::byte> chunk_;
 };
 
 } // namespace aerate::balloon

@@ -112,9 +112,9 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
     return chosen;
 }
 
-/// Every index at which `queue` may come to stand, whatever the driver accepts and however it reads the table.
-[[nodiscard]] constexpr QueueSet possible_indices(virtio::FeatureSet offered, Queue queue) {
-    QueueSet set = 0;
+/// By Queue: every index at which it may come to stand, whatever the driver accepts and however it reads the table.
+[[nodiscard]] constexpr std::array<QueueSet, queue_kinds> possible_indices(virtio::FeatureSet offered) {
+    std::array<QueueSet, queue_kinds> sets{};
     for (unsigned accepted = 0; accepted < 8; ++accepted) {
         virtio::FeatureSet negotiated;
         for (std::size_t i = 0; i < detail::optional_queues.size(); ++i) {
@@ -124,10 +124,11 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
         for (const QueueLayout& layout :
              {detail::positions_among(negotiated, negotiated), detail::positions_among(offered, negotiated),
               detail::fixed_positions(negotiated)})
-            if (const auto& index = layout[static_cast<std::size_t>(queue)])
-                set |= 1U << index->value;
+            for (std::size_t kind = 0; kind < queue_kinds; ++kind)
+                if (const auto& index = layout[kind])
+                    sets[kind] |= 1U << index->value;
     }
-    return set;
+    return sets;
 }
 
 } // namespace aerate::balloon

@@ -118,12 +118,15 @@ TEST(QueueLayout, B19_NoPartOfADriversQueuesMakesReportsOfItsHints) {
 }
 
 TEST(QueueLayout, PossibleIndices) {
-    EXPECT_EQ(possible_indices(subset(7), Queue::inflate), 0b00001U);
-    EXPECT_EQ(possible_indices(subset(7), Queue::statistics), 0b00100U);
-    EXPECT_EQ(possible_indices(subset(7), Queue::hinting), 0b01100U);
-    EXPECT_EQ(possible_indices(subset(7), Queue::reporting), 0b11100U);
-    EXPECT_EQ(possible_indices(subset(4), Queue::reporting), 0b10100U);
-    EXPECT_EQ(possible_indices(subset(4), Queue::hinting), 0U);
+    const auto of = [](unsigned offered, Queue queue) {
+        return possible_indices(subset(offered))[static_cast<std::size_t>(queue)];
+    };
+    EXPECT_EQ(of(7, Queue::inflate), 0b00001U);
+    EXPECT_EQ(of(7, Queue::statistics), 0b00100U);
+    EXPECT_EQ(of(7, Queue::hinting), 0b01100U);
+    EXPECT_EQ(of(7, Queue::reporting), 0b11100U);
+    EXPECT_EQ(of(4, Queue::reporting), 0b10100U);
+    EXPECT_EQ(of(4, Queue::hinting), 0U);
 }
 
 } // namespace

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <utility>
 
 namespace aerate::vhost_user {
@@ -23,8 +24,16 @@ using virtio::RingFault;
 /// content.
 constexpr std::uint32_t unknown_poison_value = 0xffff'ffff;
 
-Result<GuestMemory> stand_in() {
-    return GuestMemory::create({.regions = {{{0}, {2U << 20}}}, .backing = Backing::anonymous});
+/// What a balloon lives on before there is memory. One for all guests, on any of their threads: no ring can lie in it,
+/// so nothing is read or written there, and its log stays empty whoever starts or takes it.
+Result<std::shared_ptr<GuestMemory>> stand_in() {
+    static std::mutex mutex;
+    static std::shared_ptr<GuestMemory> only;
+    const std::scoped_lock lock(mutex);
+    if (only == nullptr)
+        only = std::make_shared<GuestMemory>(
+            TRY(GuestMemory::create({.regions = {{{0}, {2U << 20}}}, .backing = Backing::anonymous})));
+    return only;
 }
 
 /// No INDIRECT_DESC: the balloon driver of Linux clears the bit, and User Mode Linux then negotiates twice.
@@ -61,11 +70,12 @@ balloon::BalloonState fitted(balloon::BalloonState state, const GuestMemory& mem
 
 } // namespace
 
-BackEnd::Device::Device(MemoryTable t, GuestMemory m, const balloon::BalloonConfig& config, EventLoop& loop)
+BackEnd::Device::Device(MemoryTable t, std::shared_ptr<GuestMemory> m, const balloon::BalloonConfig& config,
+                        EventLoop& loop)
     : table(std::move(t))
     , memory(std::move(m))
-    , counted_hints(memory.address_space())
-    , balloon(config, memory, loop) {}
+    , counted_hints(memory->address_space())
+    , balloon(config, *memory, loop) {}
 
 Result<std::unique_ptr<BackEnd>> BackEnd::create(EventLoop& loop, const BackEndOptions& options, Events events,
                                                  std::optional<KeptState> kept) {
@@ -85,9 +95,8 @@ BackEnd::BackEnd(EventLoop& loop, const BackEndOptions& options, Events events, 
         state_ = std::move(kept->balloon);
         poison_value_ = kept->poison_value;
     }
-    (void)device_->balloon.restore(
-        fitted({.target = state_.target, .last_command = state_.last_command, .ballooned = {}, .reported = {}},
-               device_->memory));
+    (void)device_->balloon.restore(fitted(
+        {.target = state_.target, .last_command = state_.last_command, .ballooned = {}, .reported = {}}, memory()));
 }
 
 BackEnd::~BackEnd() {
@@ -171,8 +180,8 @@ void BackEnd::stop_all_rings() {
 // --- Memory ----------------------------------------------------------------------------------------------------------
 
 Result<> BackEnd::set_memory(MemoryTable table) {
-    GuestMemory memory = table.empty() ? TRY(stand_in()) : TRY(table.share());
-    TRY(check_log_covers(memory));
+    auto memory = table.empty() ? TRY(stand_in()) : std::make_shared<GuestMemory>(TRY(table.share()));
+    TRY(check_log_covers(*memory));
     deactivate();
     flush_log();
     logging_ = false;
@@ -189,7 +198,7 @@ Result<> BackEnd::set_memory(MemoryTable table) {
                                          .last_command = last.last_command,
                                          .ballooned = {},
                                          .reported = {}},
-                                        device_->memory)));
+                                        *device_->memory)));
     device_->balloon.statistics().set_interval(options_.statistics_interval);
     update_logging();
     update();
@@ -468,7 +477,7 @@ void BackEnd::after_turn() {
 }
 
 bool BackEnd::lost() const {
-    return device_->memory.lost() || (log_ && log_->lost()) || (inflight_ && inflight_->lost());
+    return device_->memory->lost() || (log_ && log_->lost()) || (inflight_ && inflight_->lost());
 }
 
 // --- Config space ----------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ public:
 
     // --- For whoever steers the balloon ---
     [[nodiscard]] balloon::Balloon& balloon() { return device_->balloon; }
-    [[nodiscard]] GuestMemory& memory() { return device_->memory; }
+    [[nodiscard]] GuestMemory& memory() { return *device_->memory; }
     [[nodiscard]] balloon::CountingSink& counted_hints() { return device_->counted_hints; }
     /// False: memory() is a stand-in, since the front-end has given none.
     [[nodiscard]] bool has_memory() const { return !device_->table.empty(); }
@@ -121,9 +121,9 @@ public:
 private:
     /// The guest's memory, and the balloon that lives on it.
     struct Device {
-        Device(MemoryTable t, GuestMemory m, const balloon::BalloonConfig&, EventLoop&);
-        MemoryTable table; ///< keeps the files
-        GuestMemory memory;
+        Device(MemoryTable t, std::shared_ptr<GuestMemory> m, const balloon::BalloonConfig&, EventLoop&);
+        MemoryTable table;                   ///< keeps the files
+        std::shared_ptr<GuestMemory> memory; ///< the stand-in is shared
         balloon::CountingSink counted_hints;
         balloon::Balloon balloon;
     };
