@@ -127,6 +127,12 @@ private:
             recorded_.insert(recorded_.end(), bytes.begin(), bytes.end());
         while (!bytes.empty()) {
             const ssize_t sent = ::send(ends_[1 - from].get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent < 0 && errno == EAGAIN) {
+                // A socket of connect_to() does not block: nothing may be left out because it is full.
+                pollfd room{ends_[1 - from].get(), POLLOUT, 0};
+                (void)::poll(&room, 1, -1);
+                continue;
+            }
             if (sent <= 0)
                 return true; // the other side is gone: it will be seen when reading
             bytes = bytes.subspan(static_cast<std::size_t>(sent));
