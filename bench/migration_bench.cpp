@@ -181,7 +181,7 @@ BENCHMARK_CAPTURE(send_and_receive, tcp, tcp_pair)->Apply(shape);
 BENCHMARK_CAPTURE(migrate, unix, unix_pair, SourceOptions{})->Apply(shape);
 BENCHMARK_CAPTURE(migrate, tcp, tcp_pair, SourceOptions{})->Apply(shape);
 BENCHMARK_CAPTURE(migrate, unix_verified, unix_pair, SourceOptions{.verify = true})->Apply(shape);
-BENCHMARK_CAPTURE(migrate, unix_lz4_noise, unix_pair, SourceOptions{.compression = {Compression::lz4}})->Apply(shape);
+BENCHMARK_CAPTURE(migrate, unix_lz4_noise, unix_pair, SourceOptions{.compression = {{Compression::lz4}}})->Apply(shape);
 
 constexpr const char* tcp = "tcp:127.0.0.1:0";
 constexpr const char* local = "unix:/tmp/aerate-migration-bench";
@@ -193,16 +193,27 @@ BENCHMARK_CAPTURE(migrate_streams, tcp_1, tcp, SourceOptions{.streams = 1}, nois
 BENCHMARK_CAPTURE(migrate_streams, tcp_2, tcp, SourceOptions{.streams = 2}, noise)->Apply(shape);
 BENCHMARK_CAPTURE(migrate_streams, tcp_4, tcp, SourceOptions{.streams = 4}, noise)->Apply(shape);
 
-// A link of about 1 Gbit/s: that is where compression pays.
-constexpr ByteCount gigabit{120U << 20};
-void slow(benchmark::State& state, CompressionSetting compression, unsigned streams) {
-    migrate_streams(state, local, {.compression = compression, .bandwidth = gigabit, .streams = streams}, words);
+/// Argument 1: MiB a second that the source keeps to; 0: as much as there is.
+void compressed(benchmark::State& state, const char* forms, Content content, unsigned streams) {
+    migrate_streams(state, local,
+                    {.compression = parse_compression(forms).value(),
+                     .bandwidth = {static_cast<std::uint64_t>(state.range(1)) << 20},
+                     .streams = streams},
+                    content);
 }
-BENCHMARK_CAPTURE(slow, none, CompressionSetting{}, 1)->Apply(shape);
-BENCHMARK_CAPTURE(slow, lz4, CompressionSetting{Compression::lz4}, 1)->Apply(shape);
-BENCHMARK_CAPTURE(slow, zstd_1, (CompressionSetting{Compression::zstd, 1}), 1)->Apply(shape);
-BENCHMARK_CAPTURE(slow, zstd_1_on_2, (CompressionSetting{Compression::zstd, 1}), 2)->Apply(shape);
-BENCHMARK_CAPTURE(slow, zstd_9, (CompressionSetting{Compression::zstd, 9}), 1)->Apply(shape);
+// Loopback, about a Gbit/s, less than that.
+void on_links(benchmark::internal::Benchmark* benchmark) {
+    benchmark->ArgsProduct({{256}, {0, 120, 50}})->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+}
+BENCHMARK_CAPTURE(compressed, none, "none", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, lz4, "lz4", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, zstd_1, "zstd:1", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, zstd_3, "zstd:3", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, zstd_9, "zstd:9", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, automatic, "auto", words, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, automatic_on_2, "auto", words, 2)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, noise_none, "none", noise, 1)->Apply(on_links);
+BENCHMARK_CAPTURE(compressed, noise_automatic, "auto", noise, 1)->Apply(on_links);
 BENCHMARK(differences)->Arg(1)->Arg(16)->Arg(64);
 
 /// Both sides prove to have the same secret.

@@ -76,11 +76,14 @@ struct MigrationStatus {
     std::string phase{}; ///< "hinting", "copying", …; "moved", "stayed", "unknown" when it has ended; "none"
     std::string error{}; ///< why the guest stayed
     unsigned round = 0;
-    ByteCount sent{};   ///< on the wire
-    PageCount pages{};  ///< sent with content; each time counts
-    PageCount delta{};  ///< of them as what differs from what was sent before
-    PageCount zero{};   ///< sent as zero, absent ones included
-    PageCount hinted{}; ///< not sent, on the guest's word
+    ByteCount sent{};                ///< on the wire
+    ByteCount content{};             ///< of the pages that were sent as they are, before compression
+    ByteCount stored{};              ///< and after
+    std::string compression{"none"}; ///< what is in use
+    PageCount pages{};               ///< sent with content; each time counts
+    PageCount delta{};               ///< of them as what differs from what was sent before
+    PageCount zero{};                ///< sent as zero, absent ones included
+    PageCount hinted{};              ///< not sent, on the guest's word
     PageCount pending{};
     PageCount dirty_rate{}; ///< a second
     ByteCount throughput{}; ///< a second

@@ -27,9 +27,10 @@ SocketChannel::SocketChannel(FileDescriptor socket, const EventFd& interrupt)
     (void)::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
-Result<> SocketChannel::wait(short events, Clock::time_point until, std::chrono::milliseconds limit) const {
+Result<> SocketChannel::wait(short events, Clock::time_point until, std::chrono::milliseconds limit) {
     for (;;) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+        const auto start = Clock::now();
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - start);
         if (left.count() <= 0)
             return std::unexpected(
                 Error{fmt::format("the other side of the migration does not keep up: nothing moved within {} ms",
@@ -40,6 +41,8 @@ Result<> SocketChannel::wait(short events, Clock::time_point until, std::chrono:
         const auto patience = std::min<std::int64_t>(left.count(), std::numeric_limits<int>::max());
         if (::poll(fds.data(), fds.size(), static_cast<int>(patience)) < 0 && errno != EINTR)
             return fail_errno("cannot wait for the migration's socket");
+        if (events == POLLOUT)
+            waited_ += Clock::now() - start;
         if (fds[1].revents != 0)
             return std::unexpected(Error{"the migration was cancelled", interrupted_error});
         if (fds[0].revents != 0)

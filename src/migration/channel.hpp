@@ -19,6 +19,8 @@ public:
     /// All of it, within the time.
     virtual Result<> send(std::span<const std::byte>, std::chrono::milliseconds limit) = 0;
     virtual Result<> receive(std::span<std::byte>, std::chrono::milliseconds limit) = 0;
+    /// For how long send() has waited until the other side took what was sent before, in all.
+    [[nodiscard]] virtual std::chrono::nanoseconds waited() const = 0;
 };
 
 /// Why a channel failed, where the caller must tell: in system_error.
@@ -56,14 +58,16 @@ public:
     [[nodiscard]] bool holds_more() const override { return false; }
     void ignore_interrupts() override { heeds_interrupts_ = false; }
     void finish(std::chrono::milliseconds limit) override;
+    [[nodiscard]] std::chrono::nanoseconds waited() const override { return waited_; }
 
     /// For poll(2)'s `events`. `limit` is what the error speaks of.
-    [[nodiscard]] Result<> wait(short events, Clock::time_point until, std::chrono::milliseconds limit) const;
+    [[nodiscard]] Result<> wait(short events, Clock::time_point until, std::chrono::milliseconds limit);
 
 private:
     FileDescriptor socket_;
     const EventFd& interrupt_;
     bool heeds_interrupts_ = true;
+    std::chrono::nanoseconds waited_{};
 };
 
 } // namespace aerate::migration

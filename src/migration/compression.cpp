@@ -3,64 +3,45 @@
 #include <lz4.h>
 #include <zstd.h>
 
-#include <algorithm>
 #include <charconv>
 #include <limits>
 
 namespace aerate::migration {
 
-Result<CompressionSetting> parse_compression(std::string_view text) {
+Result<std::vector<CompressionSetting>> parse_compression(std::string_view text) {
+    using enum Compression;
+    using Forms = std::vector<CompressionSetting>;
     if (text == "none")
-        return CompressionSetting{};
+        return Forms{};
     if (text == "lz4")
-        return CompressionSetting{Compression::lz4};
-    constexpr std::string_view zstd = "zstd";
+        return Forms{{lz4}};
+    if (text == "zstd")
+        return Forms{{zstd}};
+    // Higher levels win next to nothing on frames of 256 KiB that each stand for themselves.
+    if (text == "auto")
+        return Forms{{lz4}, {zstd, 1}, {zstd, 3}, {zstd, 6}, {zstd, 9}};
     constexpr std::string_view with_level = "zstd:";
     constexpr int highest = 19; // those above take gigabytes of memory
-    if (text == zstd)
-        return CompressionSetting{Compression::zstd};
     if (text.starts_with(with_level)) {
         const std::string_view digits = text.substr(with_level.size());
         int level = 0;
         const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), level);
         if (error == std::errc() && end == digits.data() + digits.size() && level >= 1 && level <= highest)
-            return CompressionSetting{Compression::zstd, level};
+            return Forms{{zstd, level}};
     }
-    return fail("compression {}: must be none, lz4, zstd or zstd:LEVEL, with a level of 1 to {}", text, highest);
+    return fail("compression {}: must be none, lz4, zstd, zstd:LEVEL, with a level of 1 to {}, or auto", text, highest);
 }
 
-void CompressionChoice::Mean::add(double what, double how_long) {
-    constexpr double keep = 0.7;
-    amount = amount * keep + what;
-    seconds = seconds * keep + how_long;
-}
-
-bool CompressionChoice::next_pays() {
-    constexpr unsigned rarest = 64;
-    const double all = link_.of_one();
-    const double less = compressor_.of_one() + ratio_ * link_.of_one();
-    if (less < all || compressor_.amount == 0) {
-        since_tried_ = 0;
-        try_after_ = 1;
-        return true;
+std::string name_of(const CompressionSetting& setting) {
+    switch (setting.kind) {
+    case Compression::none:
+        return "none";
+    case Compression::lz4:
+        return "lz4";
+    case Compression::zstd:
+        return fmt::format("zstd:{}", setting.level);
     }
-    // The first tries are slow, for caches and memory that nobody has touched: the next ones come soon.
-    if (++since_tried_ < try_after_)
-        return false;
-    since_tried_ = 0;
-    try_after_ = std::min(try_after_ * 2, rarest);
-    return true;
-}
-
-void CompressionChoice::compressed(ByteCount from, ByteCount to, Duration took) {
-    compressor_.add(static_cast<double>(from.value), took.count());
-    constexpr double keep = 0.9;
-    ratio_ = keep * ratio_ +
-             (1 - keep) * static_cast<double>(to.value) / static_cast<double>(std::max<std::uint64_t>(from.value, 1));
-}
-
-void CompressionChoice::sent(ByteCount wire, Duration took) {
-    link_.add(static_cast<double>(wire.value), took.count());
+    return "unknown";
 }
 
 struct Compressor::Zstd {
@@ -72,10 +53,7 @@ struct Compressor::Zstd {
 };
 
 Compressor::Compressor(CompressionSetting setting)
-    : setting_(setting) {
-    if (setting.kind == Compression::zstd)
-        zstd_ = std::make_unique<Zstd>();
-}
+    : setting_(setting) {}
 Compressor::~Compressor() = default;
 Compressor::Compressor(Compressor&&) noexcept = default;
 
@@ -86,7 +64,11 @@ std::optional<std::size_t> Compressor::compress(std::span<const std::byte> from,
                                  static_cast<int>(from.size()), static_cast<int>(into.size()));
         return length > 0 ? std::optional(static_cast<std::size_t>(length)) : std::nullopt;
     }
-    if (setting_.kind == Compression::zstd && zstd_->context != nullptr) {
+    if (setting_.kind == Compression::zstd) {
+        if (!zstd_)
+            zstd_ = std::make_unique<Zstd>();
+        if (zstd_->context == nullptr)
+            return std::nullopt;
         const std::size_t length =
             ZSTD_compressCCtx(zstd_->context, into.data(), into.size(), from.data(), from.size(), setting_.level);
         return ZSTD_isError(length) == 0 ? std::optional(length) : std::nullopt;

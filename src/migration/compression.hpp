@@ -2,14 +2,13 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "base/units.hpp"
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,48 +17,36 @@ namespace aerate::migration {
 /// As the wire has them.
 enum class Compression : std::uint32_t { none = 0, lz4 = 1, zstd = 2 };
 
-/// What the sender does; the receiver need only know the kind.
+/// That a migration may use.
+struct CompressionKinds {
+    bool lz4 = false;
+    bool zstd = false;
+    [[nodiscard]] bool include(Compression kind) const {
+        return kind == Compression::none || (kind == Compression::lz4 && lz4) || (kind == Compression::zstd && zstd);
+    }
+};
+
+/// A form that content can be sent in; the receiver need only know the kind.
 struct CompressionSetting {
     Compression kind = Compression::none;
     int level = 1; ///< of Zstandard, 1 to 19
     bool operator==(const CompressionSetting&) const = default;
 };
 
-/// "none", "lz4", "zstd" or "zstd:LEVEL".
-[[nodiscard]] Result<CompressionSetting> parse_compression(std::string_view text);
-
-/// Compressing a frame pays when that and sending the rest takes less time than sending all. What the compressor and
-/// the link do is measured; while it does not pay, a frame is compressed now and then, in the end one in 64, to see
-/// whether that has changed.
-class CompressionChoice {
-public:
-    using Duration = std::chrono::duration<double>;
-
-    [[nodiscard]] bool next_pays();
-    void compressed(ByteCount from, ByteCount to, Duration took);
-    void sent(ByteCount wire, Duration took);
-
-private:
-    struct Mean {
-        void add(double amount, double seconds);
-        [[nodiscard]] double of_one() const { return amount > 0 ? seconds / amount : 0; }
-        double amount = 0;
-        double seconds = 0;
-    };
-
-    Mean compressor_; ///< bytes that went in
-    Mean link_;
-    double ratio_ = 0.5;
-    unsigned since_tried_ = 0;
-    unsigned try_after_ = 1;
-};
+/// The forms that a sender may use beside plain, lightest first: of "none", "lz4", "zstd" or "zstd:LEVEL" that one, of
+/// "auto" all that may pay.
+[[nodiscard]] Result<std::vector<CompressionSetting>> parse_compression(std::string_view text);
+/// As parse_compression() takes it.
+[[nodiscard]] std::string name_of(const CompressionSetting&);
 
 class Compressor {
 public:
-    explicit Compressor(CompressionSetting);
+    explicit Compressor(CompressionSetting = {});
     ~Compressor();
     Compressor(Compressor&&) noexcept;
 
+    /// From here on.
+    void use(CompressionSetting setting) { setting_ = setting; }
     [[nodiscard]] Compression kind() const { return setting_.kind; }
     /// How much of `into` it takes; nothing when it does not fit or the library refuses.
     [[nodiscard]] std::optional<std::size_t> compress(std::span<const std::byte> from, std::span<std::byte> into);

@@ -191,9 +191,8 @@ Result<> Destination::Engine::take_hello(const Frame& frame) {
         });
     if (!as_asked)
         return fail("the VM that was prepared here has other memory than the source's");
-    const auto compression = (hello.features & feature_lz4) != 0    ? Compression::lz4
-                             : (hello.features & feature_zstd) != 0 ? Compression::zstd
-                                                                    : Compression::none;
+    const CompressionKinds compression{.lz4 = (hello.features & feature_lz4) != 0,
+                                       .zstd = (hello.features & feature_zstd) != 0};
     intake_.emplace(*memory_, compression, hello.streams);
     unneeded_ = PageBitmap(memory_->address_space());
     phase_ = ReceiverPhase::prepared;

@@ -76,6 +76,7 @@ public:
 
     [[nodiscard]] const Transcript& transcript() const { return transcript_; }
     [[nodiscard]] ByteCount sent() const { return sent_; }
+    [[nodiscard]] std::chrono::nanoseconds waited() const { return channel_.waited(); }
 
 private:
     Channel& channel_;

@@ -30,6 +30,7 @@ public:
         return {};
     }
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds) override { return fail("only records"); }
+    [[nodiscard]] std::chrono::nanoseconds waited() const override { return {}; }
 
     std::vector<std::byte> stream;
 };

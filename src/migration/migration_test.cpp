@@ -47,12 +47,29 @@ TEST(Migration, CompressedContentArrivesAsItWas) {
                                                .max_rounds = 3,
                                                .stop_anyway = true,
                                                .verify = true,
-                                               .compression = compression,
+                                               .compression = {compression},
                                                .bandwidth = {16U << 20}}};
         migration.run(from, to, unix_pair());
         expect_moved(migration, from, to);
         EXPECT_LT(migration.source.last.stored.value * 4, migration.source.last.data.value);
     }
+}
+
+TEST(Migration, TheFormFollowsALinkOfWhichNothingIsKnown) {
+    FakeSource from({.layout = two_regions({16U << 20}), .filled = 8192});
+    FakeDestination to;
+    Migration migration{.source_options = {.verify = true, .compression = parse_compression("auto").value()}};
+    auto left = unix_pair();
+    auto right = unix_pair();
+    Proxy slow(std::move(left.second), std::move(right.first), {}, {20U << 20});
+    migration.run(from, to, {std::move(left.first), std::move(right.second)});
+    slow.join();
+    expect_moved(migration, from, to);
+    EXPECT_TRUE(migration.destination->verified);
+    EXPECT_NE(migration.source.last.form, CompressionSetting{});
+    EXPECT_EQ(migration.source.last.data, ByteCount{32U << 20});
+    EXPECT_LT(migration.source.last.stored.value * 4, migration.source.last.data.value);
+    EXPECT_LT(migration.source.last.wire.value * 4, migration.source.last.data.value);
 }
 
 TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {

@@ -15,10 +15,10 @@ OutgoingStream::OutgoingStream(EventLoop& loop, unsigned number, GuestMemory& me
     , number_(number)
     , memory_(memory)
     , writer_(writer)
-    , compresses_(options.compression.kind != Compression::none)
     , bandwidth_{options.bandwidth.value / options.streams}
     , callbacks_(std::move(callbacks))
-    , compressor_(options.compression) {
+    , choice_(options.compression)
+    , link_(bandwidth_) {
     const ByteCount cache{options.delta_cache.value / options.streams};
     if (cache >= page_size)
         cache_.emplace(cache, options.streams);
@@ -50,6 +50,7 @@ void OutgoingStream::work_soon() {
 /// Sends about a frame, so that others on this loop get their turn.
 void OutgoingStream::work() {
     queued_ = flushed_ = false;
+    began_ = Clock::now();
     const auto worked = [&]() -> Result<> {
         while (!stopped_ && !queue_.empty() && !flushed_) {
             TRY(take(queue_.front()));
@@ -137,20 +138,18 @@ Result<> OutgoingStream::flush_pages() {
     if (builder_.empty())
         return {};
     const auto counts = builder_.counts();
+    compressor_.use(choice_.next());
     const auto start = Clock::now();
-    const bool compress = compresses_ && choice_.next_pays();
-    const auto frame = builder_.finish(compress ? &compressor_ : nullptr);
+    const auto frame = builder_.finish(&compressor_);
     const auto finished = Clock::now();
-    TRY(writer_.send_whole(FrameKind::pages, frame));
-    const ByteCount wire{frame.size()};
-    account(wire, Clock::now() - start);
-    if (compress)
-        choice_.compressed(builder_.length(), builder_.stored(), finished - start);
-    Throughput::Duration on_link = Clock::now() - finished;
-    if (bandwidth_.value > 0)
-        on_link = std::max(
-            on_link, Throughput::Duration(static_cast<double>(wire.value) / static_cast<double>(bandwidth_.value)));
-    choice_.sent(wire, on_link);
+    TRY(send(FrameKind::pages, frame));
+    account({frame.size()}, sent_at_ - start);
+    choice_.sent({.content = builder_.length(),
+                  .stored = builder_.stored(),
+                  .compressing = finished - start,
+                  .handling = (start - began_) + (sent_at_ - finished) - waited_},
+                 link_, between_frames_);
+    began_ = sent_at_;
     sent_.data += counts.data;
     sent_.length += builder_.length();
     sent_.stored += builder_.stored();
@@ -164,9 +163,20 @@ Result<> OutgoingStream::flush_deltas() {
     const PageCount pages = deltas_.pages();
     const auto start = Clock::now();
     const auto frame = deltas_.finish();
-    TRY(writer_.send_whole(FrameKind::deltas, frame));
-    account({frame.size()}, Clock::now() - start);
+    TRY(send(FrameKind::deltas, frame));
+    account({frame.size()}, sent_at_ - start);
+    began_ = sent_at_;
     sent_.delta += pages;
+    return {};
+}
+
+Result<> OutgoingStream::send(FrameKind kind, std::span<std::byte> frame) {
+    const auto waited = writer_.waited();
+    TRY(writer_.send_whole(kind, frame));
+    waited_ = writer_.waited() - waited;
+    const auto now = Clock::now();
+    between_frames_ = now - std::exchange(sent_at_, now);
+    link_.sent({frame.size()}, between_frames_, waited_);
     return {};
 }
 
@@ -184,6 +194,7 @@ void OutgoingStream::account(ByteCount wire, Throughput::Duration took) {
 void OutgoingStream::report() {
     if (sent_.taken > PageCount{} || sent_.took > Throughput::Duration{}) {
         sent_.wire = writer_.sent();
+        sent_.form = choice_.in_use();
         callbacks_.sent(std::exchange(sent_, {}));
     }
 }

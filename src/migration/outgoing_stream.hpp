@@ -4,10 +4,12 @@
 
 #include "event/event_loop.hpp"
 #include "migration/compression.hpp"
+#include "migration/compression_choice.hpp"
 #include "migration/convergence.hpp"
 #include "migration/delta_cache.hpp"
 #include "migration/delta_frame.hpp"
 #include "migration/frame.hpp"
+#include "migration/link_rate.hpp"
 #include "migration/page_frame.hpp"
 #include "migration/source.hpp"
 
@@ -35,6 +37,7 @@ public:
         PageCount absent;
         ByteCount length; ///< content, before compression
         ByteCount stored; ///< and after
+        CompressionSetting form;
         Throughput::Duration took{};
     };
     struct RoundEnd {
@@ -70,6 +73,7 @@ private:
     [[nodiscard]] Result<> flush();
     [[nodiscard]] Result<> flush_pages();
     [[nodiscard]] Result<> flush_deltas();
+    [[nodiscard]] Result<> send(FrameKind, std::span<std::byte> frame);
     void account(ByteCount wire, Throughput::Duration took);
     void report();
 
@@ -77,7 +81,6 @@ private:
     unsigned number_;
     GuestMemory& memory_;
     FrameWriter& writer_;
-    bool compresses_;
     ByteCount bandwidth_; ///< this stream's share
     Callbacks callbacks_;
     std::atomic<bool> stopped_{false};
@@ -91,9 +94,14 @@ private:
     PageCount absent_in_frame_;
     Compressor compressor_;
     CompressionChoice choice_;
+    LinkRate link_;
     std::optional<DeltaCache> cache_;
     DeltaFrameBuilder deltas_;
     Sent sent_;
+    Clock::time_point began_; ///< to work on the next frame
+    Clock::time_point sent_at_ = Clock::now();
+    LinkRate::Duration between_frames_{}; ///< the last two
+    LinkRate::Duration waited_{};         ///< to send the last one
     Clock::time_point paced_until_;
     Subscription pace_timer_;
 };

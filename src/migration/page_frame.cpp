@@ -77,7 +77,7 @@ std::span<std::byte> PageFrameBuilder::finish(Compressor* compressor) {
     std::vector<std::byte>* frame = &frame_;
     auto kind = Compression::none;
     length_ = stored_ = bytes_of(counts_.data);
-    if (compressor != nullptr && length_.value > 0) {
+    if (compressor != nullptr && compressor->kind() != Compression::none && length_.value > 0) {
         compressed_.resize(largest_frame);
         // What saves less than an eighth is not worth the other side's time.
         const auto into = std::span(compressed_).subspan(content_at, length_.value - length_.value / 8);
@@ -103,7 +103,7 @@ std::span<std::byte> PageFrameBuilder::finish(Compressor* compressor) {
     return std::span<std::byte>(*frame).first(frame_header_size + writer.position());
 }
 
-Result<PageFrame> parse_pages(std::span<const std::byte> payload, Compression allowed,
+Result<PageFrame> parse_pages(std::span<const std::byte> payload, CompressionKinds allowed,
                               std::vector<std::byte>& decoded) {
     ByteReader reader(payload);
     const auto runs = reader.take<std::uint32_t>();
@@ -113,7 +113,7 @@ Result<PageFrame> parse_pages(std::span<const std::byte> payload, Compression al
     if (runs == 0 || runs > frame_runs || length > bytes_of(frame_pages).value)
         return fail("a frame of {} runs of pages and {} bytes: 1 to {} and at most {} are allowed", runs, length,
                     frame_runs, bytes_of(frame_pages).value);
-    if (encoding != Compression::none && encoding != allowed)
+    if (!allowed.include(encoding))
         return fail("a frame of pages is compressed in a way that was not agreed on ({})",
                     static_cast<std::uint32_t>(encoding));
     if (encoding == Compression::none ? stored != length : stored >= length)

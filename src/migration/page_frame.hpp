@@ -70,8 +70,8 @@ struct PageFrame {
     std::span<const std::byte> content; ///< of the data runs
 };
 
-/// Content that is compressed, in a way that `allowed` says, is decoded into `decoded`.
-[[nodiscard]] Result<PageFrame> parse_pages(std::span<const std::byte> payload, Compression allowed,
+/// Content that is compressed, in a way that is `allowed`, is decoded into `decoded`.
+[[nodiscard]] Result<PageFrame> parse_pages(std::span<const std::byte> payload, CompressionKinds allowed,
                                             std::vector<std::byte>& decoded);
 
 } // namespace aerate::migration

@@ -27,7 +27,7 @@ TEST(PageFrame, HoldsRunsAndTheContentOfThoseThatHaveOne) {
     const auto payload = builder.finish().subspan(frame_header_size);
     EXPECT_TRUE(builder.empty());
     std::vector<std::byte> decoded;
-    const auto frame = parse_pages(payload, Compression::none, decoded);
+    const auto frame = parse_pages(payload, {}, decoded);
     ASSERT_TRUE(frame) << frame.error().message;
     using enum PageRun::Kind;
     const std::vector<PageRun> expected{{{{0}, {1}}, zero}, {{{1}, {2}}, data}, {{{3}, {1}}, zero},
@@ -48,7 +48,7 @@ TEST(PageFrame, TakesNoMoreThanFits) {
     EXPECT_EQ(builder.add(memory, {{300}, {1}}), PageCount{});
     const auto payload = builder.finish().subspan(frame_header_size);
     std::vector<std::byte> decoded;
-    EXPECT_TRUE(parse_pages(payload, Compression::none, decoded));
+    EXPECT_TRUE(parse_pages(payload, {}, decoded));
     EXPECT_EQ(builder.room(), frame_pages);
     // Each second page: as many runs as a frame may have.
     auto sparse = memory_with({});
@@ -63,22 +63,26 @@ TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
     for (const Compression kind : {Compression::lz4, Compression::zstd}) {
         auto memory = memory_with({1, 2, 3, 4});
         PageFrameBuilder builder;
+        const CompressionKinds agreed{.lz4 = kind == Compression::lz4, .zstd = kind == Compression::zstd};
+        const CompressionKinds other{.lz4 = !agreed.lz4, .zstd = !agreed.zstd};
         Compressor compressor({kind});
         (void)builder.add(memory, {{1}, {4}});
         const auto frame = builder.finish(&compressor);
         EXPECT_LT(builder.stored(), ByteCount{builder.length().value / 10});
         std::vector<std::byte> payload(frame.begin() + frame_header_size, frame.end());
         std::vector<std::byte> decoded;
-        const auto parsed = parse_pages(payload, kind, decoded);
+        const auto parsed = parse_pages(payload, agreed, decoded);
         ASSERT_TRUE(parsed) << parsed.error().message;
         ASSERT_EQ(parsed->content.size(), 4 * 4096U);
         EXPECT_EQ(parsed->content[3 * 4096], std::byte{5});
-        EXPECT_FALSE(parse_pages(payload, Compression::none, decoded)) << "not agreed on";
+        EXPECT_TRUE(parse_pages(payload, {.lz4 = true, .zstd = true}, decoded));
+        EXPECT_FALSE(parse_pages(payload, {}, decoded)) << "not agreed on";
+        EXPECT_FALSE(parse_pages(payload, other, decoded)) << "another was agreed on";
         // Whatever one byte is changed to, what comes out is as long as it says, or nothing does.
         std::size_t refused = 0;
         for (std::size_t at = 0; at < payload.size(); ++at) {
             const std::byte before = std::exchange(payload[at], payload[at] ^ std::byte{0x41});
-            const auto changed = parse_pages(payload, kind, decoded);
+            const auto changed = parse_pages(payload, agreed, decoded);
             EXPECT_TRUE(!changed || changed->content.size() == 4 * 4096U);
             refused += changed ? 0U : 1U;
             payload[at] = before;
@@ -98,34 +102,17 @@ TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
 }
 
 TEST(Compression, IsNamedWithItsLevel) {
-    EXPECT_EQ(parse_compression("none").value(), CompressionSetting{});
-    EXPECT_EQ(parse_compression("lz4").value(), CompressionSetting{Compression::lz4});
-    EXPECT_EQ(parse_compression("zstd").value(), (CompressionSetting{Compression::zstd, 1}));
-    EXPECT_EQ(parse_compression("zstd:19").value(), (CompressionSetting{Compression::zstd, 19}));
+    using Forms = std::vector<CompressionSetting>;
+    EXPECT_EQ(parse_compression("none").value(), Forms{});
+    EXPECT_EQ(parse_compression("lz4").value(), Forms{{Compression::lz4}});
+    EXPECT_EQ(parse_compression("zstd").value(), (Forms{{Compression::zstd, 1}}));
+    EXPECT_EQ(parse_compression("zstd:19").value(), (Forms{{Compression::zstd, 19}}));
+    const Forms all = parse_compression("auto").value();
+    for (const CompressionSetting& form : all)
+        EXPECT_EQ(parse_compression(name_of(form)).value(), Forms{form});
     for (const char* wrong :
-         {"", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:-1", "zstd:3x", "lz4:1", "zstd:99999999999"})
+         {"", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:-1", "zstd:3x", "lz4:1", "auto:1", "zstd:99999999999"})
         EXPECT_FALSE(parse_compression(wrong)) << wrong;
-}
-
-TEST(Compression, IsUsedWhileItPays) {
-    using Duration = CompressionChoice::Duration;
-    constexpr ByteCount frame{256U << 10};
-    constexpr ByteCount half{128U << 10};
-    const auto used = [&](double link, double compressor) {
-        CompressionChoice choice;
-        unsigned count = 0;
-        for (int i = 0; i < 1000; ++i) {
-            const bool compresses = choice.next_pays();
-            count += compresses ? 1U : 0U;
-            if (compresses)
-                choice.compressed(frame, half, Duration(static_cast<double>(frame.value) / compressor));
-            const ByteCount wire = compresses ? half : frame;
-            choice.sent(wire, Duration(static_cast<double>(wire.value) / link));
-        }
-        return count;
-    };
-    EXPECT_EQ(used(100e6, 500e6), 1000U) << "a slow link";
-    EXPECT_LT(used(5e9, 500e6), 30U) << "a fast one: only to see whether it still is";
 }
 
 } // namespace

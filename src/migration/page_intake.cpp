@@ -5,7 +5,7 @@
 
 namespace aerate::migration {
 
-PageIntake::PageIntake(GuestMemory& memory, Compression compression, unsigned streams)
+PageIntake::PageIntake(GuestMemory& memory, CompressionKinds compression, unsigned streams)
     : memory_(memory)
     , compression_(compression)
     , streams_(streams)

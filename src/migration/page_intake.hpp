@@ -27,7 +27,7 @@ public:
     };
 
     /// `memory` outlives this.
-    PageIntake(GuestMemory& memory, Compression compression, unsigned streams);
+    PageIntake(GuestMemory& memory, CompressionKinds compression, unsigned streams);
 
     /// While no lane takes anything.
     void begin_round(unsigned number);
@@ -40,7 +40,7 @@ private:
     [[nodiscard]] Result<> make_zero(Lane&);
 
     GuestMemory& memory_;
-    Compression compression_;
+    CompressionKinds compression_;
     unsigned streams_;
     unsigned round_ = 0;
     PageBitmap in_round_; ///< a page comes once a round

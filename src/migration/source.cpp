@@ -47,8 +47,8 @@ Result<> Source::Engine::connect() {
     Hello hello;
     if (options_.verify)
         hello.features |= feature_verify;
-    if (options_.compression.kind != Compression::none)
-        hello.features |= options_.compression.kind == Compression::lz4 ? feature_lz4 : feature_zstd;
+    for (const CompressionSetting& form : options_.compression)
+        hello.features |= form.kind == Compression::lz4 ? feature_lz4 : feature_zstd;
     if (options_.delta_cache > ByteCount{})
         hello.features |= feature_delta;
     hello.streams = options_.streams;

@@ -25,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace aerate::migration {
 
@@ -34,11 +35,11 @@ struct SourceOptions {
     bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
     bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
     bool verify = false;        ///< both sides read all memory once more while the guest stands still
-    CompressionSetting compression{};          ///< used where it pays: see CompressionChoice
-    ByteCount bandwidth{};                     ///< a second; 0: as much as there is
-    bool hints = true;                         ///< ask the guest what is free
-    std::chrono::milliseconds hint_start{250}; ///< for the first hint of a round; see HintPatience
-    std::chrono::milliseconds hint_pause{20};  ///< and then from each to the next, at least
+    std::vector<CompressionSetting> compression{}; ///< used where it pays, lightest first: see CompressionChoice
+    ByteCount bandwidth{};                         ///< a second; 0: as much as there is
+    bool hints = true;                             ///< ask the guest what is free
+    std::chrono::milliseconds hint_start{250};     ///< for the first hint of a round; see HintPatience
+    std::chrono::milliseconds hint_pause{20};      ///< and then from each to the next, at least
     /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
     std::chrono::milliseconds deadline{10'000};
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
@@ -59,6 +60,7 @@ struct SourceProgress {
     ByteCount wire;                       ///< sent in all, of that:
     ByteCount data;                       ///< pages' content, before compression
     ByteCount stored;                     ///< and after
+    CompressionSetting form;              ///< in use, on the stream that sent last
     PageCount pages;                      ///< with content; a page counts each time it is sent
     PageCount delta;                      ///< of them, as what differs
     PageCount zero;                       ///< as a run, content seen to be zero

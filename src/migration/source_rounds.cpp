@@ -111,6 +111,7 @@ void Source::Engine::account(const OutgoingStreams::Sent& sent) {
     progress_.absent += sent.absent;
     progress_.data += sent.length;
     progress_.stored += sent.stored;
+    progress_.form = sent.form;
     sent_in_round_ += sent.taken;
     if (!round_ending_)
         pump_soon();

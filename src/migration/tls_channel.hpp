@@ -22,6 +22,7 @@ public:
     [[nodiscard]] bool holds_more() const override;
     void ignore_interrupts() override { socket_.ignore_interrupts(); }
     void finish(std::chrono::milliseconds limit) override;
+    [[nodiscard]] std::chrono::nanoseconds waited() const override { return socket_.waited(); }
 
 private:
     using Clock = SocketChannel::Clock;

@@ -75,7 +75,15 @@ nlohmann::json request_of(const Options& options) {
     return request;
 }
 
-std::string describe(const nlohmann::json& status) {
+/// What compression has made of the content so far, and what is in use.
+std::string saved(const nlohmann::json& status) {
+    const auto content = status.at("content_bytes").get<std::uint64_t>();
+    const auto stored = status.at("stored_bytes").get<std::uint64_t>();
+    return fmt::format("{} MiB of content made {} MiB ({})", content >> 20, stored >> 20,
+                       status.at("compression").get<std::string>());
+}
+
+std::string describe(const nlohmann::json& status, const Options& options) {
     const auto number = [&](const char* field) { return status.at(field).get<std::uint64_t>(); };
     const auto mib_of_pages = [&](const char* field) { return number(field) >> 8; };
     std::string text =
@@ -83,6 +91,8 @@ std::string describe(const nlohmann::json& status) {
                     status.at("phase").get<std::string>(), number("round"), number("sent_bytes") >> 20,
                     number("throughput_bytes_per_second") >> 20, mib_of_pages("pending_pages"),
                     mib_of_pages("dirty_pages_per_second"), mib_of_pages("hinted_pages"));
+    if (options.compression != "none")
+        text += fmt::format(", {}", saved(status));
     if (const auto expected = number("expected_downtime_us"); expected > 0)
         text += fmt::format(", downtime would be {} ms", expected / 1000);
     if (const auto throttle = number("throttle_percent"); throttle > 0)
@@ -103,7 +113,7 @@ Result<void> migrate(const Options& options) {
         if (interrupted != 0 && !std::exchange(cancelled, true))
             (void)watched.call("DELETE", "/aerate/migration");
         if (const auto status = watched.call("GET", "/aerate/migration"))
-            line.show(describe(nlohmann::json::parse(*status)));
+            line.show(describe(nlohmann::json::parse(*status), options));
     }
     line.clear();
     const std::string answer = TRY(outcome.get());
@@ -122,10 +132,10 @@ Result<void> migrate(const Options& options) {
     const auto number = [&](const char* field) { return status.at(field).get<std::uint64_t>(); };
     fmt::print(
         "{} runs at {}: {} MiB sent in {:.1f} s and {} rounds, downtime {} ms; {} MiB left out as free, {} MiB as "
-        "zero{}\n",
+        "zero{}{}\n",
         options.name, options.destination, number("sent_bytes") >> 20, static_cast<double>(number("duration_us")) / 1e6,
         number("round"), number("downtime_us") / 1000, number("hinted_pages") >> 8, number("zero_pages") >> 8,
-        options.verify ? "; memory is identical" : "");
+        options.compression != "none" ? "; " + saved(status) : "", options.verify ? "; memory is identical" : "");
     return {};
 }
 
@@ -164,7 +174,8 @@ void add_migrate(CLI::App& app, Command& chosen) {
         ->type_name("DIR");
     command
         .add_option("--compress", options->compression,
-                    "none, lz4, zstd or zstd:LEVEL (1 to 19): used for as long as it is faster than the link")
+                    "none, lz4, zstd, zstd:LEVEL (1 to 19), used while that is faster than sending pages as they are; "
+                    "auto: whichever of them is fastest")
         ->type_name("HOW")
         ->check([](const std::string& text) {
             const auto parsed = migration::parse_compression(text);

@@ -39,7 +39,7 @@ def moves_in_every_form():
     with contextlib.ExitStack() as monitors:
         vm = monitors.enter_context(Bubble("churn", seconds=12, driver="stock-linux"))
         vm.wait_for("BUBBLE-PROGRESS")
-        for move, flags in enumerate((["--streams", "4"], ["--compress", "lz4"], ["--compress", "zstd:3", "--streams", "2"],
+        for move, flags in enumerate((["--streams", "4"], ["--compress", "lz4"], ["--compress", "zstd:3", "--streams", "2"], ["--compress", "auto", "--bandwidth", "40M"],
                                       ["--delta", "16M", "--bandwidth", "40M", "--downtime", "1", "--max-rounds", "6", "--force", "--streams", "2"])):
             there = monitors.enter_context(Later(f"form{move}", "receive", "tcp:127.0.0.1:0", *protected))
             address = there.wait_for(r"waiting for a guest at (\S+)")[0][1]

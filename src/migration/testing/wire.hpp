@@ -54,8 +54,10 @@ struct Fault {
 /// Stands between the two sides.
 class Proxy {
 public:
-    Proxy(FileDescriptor source, FileDescriptor destination, Fault fault)
+    /// `rate`: bytes a second that it lets pass; 0: all that come.
+    Proxy(FileDescriptor source, FileDescriptor destination, Fault fault, ByteCount rate = {})
         : fault_(fault)
+        , rate_(rate)
         , ends_{std::move(source), std::move(destination)}
         , thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
@@ -82,11 +84,16 @@ private:
                 if (got <= 0) {
                     open[from] = false;
                     (void)::shutdown(ends_[1 - from].get(), SHUT_WR);
-                } else if (!pass(from, std::span(buffer).first(static_cast<std::size_t>(got)))) {
+                } else if (carry(got); !pass(from, std::span(buffer).first(static_cast<std::size_t>(got)))) {
                     return;
                 }
             }
         }
+    }
+    void carry(ssize_t bytes) const {
+        if (rate_.value > 0)
+            std::this_thread::sleep_for(
+                std::chrono::duration<double>(static_cast<double>(bytes) / static_cast<double>(rate_.value)));
     }
     /// False when there is nothing more to do.
     bool pass(std::size_t from, std::span<std::byte> bytes) {
@@ -127,6 +134,12 @@ private:
             recorded_.insert(recorded_.end(), bytes.begin(), bytes.end());
         while (!bytes.empty()) {
             const ssize_t sent = ::send(ends_[1 - from].get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent < 0 && errno == EAGAIN) {
+                // A socket of connect_to() does not block: nothing may be left out because it is full.
+                pollfd room{ends_[1 - from].get(), POLLOUT, 0};
+                (void)::poll(&room, 1, -1);
+                continue;
+            }
             if (sent <= 0)
                 return true; // the other side is gone: it will be seen when reading
             bytes = bytes.subspan(static_cast<std::size_t>(sent));
@@ -135,6 +148,7 @@ private:
     }
 
     Fault fault_;
+    ByteCount rate_;
     std::array<FileDescriptor, 2> ends_;
     std::array<std::uint64_t, 2> passed_{};
     std::vector<std::byte> recorded_;
