@@ -152,6 +152,38 @@ TEST(VhostUserDaemon, ATargetOutlivesItsFrontEndsConnection) {
     }
 }
 
+TEST(VhostUserDaemon, V7_AGuestWhoseCallsAreFullAndBlockHoldsUpNobody) {
+    using namespace vhost_user::testing;
+    Daemon daemon;
+    const SharedRam ram(ram_start, ram_size);
+    const auto hostile = daemon.connect();
+    ASSERT_TRUE(hostile->negotiate(split_guest));
+    ASSERT_EQ(hostile->share_memory({&ram}), true);
+    hostile->make_rings(ram, 5);
+    ASSERT_TRUE(hostile->start_rings());
+    // The device holds a buffer for statistics, and gives it back when it comes to rest.
+    const std::array chain{virtio::DriverBuffer{{data_start}, 10, false}};
+    ASSERT_TRUE(hostile->ring(statistics).add(chain));
+    ASSERT_TRUE(hostile->ring(statistics).publish());
+    hostile->kick(statistics);
+    for (std::uint32_t i = 0; i < 5; ++i) {
+        const int call = hostile->ring(i).call.get();
+        const std::uint64_t nearly_full = ~0ULL - 1;
+        std::uint64_t before = 0;
+        (void)!::read(call, &before, sizeof before);
+        ASSERT_EQ(::write(call, &nearly_full, sizeof nearly_full), 8);
+        ASSERT_EQ(::fcntl(call, F_SETFL, 0), 0);
+        hostile->kick(i);
+    }
+    ASSERT_TRUE(hostile->settled());
+    const auto victim = daemon.connect();
+    ASSERT_TRUE(victim->settled());
+    EXPECT_EQ(daemon.names_after(2).size(), 2U);
+    hostile->hang_up();
+    EXPECT_THAT(daemon.names_after(1), ::testing::ElementsAre("web1-2"));
+    EXPECT_TRUE(victim->settled());
+}
+
 TEST(VhostUserDaemon, V12_TenThousandConnectionsAreAtMostSoManyGuests) {
     Daemon daemon(3);
     std::vector<std::unique_ptr<FrontEnd>> fronts;

@@ -41,6 +41,7 @@ public:
 
 private:
     VhostUserGuest(EventLoop& main_loop, Options, std::function<void(std::string why)> ended);
+    [[nodiscard]] Result<> begin(FileDescriptor socket);
     template <typename F>
     void on_guest_thread(control::Server::Answer, F);
     void report_status(std::move_only_function<void(control::VmStatus)>);

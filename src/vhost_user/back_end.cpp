@@ -431,16 +431,20 @@ void BackEnd::watch_kicks() {
         Vring& ring = rings_[i];
         if (!wanted(ring) || broken_)
             ring.watch.cancel();
-        else if (!ring.watch.active() && ring.kick)
-            ring.watch = loop_.watch(ring.kick->fd(), [this, i] { serve(i); });
+        else if (!ring.watch.active() && ring.kick) {
+            auto watch = loop_.try_watch(ring.kick->fd(), [this, i] { serve(i); });
+            if (!watch)
+                return events_.failed(std::move(watch).error().message);
+            ring.watch = *std::move(watch);
+        }
     }
 }
 
 void BackEnd::serve(std::uint16_t index) {
     Vring& ring = rings_[index];
     if (!ring.kick->drain()) {
-        log::warning("vhost-user: the kicks of ring {} have ended", index);
-        return ring.watch.cancel();
+        ring.watch.cancel();
+        return events_.failed(fmt::format("the kicks of ring {} cannot be read", index));
     }
     counters_.kicks.add();
     if (!active_ || !ring.queue) {

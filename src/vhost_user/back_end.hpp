@@ -50,8 +50,8 @@ public:
     struct Events {
         /// Memory and balloon are about to be destroyed: new ones follow.
         std::function<void()> replacing;
-        /// The guest can be served no longer, since its memory was taken away under us. Come back later: this is called
-        /// from inside.
+        /// The guest can be served no longer, for example since its memory was taken away under us. Come back later:
+        /// this is called from inside.
         std::function<void(std::string why)> failed;
     };
 

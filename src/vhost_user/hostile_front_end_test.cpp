@@ -315,18 +315,55 @@ TEST(HostileFrontEnd, V7_KicksAndCallsOfAnyKindBlockNobody) {
         served.with([](BackEnd& b) { return b.interrupt_queue({deflate}), 0; });
     peer.close();
     served.with([](BackEnd& b) { return b.interrupt_queue({deflate}), 0; });
-    // A kick that never ends, and one that has ended.
+    // Kicks that never end, that can be held up by others, that are none.
     const FileDescriptor zeros(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
     EXPECT_EQ(served.front->set(RequestCode::set_vring_kick, std::uint64_t{hinting}, std::array{zeros.get()}), false);
+    EXPECT_EQ(served.front->set(RequestCode::set_vring_kick, std::uint64_t{hinting}, std::array{given.get()}), false);
     EXPECT_EQ(served.front->set(RequestCode::set_vring_kick, std::uint64_t{hinting} | vring_fd_none), false);
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
-    FileDescriptor ended(pair[0]);
-    const FileDescriptor kick(pair[1]);
-    ended.close();
-    ASSERT_EQ(served.front->set(RequestCode::set_vring_kick, std::uint64_t{hinting}, std::array{kick.get()}), true);
+    const FileDescriptor internet(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(served.front->set(RequestCode::set_vring_call, std::uint64_t{hinting}, std::array{internet.get()}),
+              false);
     EXPECT_TRUE(served.front->settled());
 
     EXPECT_TRUE(served.report(data_start, 0x1000));
+}
+
+/// False: it waited for somebody, and was woken by hand through the eventfd.
+template <typename F>
+bool does_not_block(int eventfd, F f) {
+    auto done = std::async(std::launch::async, f);
+    const bool at_once = done.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+    std::uint64_t value = 1;
+    ::fcntl(eventfd, F_SETFL, O_NONBLOCK);
+    for (int i = 0; !at_once && i < 2; ++i) // whichever way round it waits
+        (void)!(i == 0 ? ::read(eventfd, &value, sizeof value) : ::write(eventfd, &value, sizeof value));
+    return at_once;
+}
+
+TEST(HostileFrontEnd, V7_ADescriptorMadeBlockingLaterBlocksNobodyEither) {
+    const FileDescriptor full(::eventfd(0, EFD_CLOEXEC));
+    const auto notifier = Notifier::of(FileDescriptor(::dup(full.get())));
+    ASSERT_TRUE(notifier);
+    std::uint64_t count = ~0ULL - 1;
+    ASSERT_EQ(::write(full.get(), &count, sizeof count), 8);
+    ASSERT_EQ(::fcntl(full.get(), F_SETFL, 0), 0); // the flag is one for both
+    ASSERT_TRUE(does_not_block(full.get(), [&] {
+        for (int i = 0; i < 1000; ++i) // more than there is room for at a time
+            notifier->signal();
+    }));
+    EXPECT_EQ(::read(full.get(), &count, sizeof count), 8);
+    notifier->signal();
+    EXPECT_EQ(::read(full.get(), &count, sizeof count), 8);
+    EXPECT_EQ(count, 1U);
+
+    const FileDescriptor empty(::eventfd(0, EFD_CLOEXEC));
+    const auto kick = Kick::of(FileDescriptor(::dup(empty.get())));
+    ASSERT_TRUE(kick);
+    ASSERT_EQ(::fcntl(empty.get(), F_SETFL, 0), 0);
+    EXPECT_TRUE(does_not_block(empty.get(), [&] { EXPECT_TRUE(kick->drain()); }));
+    EXPECT_EQ(::write(empty.get(), &count, sizeof count), 8);
+    EXPECT_TRUE(kick->drain());
+    EXPECT_EQ(::read(empty.get(), &count, sizeof count), -1);
 }
 
 TEST(HostileFrontEnd, V8_MemoryThatChangesUnderRunningRingsChangesNothingInTheMiddle) {

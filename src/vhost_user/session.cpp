@@ -1,7 +1,6 @@
 #include "vhost_user/session.hpp"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
@@ -97,7 +96,7 @@ Result<std::unique_ptr<Session>> Session::create(EventLoop& loop, FileDescriptor
                                                   },
                                               .failed = [self](std::string why) { self->end(std::move(why)); }},
                                              std::move(kept)));
-    session->watch_ = loop.watch(session->socket_.fd(), [self] { self->readable(); });
+    session->watch_ = TRY(loop.try_watch(session->socket_.fd(), [self] { self->readable(); }));
     return session;
 }
 
@@ -322,9 +321,8 @@ Session::Outcome Session::set_vring_enable(Message& message) {
 // --- Config space ----------------------------------------------------------------------------------------------------
 
 Session::Outcome Session::set_backend_req_fd(Message& message) {
-    struct stat status{};
-    if (::fstat(message.fds.front().get(), &status) != 0 || !S_ISSOCK(status.st_mode))
-        return fail("the channel for the back-end's requests is no socket");
+    if (!is_unix_socket(message.fds.front()))
+        return fail("the channel for the back-end's requests is no unix socket");
     back_end_->set_config_channel(std::move(message.fds.front()));
     return std::nullopt;
 }
