@@ -136,7 +136,7 @@ public:
     /// One past the last frame of RAM: the size of a PageBitmap for this guest.
     [[nodiscard]] PageCount address_space() const;
     /// True once a shared file was found shorter than its region, or its filesystem full: that region reads as zero,
-    /// and what is written there goes nowhere. See FileLossWatch.
+    /// and what is written there goes nowhere; nothing is discarded any more. See FileLossWatch.
     [[nodiscard]] bool lost() const;
     /// The unit of discarding: 4 KiB, or 2 MiB for hugetlb.
     [[nodiscard]] ByteCount host_page_size() const;
