@@ -536,6 +536,8 @@ void BackEnd::update_logging() {
         return memory().write_log().stop();
     }
     logged_ = PageBitmap(memory().address_space());
+        // Of a migration that failed, or is over: it need not cover memory that comes later.
+        log_.reset();
     memory().write_log().start();
 }
 

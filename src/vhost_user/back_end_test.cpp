@@ -310,3 +310,8 @@ TEST(VhostUser, MemorySlotsComeAndGoWhileTheDeviceRuns) {
 
 } // namespace
 } // namespace aerate::vhost_user::testing
+    // The migration is over, its log too: memory that it does not cover may come.
+    const SharedRam far(8ULL << 30, 1U << 20);
+    EXPECT_EQ(served.front->set(RequestCode::add_mem_reg, SingleRegion{0, far.description()}, std::array{far.fd()}),
+              true);
+    EXPECT_TRUE(served.report(data_start, 0x1000));
