@@ -483,15 +483,18 @@ void BackEnd::read_config(std::uint32_t offset, std::span<std::byte> into) {
 
 void BackEnd::write_config(std::uint32_t offset, std::span<const std::byte> from) {
     constexpr std::uint32_t poison = balloon::config_space::poison_value;
-    const FeatureSet features = without_vhost_bits(negotiated_);
-    const bool of_poison = offset < poison + 4 && std::uint64_t{offset} + from.size() > poison &&
-                           features.has(balloon::feature::page_poison);
+    FeatureSet features = without_vhost_bits(negotiated_);
+    const bool of_poison = offset < poison + 4 && std::uint64_t{offset} + from.size() > poison;
     // Linux sets up its rings before it writes the value, so without a status the device is active by then. It may be
     // written once; what the driver does with pages depends on it, and so do we.
     const bool driver_ok = (status_ & virtio::device_status::driver_ok) != 0;
-    const bool early = of_poison && !poison_fixed_ && active_ && !driver_ok;
+    const bool early =
+        of_poison && features.has(balloon::feature::page_poison) && !poison_fixed_ && active_ && !driver_ok;
     if (early)
         deactivate();
+    // QEMU passes writes on at once and the features only with DRIVER_OK: what they will be is not known yet.
+    if (!active_)
+        features = features.with(balloon::feature::page_poison);
     balloon().write_config(offset, from, features);
     if (of_poison && !active_) {
         poison_value_ = balloon().save().poison_value;
