@@ -140,10 +140,10 @@ void BackEnd::set_status(std::uint8_t status) {
     status_ = status;
     if (status == 0) {
         counters_.resets.add();
-        rings_stopped();
-    }
-    if (status == 0 || !active_)
+        stop_all_rings();
+    } else if (!active_) {
         update();
+    }
 }
 
 std::uint8_t BackEnd::status() const {
@@ -536,11 +536,11 @@ void BackEnd::update_logging() {
         return;
     if (!wanted) {
         flush_log();
+        // Of a migration that failed, or is over: it need not cover memory that comes later.
+        log_.reset();
         return memory().write_log().stop();
     }
     logged_ = PageBitmap(memory().address_space());
-        // Of a migration that failed, or is over: it need not cover memory that comes later.
-        log_.reset();
     memory().write_log().start();
 }
 
