@@ -152,6 +152,48 @@ TEST(VhostUserDaemon, ATargetOutlivesItsFrontEndsConnection) {
     }
 }
 
+TEST(VhostUserDaemon, V10_WhatIsKeptIsForTheProcessThatHadItAlone) {
+    using namespace vhost_user::testing;
+    Daemon daemon;
+    const SharedRam ram(0, 32U << 20);
+    const auto target_seen = [&](FrontEnd& front) -> std::optional<std::uint32_t> {
+        if (!front.negotiate(split_guest) || front.share_memory({&ram}) != true)
+            return std::nullopt;
+        return front.read_config(0);
+    };
+    {
+        const auto front = daemon.connect();
+        EXPECT_EQ(target_seen(*front), 0U);
+        ASSERT_TRUE(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 8})"));
+    }
+    ASSERT_TRUE(daemon.names_after(0).empty());
+    const pid_t other = ::fork();
+    if (other == 0) {
+        const auto front = daemon.connect();
+        ::_exit(front && target_seen(*front) == 0U ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(other, &status, 0), other);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    ASSERT_TRUE(daemon.names_after(0).empty());
+    EXPECT_EQ(target_seen(*daemon.connect()), 0U) << "the other's was dropped, and what was before is gone";
+}
+
+TEST(ProcessIdentity, IsThatOfARunningProcess) {
+    const auto self = ProcessIdentity::of(::getpid());
+    ASSERT_TRUE(self);
+    EXPECT_EQ(self, ProcessIdentity::of(::getpid()));
+    const auto parent = ProcessIdentity::of(::getppid());
+    EXPECT_NE(self, parent);
+    EXPECT_FALSE(ProcessIdentity::of(0));
+    EXPECT_FALSE(ProcessIdentity::of(-1));
+    const pid_t gone = ::fork();
+    if (gone == 0)
+        ::_exit(0);
+    ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+    EXPECT_FALSE(ProcessIdentity::of(gone));
+}
+
 TEST(VhostUserDaemon, V7_AGuestWhoseCallsAreFullAndBlockHoldsUpNobody) {
     using namespace vhost_user::testing;
     Daemon daemon;

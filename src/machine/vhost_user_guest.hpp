@@ -25,7 +25,7 @@ public:
         std::string name;
         control::PeerCredentials front_end;
         vhost_user::BackEndOptions back_end;
-        std::optional<vhost_user::KeptState> kept; ///< of the guest that had this name
+        std::optional<vhost_user::KeptState> kept; ///< of this front-end's earlier connection
     };
 
     /// Serves the front-end at the other end of `socket`. `ended` comes on the main loop, once, with the reason.
