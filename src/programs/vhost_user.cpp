@@ -1,4 +1,5 @@
 #include "control/runtime_directory.hpp"
+#include "control/size.hpp"
 #include "machine/vhost_user_daemon.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
@@ -26,6 +27,7 @@ struct Flags {
         .users = {},
         .api_directory = {}};
     unsigned statistics_interval = 5;
+    std::string max_memory;
 };
 
 Result<uid_t> user_id(const std::string& user) {
@@ -45,6 +47,11 @@ Result<uid_t> user_id(const std::string& user) {
     return static_cast<uid_t>(number);
 }
 
+/// Guests may have more than there is, since that is what balloons are for.
+ByteCount default_max_memory() {
+    return {16 * static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
+}
+
 /// Some thirty descriptors a guest.
 void raise_descriptor_limit() {
     rlimit limit{};
@@ -58,6 +65,8 @@ Result<> run_daemon(Flags flags) {
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
+    const ByteCount most = flags.max_memory.empty() ? default_max_memory() : TRY(control::parse_size(flags.max_memory));
+    flags.options.back_end.memory_budget = std::make_shared<vhost_user::MemoryBudget>(most);
     flags.options.api_directory = control::runtime_directory();
     TRY(control::secure_directory(flags.options.api_directory));
 
@@ -95,6 +104,10 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
     command.add_option("--max-guests", flags->options.guests_max, "guests at a time")
         ->capture_default_str()
         ->check(CLI::Range(1U, 1024U));
+    command
+        .add_option("--max-memory", flags->max_memory,
+                    "guest-physical address space of all guests together (default: 16 times this host's memory)")
+        ->type_name("SIZE");
     const auto toggle = [&command](const std::string& names, bool& into, const std::string& help) {
         command.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
     };

@@ -79,6 +79,7 @@ BackEnd::BackEnd(EventLoop& loop, const BackEndOptions& options, Events events, 
     , options_(options)
     , events_(std::move(events))
     , device_(std::move(device))
+    , memory_part_(options.memory_budget)
     , offered_(offer(device_->balloon, options))
     , rings_(device_->balloon.queue_sizes().size()) {
     if (kept) {
@@ -171,8 +172,15 @@ void BackEnd::stop_all_rings() {
 // --- Memory ----------------------------------------------------------------------------------------------------------
 
 Result<> BackEnd::set_memory(MemoryTable table) {
-    GuestMemory memory = table.empty() ? TRY(stand_in()) : TRY(table.share());
-    TRY(check_log_covers(memory));
+    const ByteCount before = memory_part_.size();
+    const ByteCount wanted = table.address_space();
+    TRY(memory_part_.grow_to(wanted));
+    auto mapped = map(table);
+    if (!mapped) {
+        memory_part_.shrink_to(before);
+        return std::unexpected(std::move(mapped).error());
+    }
+    GuestMemory memory = *std::move(mapped);
     deactivate();
     flush_log();
     logging_ = false;
@@ -191,16 +199,18 @@ Result<> BackEnd::set_memory(MemoryTable table) {
                                          .reported = {}},
                                         device_->memory)));
     device_->balloon.statistics().set_interval(options_.statistics_interval);
+    memory_part_.shrink_to(wanted);
     update_logging();
     update();
     return {};
 }
 
-Result<> BackEnd::check_log_covers(const GuestMemory& memory) const {
+Result<GuestMemory> BackEnd::map(const MemoryTable& table) const {
+    GuestMemory memory = table.empty() ? TRY(stand_in()) : TRY(table.share());
     if (log_ && log_->pages() < memory.address_space())
         return fail("the dirty log has bits for {} pages, the guest has {}", log_->pages().value,
                     memory.address_space().value);
-    return {};
+    return memory;
 }
 
 // --- Rings -----------------------------------------------------------------------------------------------------------

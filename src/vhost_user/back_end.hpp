@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "event/event_loop.hpp"
 #include "vhost_user/inflight.hpp"
+#include "vhost_user/memory_budget.hpp"
 #include "vhost_user/memory_table.hpp"
 #include "vhost_user/shared_log.hpp"
 #include "vhost_user/vring.hpp"
@@ -37,6 +38,7 @@ struct BackEndOptions {
     balloon::BalloonConfig balloon;
     std::chrono::seconds statistics_interval{};
     bool offer_packed = true;
+    std::shared_ptr<MemoryBudget> memory_budget = nullptr; ///< nothing: no bound
 };
 
 /// What is kept of a guest's balloon when its front-end is gone, for when it comes back.
@@ -149,12 +151,13 @@ private:
     void after_turn();
     void update_logging();
     void flush_log();
-    [[nodiscard]] Result<> check_log_covers(const GuestMemory&) const;
+    [[nodiscard]] Result<GuestMemory> map(const MemoryTable&) const;
 
     EventLoop& loop_;
     BackEndOptions options_;
     Events events_;
     std::unique_ptr<Device> device_;
+    MemoryBudget::Part memory_part_; ///< of what device_ has mapped
     const virtio::FeatureSet offered_;
 
     virtio::FeatureSet negotiated_;

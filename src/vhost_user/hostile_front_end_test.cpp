@@ -168,6 +168,32 @@ TEST(HostileFrontEnd, V3_RegionsThatOverlapWrapAreEmptyUnalignedOrTooManyAreRefu
     EXPECT_TRUE(ready.still_serves());
 }
 
+TEST(HostileFrontEnd, V3_AllGuestsTogetherHaveABoundOnTheirMemory) {
+    const auto budget = std::make_shared<MemoryBudget>(ByteCount{64U << 20});
+    Served other(std::nullopt, true, budget);
+    {
+        Served served(std::nullopt, true, budget);
+        ASSERT_TRUE(served.start());
+        // A sparse file costs its owner nothing.
+        const FileDescriptor sparse(::memfd_create("sparse", MFD_CLOEXEC));
+        ASSERT_EQ(::ftruncate(sparse.get(), 1LL << 43), 0);
+        const SingleRegion huge{0, {1ULL << 32, 1ULL << 43, 0x7000'0000'0000, 0}};
+        EXPECT_EQ(served.front->set(RequestCode::add_mem_reg, huge, std::array{sparse.get()}), false);
+        // Nor is a page far away a small one.
+        const SingleRegion far{0, {1ULL << 40, 0x1000, 0x7000'0000'0000, 0}};
+        EXPECT_EQ(served.front->set(RequestCode::add_mem_reg, far, std::array{sparse.get()}), false);
+        const RegionDescription beyond_its_file{0, 60U << 20, 0x7000'0000, 0};
+        EXPECT_EQ(served.front->acknowledged(RequestCode::set_mem_table, table_of({beyond_its_file}),
+                                             std::array{served.ram.fd()}),
+                  false);
+        EXPECT_EQ(served.front->share_memory({&served.ram}), true) << "what was refused is not counted";
+        EXPECT_TRUE(served.send_pages(inflate, {data_start}));
+        ASSERT_TRUE(other.front->negotiate(split_guest));
+        EXPECT_EQ(other.front->share_memory({&other.ram}), false) << "43 MiB and 43 MiB";
+    }
+    EXPECT_EQ(other.front->share_memory({&other.ram}), true);
+}
+
 // --- V4, V5: messages ------------------------------------------------------------------------------------------------
 
 TEST(HostileFrontEnd, V4_FramingThatIsBrokenEndsTheConnection) {
