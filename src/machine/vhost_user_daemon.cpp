@@ -26,13 +26,23 @@ VhostUserDaemon::VhostUserDaemon(EventLoop& loop, std::vector<VhostUserListener>
     : loop_(loop)
     , options_(std::move(options)) {
     for (VhostUserListener& listener : listeners)
-        watch(listening_.emplace_back(std::move(listener), Subscription()));
+        if (!watch(listening_.emplace_back(std::move(listener), Subscription())))
+            watch_later();
 }
 
 VhostUserDaemon::~VhostUserDaemon() = default;
 
-void VhostUserDaemon::watch(Listening& listening) {
-    listening.acceptable = loop_.watch(listening.listener.fd(), [this, &listening] { accept(listening); });
+Result<> VhostUserDaemon::watch(Listening& listening) {
+    listening.acceptable = TRY(loop_.try_watch(listening.listener.fd(), [this, &listening] { accept(listening); }));
+    return {};
+}
+
+void VhostUserDaemon::watch_later() {
+    retry_ = loop_.after(std::chrono::milliseconds(100), [this] {
+        for (Listening& each : listening_)
+            if (!each.acceptable.active() && !watch(each))
+                return watch_later();
+    });
 }
 
 void VhostUserDaemon::accept(Listening& listening) {
@@ -41,11 +51,7 @@ void VhostUserDaemon::accept(Listening& listening) {
         // Out of descriptors: the socket stays readable, so look again later rather than at once.
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             listening.acceptable.cancel();
-            retry_ = loop_.after(std::chrono::milliseconds(100), [this] {
-                for (Listening& each : listening_)
-                    if (!each.acceptable.active())
-                        watch(each);
-            });
+            watch_later();
         }
         return;
     }

@@ -54,7 +54,8 @@ private:
         VhostUserListener listener;
         Subscription acceptable;
     };
-    void watch(Listening&);
+    [[nodiscard]] Result<> watch(Listening&);
+    void watch_later();
     void accept(Listening&);
     [[nodiscard]] Result<> serve(FileDescriptor socket, control::PeerCredentials, const std::string& name);
     [[nodiscard]] std::string free_name(const std::string& wanted) const;

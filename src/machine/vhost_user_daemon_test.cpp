@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -250,6 +251,37 @@ TEST(VhostUserDaemon, V12_TenThousandConnectionsAreAtMostSoManyGuests) {
     for (int i = 0; i < 1000 && !served; ++i)
         served = daemon.connect()->settled();
     EXPECT_TRUE(served);
+}
+
+TEST(VhostUserDaemon, V12_AGuestForWhomThereAreNoDescriptorsIsRefusedAlone) {
+    Daemon daemon;
+    const auto first = daemon.connect();
+    ASSERT_TRUE(first->settled());
+    ASSERT_EQ(daemon.names_after(1).size(), 1U);
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    // Room for our end, for the connection, and for ever more of what a guest needs.
+    for (std::size_t room = 2; room < 12; ++room) {
+        const rlimit few{.rlim_cur = 256, .rlim_max = limit.rlim_max};
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+        std::vector<FileDescriptor> filling;
+        for (int fd = ::dup(0); fd >= 0; fd = ::dup(0))
+            filling.emplace_back(fd);
+        ASSERT_GT(filling.size(), room);
+        filling.resize(filling.size() - room);
+        const auto another = daemon.connect();
+        ASSERT_TRUE(another);
+        if (room < 4) {
+            EXPECT_FALSE(another->settled()) << room;
+        }
+        EXPECT_TRUE(first->settled()) << room;
+        filling.clear();
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    }
+    EXPECT_EQ(daemon.names_after(1).size(), 1U);
+    EXPECT_TRUE(first->settled());
+    const auto last = daemon.connect();
+    EXPECT_TRUE(last->settled());
 }
 
 TEST(VhostUserDaemon, V12_OtherUsersAreTurnedAwayUnlessTheyAreAllowed) {

@@ -1,5 +1,6 @@
 #include "control/runtime_directory.hpp"
 #include "control/size.hpp"
+#include "machine/guest_limits.hpp"
 #include "machine/vhost_user_daemon.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
@@ -8,7 +9,6 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include <cstdio>
@@ -52,16 +52,8 @@ ByteCount default_max_memory() {
     return {16 * static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
 }
 
-/// Some thirty descriptors a guest.
-void raise_descriptor_limit() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 Result<> run_daemon(Flags flags) {
+    TRY(make_room_for_guests(flags.options.guests_max));
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
@@ -76,7 +68,6 @@ Result<> run_daemon(Flags flags) {
     if (listeners.empty())
         return fail("there is no socket to listen on: give --socket PATH, or start it by a socket unit");
 
-    raise_descriptor_limit();
     use_small_stacks();
     const FileDescriptor signals = TRY(signals_to_end());
     EventLoop loop;
