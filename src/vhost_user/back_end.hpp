@@ -9,6 +9,9 @@
 // A ring that begins anew means a new driver; one that goes on where it was (a paused or a reconnected guest) gets the
 // state that the balloon had.
 //
+// Its parts: back_end_memory.cpp, back_end_rings.cpp, back_end_activity.cpp; features, status and config space are in
+// back_end.cpp.
+//
 // All on the loop's thread.
 #pragma once
 
@@ -152,6 +155,12 @@ private:
     void update_logging();
     void flush_log();
     [[nodiscard]] Result<GuestMemory> map(const MemoryTable&) const;
+    /// What there is while the front-end has given no memory.
+    [[nodiscard]] static Result<GuestMemory> stand_in();
+    /// The state without what is not this guest's RAM any more.
+    [[nodiscard]] static balloon::BalloonState fitted(balloon::BalloonState, const GuestMemory&);
+    /// What was negotiated, without the bits that are vhost's own.
+    [[nodiscard]] virtio::FeatureSet driver_features() const;
 
     EventLoop& loop_;
     BackEndOptions options_;
