@@ -48,13 +48,6 @@ Files& files() {
     return all;
 }
 
-template <typename T>
-std::vector<std::byte> bytes_of_struct(const T& value) {
-    std::vector<std::byte> bytes(sizeof value);
-    std::memcpy(bytes.data(), &value, sizeof value);
-    return bytes;
-}
-
 class Enemy {
 public:
     explicit Enemy(fuzz::Script& script)
