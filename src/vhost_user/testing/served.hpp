@@ -110,4 +110,21 @@ private:
     std::unique_ptr<Session> session_;
 };
 
+/// Ready for rings: features and memory are agreed.
+struct Ready : Served {
+    Ready() {
+        CHECK(front->negotiate(split_guest));
+        CHECK(front->share_memory({&ram}) == true);
+        front->make_rings(ram, 5);
+    }
+    [[nodiscard]] bool still_serves() { return front->start_rings() && active() && send_pages(inflate, {data_start}); }
+};
+
+[[nodiscard]] inline std::size_t open_descriptors() {
+    std::size_t count = 0;
+    for (int fd = 0; fd < 1024; ++fd)
+        count += ::fcntl(fd, F_GETFD) >= 0 ? 1U : 0U;
+    return count;
+}
+
 } // namespace aerate::vhost_user::testing
