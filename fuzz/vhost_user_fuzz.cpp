@@ -65,13 +65,6 @@ void clean_up() {
     (void)!::read(files().event.get(), bytes.data(), bytes.size());
 }
 
-template <typename T>
-std::vector<std::byte> bytes_of_struct(const T& value) {
-    std::vector<std::byte> bytes(sizeof value);
-    std::memcpy(bytes.data(), &value, sizeof value);
-    return bytes;
-}
-
 class Enemy {
 public:
     explicit Enemy(fuzz::Script& script)

@@ -10,6 +10,7 @@
 
 #include <sys/socket.h>
 
+#include <exception>
 #include <set>
 
 namespace aerate::control {
@@ -34,18 +35,25 @@ struct Server::Impl final : ConnectionOwner {
         , handler(std::move(h))
         , limits(bounds) {}
 
-    void watch() {
-        acceptable = loop.watch(socket.fd(), [this] { accept(); });
+    Result<> watch() {
+        acceptable = TRY(loop.try_watch(socket.fd(), [this] { accept(); }));
+        return {};
+    }
+
+    void watch_later() {
+        acceptable.cancel();
+        retry = loop.after(std::chrono::milliseconds(100), [this] {
+            if (!watch())
+                watch_later();
+        });
     }
 
     void accept() {
         FileDescriptor peer(::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (!peer.valid()) {
             // Out of descriptors: the socket stays readable, so look again later rather than at once.
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                acceptable.cancel();
-                retry = loop.after(std::chrono::milliseconds(100), [this] { watch(); });
-            }
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                watch_later();
             return;
         }
         const auto credentials = peer_credentials(peer.get());
@@ -59,7 +67,13 @@ struct Server::Impl final : ConnectionOwner {
         }
         if (connections.size() >= limits.connections)
             return turn_away(peer, "503 Service Unavailable", 503, "too many connections");
-        start_connection(loop, std::move(peer), owner, limits);
+        try {
+            start_connection(loop, std::move(peer), owner, limits);
+        } catch (const std::exception& refused) { // the loop can watch no more descriptors
+            static log::GuestLogLimit limit;
+            if (limit.allow())
+                log::warning("control: cannot serve a connection: {}", refused.what());
+        }
     }
 
     void added(ConnectionHandle& connection) override { connections.insert(&connection); }
@@ -80,7 +94,7 @@ Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& sock
                               const ServerLimits& limits) {
     auto impl = std::make_shared<Impl>(loop, TRY(ListeningSocket::create(socket)), std::move(handler), limits);
     impl->owner = impl;
-    impl->watch();
+    TRY(impl->watch());
     return Server(std::move(impl));
 }
 

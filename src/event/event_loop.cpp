@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <atomic>
+#include <exception>
 #include <optional>
 #include <thread>
 
@@ -101,6 +102,15 @@ Subscription EventLoop::watch(int fd, Callback callback) {
     auto watch = std::make_shared<Watch>(impl_->context, fd, std::move(callback));
     watch->arm();
     return Subscription(std::move(watch));
+}
+
+Result<Subscription> EventLoop::try_watch(int fd, Callback callback) {
+    // Whatever Asio cannot have, the descriptors of its own reactor too, it throws.
+    try {
+        return watch(fd, std::move(callback));
+    } catch (const std::exception& refused) {
+        return fail("cannot watch a file descriptor: {}", refused.what());
+    }
 }
 
 Subscription EventLoop::after(std::chrono::milliseconds delay, Callback callback) {

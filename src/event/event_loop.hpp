@@ -2,6 +2,8 @@
 // exceptions, never sees it.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <chrono>
 #include <functional>
 #include <future>
@@ -48,6 +50,8 @@ public:
     /// Calls back each time `fd` is readable, level triggered; the callback reads it and does bounded work. The loop
     /// does not own `fd`, which must stay open while the subscription lives. Loop thread, or before run().
     [[nodiscard]] Subscription watch(int fd, Callback);
+    /// The same for who can go without: fails when the process or its user can have no more descriptors or watches.
+    [[nodiscard]] Result<Subscription> try_watch(int fd, Callback);
     /// Calls back once. Loop thread, or before run().
     [[nodiscard]] Subscription after(std::chrono::milliseconds, Callback);
     /// Calls back again and again, first after one period. Loop thread, or before run().

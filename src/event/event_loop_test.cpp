@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+
 #include <thread>
 
 namespace aerate {
@@ -77,6 +79,21 @@ TEST(EventLoop, ADescriptorMayBeClosedAndItsNumberReusedAfterCancel) {
         EXPECT_EQ(seen.get_future().wait_for(5s), std::future_status::ready);
         running.loop.call([&] { watch.cancel(); });
     }
+}
+
+TEST(EventLoop, AProcessWithoutDescriptorsIsToldSo) {
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const auto event = EventFd::create();
+    ASSERT_TRUE(event);
+    EventLoop loop;
+    const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    const auto refused = loop.try_watch(event->fd(), [] {});
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("cannot watch"), std::string::npos) << refused.error().message;
+    EXPECT_TRUE(loop.try_watch(event->fd(), [] {}));
 }
 
 TEST(EventLoop, TimersFireInOrder) {

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <system_error>
+
 namespace aerate {
 
 void LoopThread::start() {
@@ -9,6 +11,15 @@ void LoopThread::start() {
         pthread_setname_np(pthread_self(), name_.c_str());
         loop_.run();
     });
+}
+
+Result<> LoopThread::try_start() {
+    try {
+        start();
+        return {};
+    } catch (const std::system_error& refused) {
+        return fail("cannot start a thread: {}", refused.what());
+    }
 }
 
 void LoopThread::stop() {

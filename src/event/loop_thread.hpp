@@ -1,6 +1,7 @@
 // An event loop with a thread of its own.
 #pragma once
 
+#include "base/error.hpp"
 #include "event/event_loop.hpp"
 
 #include <string>
@@ -17,6 +18,8 @@ public:
 
     [[nodiscard]] EventLoop& loop() { return loop_; }
     void start();
+    /// The same for who can go without: fails when the process can have no more threads.
+    [[nodiscard]] Result<> try_start();
     void stop();
 
 private:

@@ -17,6 +17,8 @@ namespace {
 
 /// Front-ends choose names by how they connect, so what is remembered of them is bounded.
 constexpr std::size_t kept_max = 256;
+/// Of ballooned and reported pages; a MiB. They are there to be shown, and are counted anew without.
+constexpr std::size_t kept_runs_max = 65536;
 
 } // namespace
 
@@ -24,13 +26,23 @@ VhostUserDaemon::VhostUserDaemon(EventLoop& loop, std::vector<VhostUserListener>
     : loop_(loop)
     , options_(std::move(options)) {
     for (VhostUserListener& listener : listeners)
-        watch(listening_.emplace_back(std::move(listener), Subscription()));
+        if (!watch(listening_.emplace_back(std::move(listener), Subscription())))
+            watch_later();
 }
 
 VhostUserDaemon::~VhostUserDaemon() = default;
 
-void VhostUserDaemon::watch(Listening& listening) {
-    listening.acceptable = loop_.watch(listening.listener.fd(), [this, &listening] { accept(listening); });
+Result<> VhostUserDaemon::watch(Listening& listening) {
+    listening.acceptable = TRY(loop_.try_watch(listening.listener.fd(), [this, &listening] { accept(listening); }));
+    return {};
+}
+
+void VhostUserDaemon::watch_later() {
+    retry_ = loop_.after(std::chrono::milliseconds(100), [this] {
+        for (Listening& each : listening_)
+            if (!each.acceptable.active() && !watch(each))
+                return watch_later();
+    });
 }
 
 void VhostUserDaemon::accept(Listening& listening) {
@@ -39,11 +51,7 @@ void VhostUserDaemon::accept(Listening& listening) {
         // Out of descriptors: the socket stays readable, so look again later rather than at once.
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             listening.acceptable.cancel();
-            retry_ = loop_.after(std::chrono::milliseconds(100), [this] {
-                for (Listening& each : listening_)
-                    if (!each.acceptable.active())
-                        watch(each);
-            });
+            watch_later();
         }
         return;
     }
@@ -81,24 +89,27 @@ std::string VhostUserDaemon::free_name(const std::string& wanted) const {
 
 Result<> VhostUserDaemon::serve(FileDescriptor socket, control::PeerCredentials front_end, const std::string& name) {
     Served served;
+    served.front_end = ProcessIdentity::of(front_end.pid);
     const auto kept = kept_.find(name);
-    served.guest = TRY(
-        VhostUserGuest::create(loop_, std::move(socket),
-                               {.name = name,
-                                .front_end = front_end,
-                                .back_end = options_.back_end,
-                                .kept = kept == kept_.end() ? std::nullopt : std::optional(std::move(kept->second))},
-                               [this, name](const std::string& why) { ended(name, why); }));
-    if (kept != kept_.end())
-        kept_.erase(kept);
+    const bool came_back = kept != kept_.end() && served.front_end == kept->second.front_end;
+    served.guest = TRY(VhostUserGuest::create(loop_, std::move(socket),
+                                              {.name = name,
+                                               .front_end = front_end,
+                                               .back_end = options_.back_end,
+                                               .kept = came_back ? std::optional(kept->second.state) : std::nullopt},
+                                              [this, name](const std::string& why) { ended(name, why); }));
     VhostUserGuest* const guest = served.guest.get();
     served.server = std::make_unique<control::Server>(
         TRY(control::Server::create(loop_, control::socket_path(options_.api_directory, name),
                                     [guest](const control::Request& request, control::Server::Answer answer) {
                                         guest->handle(request, std::move(answer));
                                     })));
+    if (kept != kept_.end())
+        kept_.erase(kept);
     guests_.emplace(name, std::move(served));
-    log::info("vhost-user: {} is here (process {})", name, front_end.pid);
+    static log::GuestLogLimit limit;
+    if (limit.allow())
+        log::info("vhost-user: {} is here (process {})", name, front_end.pid);
     return {};
 }
 
@@ -106,15 +117,22 @@ void VhostUserDaemon::ended(const std::string& name, const std::string& why) {
     const auto found = guests_.find(name);
     if (found == guests_.end())
         return;
-    log::info("vhost-user: {} is gone: {}", name, why);
-    keep(name, found->second.guest->stop());
+    static log::GuestLogLimit limit;
+    if (limit.allow())
+        log::info("vhost-user: {} is gone: {}", name, why);
+    auto state = found->second.guest->stop();
+    if (found->second.front_end)
+        keep(name, {*found->second.front_end, std::move(state)});
     guests_.erase(found);
 }
 
-void VhostUserDaemon::keep(const std::string& name, vhost_user::KeptState state) {
+void VhostUserDaemon::keep(const std::string& name, Kept kept) {
+    balloon::BalloonState& balloon = kept.state.balloon;
+    if (balloon.ballooned.size() + balloon.reported.size() > kept_runs_max)
+        balloon.ballooned = balloon.reported = {};
     if (kept_.size() >= kept_max)
         kept_.erase(kept_.begin());
-    kept_.insert_or_assign(name, std::move(state));
+    kept_.insert_or_assign(name, std::move(kept));
 }
 
 } // namespace aerate

@@ -6,6 +6,7 @@
 
 #include "control/server.hpp"
 #include "event/event_loop.hpp"
+#include "machine/process_identity.hpp"
 #include "machine/vhost_user_guest.hpp"
 #include "machine/vhost_user_listener.hpp"
 
@@ -15,6 +16,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,25 +42,32 @@ private:
     struct Served {
         std::unique_ptr<VhostUserGuest> guest;
         std::unique_ptr<control::Server> server;
+        std::optional<ProcessIdentity> front_end;
+    };
+    /// Of a guest that is gone, for the process that had it: another one's guest is another guest, whatever it is
+    /// called.
+    struct Kept {
+        ProcessIdentity front_end;
+        vhost_user::KeptState state;
     };
     struct Listening {
         VhostUserListener listener;
         Subscription acceptable;
     };
-    void watch(Listening&);
+    [[nodiscard]] Result<> watch(Listening&);
+    void watch_later();
     void accept(Listening&);
     [[nodiscard]] Result<> serve(FileDescriptor socket, control::PeerCredentials, const std::string& name);
     [[nodiscard]] std::string free_name(const std::string& wanted) const;
     void ended(const std::string& name, const std::string& why);
-    void keep(const std::string& name, vhost_user::KeptState);
+    void keep(const std::string& name, Kept);
 
     EventLoop& loop_;
     Options options_;
     std::list<Listening> listening_;
     Subscription retry_;
     std::map<std::string, Served> guests_; ///< by name
-    /// Of guests that are gone, in case that they come back: a restarted monitor, a reconnected front-end.
-    std::map<std::string, vhost_user::KeptState> kept_;
+    std::map<std::string, Kept> kept_;     ///< by name, for front-ends that connect again
 };
 
 } // namespace aerate

@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -152,6 +153,80 @@ TEST(VhostUserDaemon, ATargetOutlivesItsFrontEndsConnection) {
     }
 }
 
+TEST(VhostUserDaemon, V10_WhatIsKeptIsForTheProcessThatHadItAlone) {
+    using namespace vhost_user::testing;
+    Daemon daemon;
+    const SharedRam ram(0, 32U << 20);
+    const auto target_seen = [&](FrontEnd& front) -> std::optional<std::uint32_t> {
+        if (!front.negotiate(split_guest) || front.share_memory({&ram}) != true)
+            return std::nullopt;
+        return front.read_config(0);
+    };
+    {
+        const auto front = daemon.connect();
+        EXPECT_EQ(target_seen(*front), 0U);
+        ASSERT_TRUE(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 8})"));
+    }
+    ASSERT_TRUE(daemon.names_after(0).empty());
+    const pid_t other = ::fork();
+    if (other == 0) {
+        const auto front = daemon.connect();
+        ::_exit(front && target_seen(*front) == 0U ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(other, &status, 0), other);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    ASSERT_TRUE(daemon.names_after(0).empty());
+    EXPECT_EQ(target_seen(*daemon.connect()), 0U) << "the other's was dropped, and what was before is gone";
+}
+
+TEST(ProcessIdentity, IsThatOfARunningProcess) {
+    const auto self = ProcessIdentity::of(::getpid());
+    ASSERT_TRUE(self);
+    EXPECT_EQ(self, ProcessIdentity::of(::getpid()));
+    const auto parent = ProcessIdentity::of(::getppid());
+    EXPECT_NE(self, parent);
+    EXPECT_FALSE(ProcessIdentity::of(0));
+    EXPECT_FALSE(ProcessIdentity::of(-1));
+    const pid_t gone = ::fork();
+    if (gone == 0)
+        ::_exit(0);
+    ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+    EXPECT_FALSE(ProcessIdentity::of(gone));
+}
+
+TEST(VhostUserDaemon, V7_AGuestWhoseCallsAreFullAndBlockHoldsUpNobody) {
+    using namespace vhost_user::testing;
+    Daemon daemon;
+    const SharedRam ram(ram_start, ram_size);
+    const auto hostile = daemon.connect();
+    ASSERT_TRUE(hostile->negotiate(split_guest));
+    ASSERT_EQ(hostile->share_memory({&ram}), true);
+    hostile->make_rings(ram, 5);
+    ASSERT_TRUE(hostile->start_rings());
+    // The device holds a buffer for statistics, and gives it back when it comes to rest.
+    const std::array chain{virtio::DriverBuffer{{data_start}, 10, false}};
+    ASSERT_TRUE(hostile->ring(statistics).add(chain));
+    ASSERT_TRUE(hostile->ring(statistics).publish());
+    hostile->kick(statistics);
+    for (std::uint32_t i = 0; i < 5; ++i) {
+        const int call = hostile->ring(i).call.get();
+        const std::uint64_t nearly_full = ~0ULL - 1;
+        std::uint64_t before = 0;
+        (void)!::read(call, &before, sizeof before);
+        ASSERT_EQ(::write(call, &nearly_full, sizeof nearly_full), 8);
+        ASSERT_EQ(::fcntl(call, F_SETFL, 0), 0);
+        hostile->kick(i);
+    }
+    ASSERT_TRUE(hostile->settled());
+    const auto victim = daemon.connect();
+    ASSERT_TRUE(victim->settled());
+    EXPECT_EQ(daemon.names_after(2).size(), 2U);
+    hostile->hang_up();
+    EXPECT_THAT(daemon.names_after(1), ::testing::ElementsAre("web1-2"));
+    EXPECT_TRUE(victim->settled());
+}
+
 TEST(VhostUserDaemon, V12_TenThousandConnectionsAreAtMostSoManyGuests) {
     Daemon daemon(3);
     std::vector<std::unique_ptr<FrontEnd>> fronts;
@@ -176,6 +251,37 @@ TEST(VhostUserDaemon, V12_TenThousandConnectionsAreAtMostSoManyGuests) {
     for (int i = 0; i < 1000 && !served; ++i)
         served = daemon.connect()->settled();
     EXPECT_TRUE(served);
+}
+
+TEST(VhostUserDaemon, V12_AGuestForWhomThereAreNoDescriptorsIsRefusedAlone) {
+    Daemon daemon;
+    const auto first = daemon.connect();
+    ASSERT_TRUE(first->settled());
+    ASSERT_EQ(daemon.names_after(1).size(), 1U);
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    // Room for our end, for the connection, and for ever more of what a guest needs.
+    for (std::size_t room = 2; room < 12; ++room) {
+        const rlimit few{.rlim_cur = 256, .rlim_max = limit.rlim_max};
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+        std::vector<FileDescriptor> filling;
+        for (int fd = ::dup(0); fd >= 0; fd = ::dup(0))
+            filling.emplace_back(fd);
+        ASSERT_GT(filling.size(), room);
+        filling.resize(filling.size() - room);
+        const auto another = daemon.connect();
+        ASSERT_TRUE(another);
+        if (room < 4) {
+            EXPECT_FALSE(another->settled()) << room;
+        }
+        EXPECT_TRUE(first->settled()) << room;
+        filling.clear();
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    }
+    EXPECT_EQ(daemon.names_after(1).size(), 1U);
+    EXPECT_TRUE(first->settled());
+    const auto last = daemon.connect();
+    EXPECT_TRUE(last->settled());
 }
 
 TEST(VhostUserDaemon, V12_OtherUsersAreTurnedAwayUnlessTheyAreAllowed) {

@@ -46,20 +46,22 @@ Result<std::unique_ptr<VhostUserGuest>> VhostUserGuest::create(EventLoop& main_l
                                                                Options options,
                                                                std::function<void(std::string why)> ended) {
     auto guest = std::unique_ptr<VhostUserGuest>(new VhostUserGuest(main_loop, std::move(options), std::move(ended)));
-    VhostUserGuest* const self = guest.get();
-    guest->session_ = TRY(vhost_user::Session::create(
-        guest->thread_.loop(), std::move(socket), self->options_.back_end,
-        {.replacing = [self] { self->squeezer_.reset(); },
-         .ended =
-             [self](std::string why) {
-                 self->main_loop_.post([self, why = std::move(why), alive = std::weak_ptr(self->alive_)]() mutable {
-                     if (!alive.expired())
-                         self->ended_(std::move(why));
-                 });
-             }},
-        self->options_.kept));
-    guest->thread_.start();
+    TRY(guest->thread_.try_start());
+    TRY(guest->thread_.loop().call([&] { return guest->begin(std::move(socket)); }));
     return guest;
+}
+
+Result<> VhostUserGuest::begin(FileDescriptor socket) {
+    auto ended = [this](std::string why) {
+        main_loop_.post([this, why = std::move(why), alive = std::weak_ptr(alive_)]() mutable {
+            if (!alive.expired())
+                ended_(std::move(why));
+        });
+    };
+    session_ = TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
+                                               {.replacing = [this] { squeezer_.reset(); }, .ended = std::move(ended)},
+                                               options_.kept));
+    return {};
 }
 
 VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, std::function<void(std::string why)> ended)
@@ -69,14 +71,21 @@ VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, std::funct
     , thread_("guest") {}
 
 VhostUserGuest::~VhostUserGuest() {
-    thread_.stop();
-    session_.reset(); // its balloon answers what the squeezer has asked
-    squeezer_.reset();
+    if (session_)
+        (void)stop();
 }
 
+/// All that touches the guest happens on its own thread, its device's coming to rest too.
 vhost_user::KeptState VhostUserGuest::stop() {
+    auto kept = thread_.loop().call([this] {
+        auto state = session_->back_end().keep();
+        session_.reset(); // its balloon answers what the squeezer has asked
+        squeezer_.reset();
+        thread_.loop().stop();
+        return state;
+    });
     thread_.stop();
-    return session_->back_end().keep();
+    return kept;
 }
 
 void VhostUserGuest::handle(const control::Request& request, control::Server::Answer answer) {

@@ -25,7 +25,7 @@ public:
         std::string name;
         control::PeerCredentials front_end;
         vhost_user::BackEndOptions back_end;
-        std::optional<vhost_user::KeptState> kept; ///< of the guest that had this name
+        std::optional<vhost_user::KeptState> kept; ///< of this front-end's earlier connection
     };
 
     /// Serves the front-end at the other end of `socket`. `ended` comes on the main loop, once, with the reason.
@@ -41,6 +41,7 @@ public:
 
 private:
     VhostUserGuest(EventLoop& main_loop, Options, std::function<void(std::string why)> ended);
+    [[nodiscard]] Result<> begin(FileDescriptor socket);
     template <typename F>
     void on_guest_thread(control::Server::Answer, F);
     void report_status(std::move_only_function<void(control::VmStatus)>);

@@ -17,7 +17,8 @@ namespace aerate {
 
 class FileLossWatch {
 public:
-    static constexpr std::size_t mappings_max = 4096;
+    /// More than all guests of a vhost-user daemon can have. An entry that was never used costs no memory.
+    static constexpr std::size_t mappings_max = 1U << 17;
 
     /// Installs the process's SIGBUS handler the first time. Other SIGBUS end the process as ever. Fails when too many
     /// mappings are watched. REQUIRES: the mapping outlives the watch.

@@ -133,6 +133,9 @@ struct GuestMemory::Impl {
     [[nodiscard]] PageCount host_page() const { return whole_pages_of(mapping.host_page_size()); }
 
     void discard(std::span<const DiscardPiece> pieces, DiscardResult& result) {
+        // What is mapped is a stand-in then. The file, which may have grown again, is not ours to punch holes into.
+        if (mapping.lost())
+            return;
         discarder.discard(pieces, result);
         // Failed ones too: part of such a piece may be gone.
         for (const DiscardPiece& piece : pieces)

@@ -84,8 +84,8 @@ public:
     [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, std::span<const FilePiece>);
     static constexpr std::size_t mapped_pieces_max = 4096;
     /// Another monitor's guest: maps files that it handed over, in any order. The descriptors must stay open. Fails
-    /// when regions overlap, are not whole pages, end above 16 TiB or beyond their file, or when a file is not a
-    /// regular one.
+    /// when regions overlap, are not whole pages, end above 16 TiB or beyond their file, or when a file is not one to
+    /// map: see ForeignFile.
     [[nodiscard]] static Result<GuestMemory> share(std::span<const SharedRegion>);
     GuestMemory(GuestMemory&&) noexcept;
     GuestMemory& operator=(GuestMemory&&) noexcept;
@@ -136,7 +136,7 @@ public:
     /// One past the last frame of RAM: the size of a PageBitmap for this guest.
     [[nodiscard]] PageCount address_space() const;
     /// True once a shared file was found shorter than its region, or its filesystem full: that region reads as zero,
-    /// and what is written there goes nowhere. See FileLossWatch.
+    /// and what is written there goes nowhere; nothing is discarded any more. See FileLossWatch.
     [[nodiscard]] bool lost() const;
     /// The unit of discarding: 4 KiB, or 2 MiB for hugetlb.
     [[nodiscard]] ByteCount host_page_size() const;

@@ -1,10 +1,6 @@
 // The part of Mapping that maps another process's files. What it says of them is not trusted.
+#include "memory/foreign_file.hpp"
 #include "memory/mapping.hpp"
-
-#include <linux/magic.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <vector>
@@ -35,21 +31,16 @@ Result<> check_extent(const SharedRegion& region) {
 /// The size of the pages that the region's file is made of.
 Result<ByteCount> check_file(const SharedRegion& region) {
     const std::uint64_t start = region.guest.start.value;
-    struct stat status{};
-    if (::fstat(region.fd, &status) != 0)
-        return fail_errno("cannot examine the file of the shared memory region at {:#x}", start);
-    if (!S_ISREG(status.st_mode))
-        return fail("the file of the shared memory region at {:#x} is not a regular file", start);
-    const auto size = static_cast<std::uint64_t>(status.st_size);
+    const auto file = examine_foreign_file(region.fd);
+    if (!file)
+        return fail("the shared memory region at {:#x}: {}", start, file.error().message);
+    const std::uint64_t size = file->size.value;
     if (region.offset.value > size || region.guest.length.value > size - region.offset.value)
         return fail("the file of the shared memory region at {:#x} has {:#x} bytes, {:#x} and {:#x} are needed", start,
                     size, region.offset.value, region.guest.length.value);
-    struct statfs filesystem{};
-    if (::fstatfs(region.fd, &filesystem) != 0)
-        return fail_errno("cannot examine the filesystem of the shared memory region at {:#x}", start);
-    if (filesystem.f_type != HUGETLBFS_MAGIC)
+    const ByteCount huge = file->page_size;
+    if (huge == page_size)
         return page_size;
-    const ByteCount huge{static_cast<std::uint64_t>(filesystem.f_bsize)};
     if (huge != huge_page_size)
         return fail("the shared memory region at {:#x} is of {} byte pages; use 2 MiB or normal ones", start,
                     huge.value);

@@ -131,7 +131,11 @@ TEST(SharedMemory, SurvivesAFileThatIsCutShortAndLosesOnlyThatGuest) {
     EXPECT_TRUE(memory->lost());
     EXPECT_TRUE(memory->write({0x9000}, bytes));
     const std::array all{PageRange{{0}, {256}}};
-    memory->discard(all);
+    ASSERT_EQ(::ftruncate(file.get(), 1 << 20), 0);
+    fill(file, 0, 1U << 20);
+    EXPECT_EQ(memory->discard(all).skipped, 256_pages);
+    EXPECT_EQ(memory->discard(std::array{PageRange{{3}, {1}}}).skipped, 1_pages);
+    EXPECT_EQ(byte_of(file, 0x3000), std::byte{0xab}) << "a hole in a file that is not mapped any more";
 
     EXPECT_FALSE(other->lost());
     ASSERT_TRUE(other->read({0x8000}, bytes));

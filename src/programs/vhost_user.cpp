@@ -1,4 +1,6 @@
 #include "control/runtime_directory.hpp"
+#include "control/size.hpp"
+#include "machine/guest_limits.hpp"
 #include "machine/vhost_user_daemon.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
@@ -7,7 +9,6 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include <cstdio>
@@ -26,6 +27,7 @@ struct Flags {
         .users = {},
         .api_directory = {}};
     unsigned statistics_interval = 5;
+    std::string max_memory;
 };
 
 Result<uid_t> user_id(const std::string& user) {
@@ -45,19 +47,18 @@ Result<uid_t> user_id(const std::string& user) {
     return static_cast<uid_t>(number);
 }
 
-/// Some thirty descriptors a guest.
-void raise_descriptor_limit() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
+/// Guests may have more than there is, since that is what balloons are for.
+ByteCount default_max_memory() {
+    return {16 * static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
 }
 
 Result<> run_daemon(Flags flags) {
+    TRY(make_room_for_guests(flags.options.guests_max));
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
+    const ByteCount most = flags.max_memory.empty() ? default_max_memory() : TRY(control::parse_size(flags.max_memory));
+    flags.options.back_end.memory_budget = std::make_shared<vhost_user::MemoryBudget>(most);
     flags.options.api_directory = control::runtime_directory();
     TRY(control::secure_directory(flags.options.api_directory));
 
@@ -67,7 +68,6 @@ Result<> run_daemon(Flags flags) {
     if (listeners.empty())
         return fail("there is no socket to listen on: give --socket PATH, or start it by a socket unit");
 
-    raise_descriptor_limit();
     use_small_stacks();
     const FileDescriptor signals = TRY(signals_to_end());
     EventLoop loop;
@@ -95,6 +95,10 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
     command.add_option("--max-guests", flags->options.guests_max, "guests at a time")
         ->capture_default_str()
         ->check(CLI::Range(1U, 1024U));
+    command
+        .add_option("--max-memory", flags->max_memory,
+                    "guest-physical address space of all guests together (default: 16 times this host's memory)")
+        ->type_name("SIZE");
     const auto toggle = [&command](const std::string& names, bool& into, const std::string& help) {
         command.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
     };

@@ -9,6 +9,9 @@
 // A ring that begins anew means a new driver; one that goes on where it was (a paused or a reconnected guest) gets the
 // state that the balloon had.
 //
+// Its parts: back_end_memory.cpp, back_end_rings.cpp, back_end_activity.cpp; features, status and config space are in
+// back_end.cpp.
+//
 // All on the loop's thread.
 #pragma once
 
@@ -17,6 +20,7 @@
 #include "base/error.hpp"
 #include "event/event_loop.hpp"
 #include "vhost_user/inflight.hpp"
+#include "vhost_user/memory_budget.hpp"
 #include "vhost_user/memory_table.hpp"
 #include "vhost_user/shared_log.hpp"
 #include "vhost_user/vring.hpp"
@@ -37,6 +41,7 @@ struct BackEndOptions {
     balloon::BalloonConfig balloon;
     std::chrono::seconds statistics_interval{};
     bool offer_packed = true;
+    std::shared_ptr<MemoryBudget> memory_budget = nullptr; ///< nothing: no bound
 };
 
 /// What is kept of a guest's balloon when its front-end is gone, for when it comes back.
@@ -50,8 +55,8 @@ public:
     struct Events {
         /// Memory and balloon are about to be destroyed: new ones follow.
         std::function<void()> replacing;
-        /// The guest can be served no longer, since its memory was taken away under us. Come back later: this is called
-        /// from inside.
+        /// The guest can be served no longer, for example since its memory was taken away under us. Come back later:
+        /// this is called from inside.
         std::function<void(std::string why)> failed;
     };
 
@@ -149,12 +154,19 @@ private:
     void after_turn();
     void update_logging();
     void flush_log();
-    [[nodiscard]] Result<> check_log_covers(const GuestMemory&) const;
+    [[nodiscard]] Result<std::shared_ptr<GuestMemory>> map(const MemoryTable&) const;
+    /// What there is while the front-end has given no memory.
+    [[nodiscard]] static Result<std::shared_ptr<GuestMemory>> stand_in();
+    /// The state without what is not this guest's RAM any more.
+    [[nodiscard]] static balloon::BalloonState fitted(balloon::BalloonState, const GuestMemory&);
+    /// What was negotiated, without the bits that are vhost's own.
+    [[nodiscard]] virtio::FeatureSet driver_features() const;
 
     EventLoop& loop_;
     BackEndOptions options_;
     Events events_;
     std::unique_ptr<Device> device_;
+    MemoryBudget::Part memory_part_; ///< of what device_ has mapped
     const virtio::FeatureSet offered_;
 
     virtio::FeatureSet negotiated_;

@@ -200,6 +200,31 @@ TEST(VhostUser, ThePoisonValueMayBeWrittenAfterTheRingsAreSetUp) {
     EXPECT_FALSE(served.is_discarded(data_start));
 }
 
+TEST(VhostUser, ThePoisonValueMayBeWrittenBeforeTheFeaturesAreKnown) {
+    // As QEMU does: it passes config writes on at once, and sends the features with DRIVER_OK.
+    Served served;
+    ASSERT_EQ(served.front->set(RequestCode::set_protocol_features, protocol_feature::offered), true);
+    ASSERT_TRUE(served.front->write_config(12, 0xaaaa'aaaa));
+    ASSERT_TRUE(served.start(split_guest.with(4)));
+    served.write_page(data_start);
+    ASSERT_TRUE(served.report(data_start, 0x1000));
+    EXPECT_FALSE(served.is_discarded(data_start)) << "the guest expects its poison value there";
+}
+
+TEST(VhostUser, AStatusOfZeroStopsEveryRing) {
+    Served served;
+    ASSERT_TRUE(served.start());
+    ASSERT_TRUE(served.front->set_status(0));
+    EXPECT_FALSE(served.active());
+    ASSERT_TRUE(served.front->set_status(15));
+    served.front->kick(inflate);
+    EXPECT_TRUE(served.front->settled());
+    EXPECT_FALSE(served.active());
+    served.front->make_rings(served.ram, 5);
+    ASSERT_TRUE(served.front->start_rings());
+    EXPECT_TRUE(served.send_pages(inflate, {data_start}));
+}
+
 TEST(VhostUser, AResumedGuestWhosePoisonValueIsUnknownKeepsItsPages) {
     Served served;
     ASSERT_TRUE(served.start(split_guest.with(4)));
@@ -286,6 +311,11 @@ TEST(VhostUser, WhatTheDeviceWritesAndDiscardsIsInTheFrontEndsLog) {
     ASSERT_TRUE(served.report(data_start + 0x20000, 0x1000));
     ASSERT_TRUE(served.front->settled());
     EXPECT_FALSE(logged(data_start + 0x20000));
+    // The migration is over, its log too: memory that it does not cover may come.
+    const SharedRam far(8ULL << 30, 1U << 20);
+    EXPECT_EQ(served.front->set(RequestCode::add_mem_reg, SingleRegion{0, far.description()}, std::array{far.fd()}),
+              true);
+    EXPECT_TRUE(served.report(data_start, 0x1000));
 }
 
 TEST(VhostUser, MemorySlotsComeAndGoWhileTheDeviceRuns) {

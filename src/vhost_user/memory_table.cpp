@@ -42,6 +42,13 @@ Result<> MemoryTable::remove(const RegionDescription& removed) {
     return {};
 }
 
+ByteCount MemoryTable::address_space() const {
+    ByteCount end{};
+    for (const auto& [region, ignored] : regions_)
+        end = std::max(end, ByteCount{region.guest_address + region.size});
+    return end;
+}
+
 std::optional<GuestAddress> MemoryTable::translate(UserAddress address) const {
     for (const auto& [region, ignored] : regions_)
         if (address.value - region.user_address < region.size)

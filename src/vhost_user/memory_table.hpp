@@ -29,6 +29,8 @@ public:
 
     [[nodiscard]] bool empty() const { return regions_.empty(); }
     [[nodiscard]] std::size_t size() const { return regions_.size(); }
+    /// Up to where the guest has memory.
+    [[nodiscard]] ByteCount address_space() const;
     [[nodiscard]] std::optional<GuestAddress> translate(UserAddress) const;
     /// Maps all of it. The memory must not outlive the table's files: keep a copy of the table with it.
     [[nodiscard]] Result<GuestMemory> share() const;

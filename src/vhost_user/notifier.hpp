@@ -1,6 +1,7 @@
-// The descriptors by which a ring's two sides wake each other. They are the front-end's choice: what is not of a kind
-// that serves is refused at the edge (V1, V7), since a file would block, and an epoll of epolls can break the one that
-// it is put into.
+// The descriptors by which a ring's two sides wake each other. They are the front-end's choice, and stay shared with
+// it: what is not of a kind that serves is refused at the edge (V1, V7), and nothing here relies on O_NONBLOCK, which
+// it can clear. A kick has to be an eventfd: of a pipe or a socket, a reader that is held up in a page of its own keeps
+// the lock that every other one waits for.
 #pragma once
 
 #include "base/error.hpp"
@@ -8,7 +9,11 @@
 
 namespace aerate::vhost_user {
 
-/// To the front-end: an eventfd, or a socket, as User Mode Linux has it.
+class EventfdSignal;
+
+[[nodiscard]] bool is_unix_socket(const FileDescriptor&);
+
+/// To the front-end: an eventfd, or a unix socket, as User Mode Linux has it.
 class Notifier {
 public:
     Notifier() = default; ///< nobody listens
@@ -18,16 +23,16 @@ public:
 
 private:
     FileDescriptor fd_;
-    bool is_socket_ = false;
+    const EventfdSignal* eventfd_ = nullptr; ///< nothing: a socket
 };
 
-/// From the front-end: an eventfd, a socket or a pipe.
+/// From the front-end: an eventfd.
 class Kick {
 public:
     [[nodiscard]] static Result<Kick> of(FileDescriptor);
     [[nodiscard]] int fd() const { return fd_.get(); }
-    /// Takes a bounded part of what is there; what is left wakes the loop again. False: nothing will ever come, and the
-    /// descriptor is to be watched no longer.
+    /// Takes what is there; never blocks. False: nothing can ever be taken, and the descriptor is to be watched no
+    /// longer.
     [[nodiscard]] bool drain() const;
 
 private:

@@ -1,7 +1,6 @@
 #include "vhost_user/session.hpp"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
@@ -12,13 +11,6 @@ namespace {
 
 /// Others on the loop have their turn after so many messages.
 constexpr int messages_a_turn = 64;
-
-template <typename T>
-std::vector<std::byte> bytes_of_value(const T& value) {
-    std::vector<std::byte> bytes(sizeof value);
-    std::memcpy(bytes.data(), &value, sizeof value);
-    return bytes;
-}
 
 /// What SET_VRING_KICK, _CALL and _ERR say: which ring, and the descriptor if there is one.
 struct VringFd {
@@ -97,7 +89,7 @@ Result<std::unique_ptr<Session>> Session::create(EventLoop& loop, FileDescriptor
                                                   },
                                               .failed = [self](std::string why) { self->end(std::move(why)); }},
                                              std::move(kept)));
-    session->watch_ = loop.watch(session->socket_.fd(), [self] { self->readable(); });
+    session->watch_ = TRY(loop.try_watch(session->socket_.fd(), [self] { self->readable(); }));
     return session;
 }
 
@@ -156,14 +148,14 @@ Result<> Session::handle(Message message) {
 Result<> Session::acknowledge(const Message& message, bool success) {
     if (!message.need_reply || !uses(protocol_feature::reply_ack))
         return {};
-    return socket_.reply(message.request, bytes_of_value(std::uint64_t{success ? 0U : 1U}));
+    return socket_.reply(message.request, bytes_of_struct(std::uint64_t{success ? 0U : 1U}));
 }
 
 // --- Negotiation -----------------------------------------------------------------------------------------------------
 
 Session::Outcome Session::get_features(Message&) {
     back_end_->features_asked();
-    return Answer{bytes_of_value(back_end_->offered().bits), {}};
+    return Answer{bytes_of_struct(back_end_->offered().bits), {}};
 }
 
 Session::Outcome Session::set_features(Message& message) {
@@ -172,7 +164,7 @@ Session::Outcome Session::set_features(Message& message) {
 }
 
 Session::Outcome Session::get_protocol_features(Message&) {
-    return Answer{bytes_of_value(protocol_feature::offered), {}};
+    return Answer{bytes_of_struct(protocol_feature::offered), {}};
 }
 
 Session::Outcome Session::set_protocol_features(Message& message) {
@@ -198,7 +190,7 @@ Session::Outcome Session::reset_device(Message&) {
 }
 
 Session::Outcome Session::get_queue_num(Message&) {
-    return Answer{bytes_of_value(std::uint64_t{back_end_->ring_count()}), {}};
+    return Answer{bytes_of_struct(std::uint64_t{back_end_->ring_count()}), {}};
 }
 
 Session::Outcome Session::set_status(Message& message) {
@@ -210,13 +202,13 @@ Session::Outcome Session::set_status(Message& message) {
 }
 
 Session::Outcome Session::get_status(Message&) {
-    return Answer{bytes_of_value(std::uint64_t{back_end_->status()}), {}};
+    return Answer{bytes_of_struct(std::uint64_t{back_end_->status()}), {}};
 }
 
 // --- Memory ----------------------------------------------------------------------------------------------------------
 
 Session::Outcome Session::get_max_mem_slots(Message&) {
-    return Answer{bytes_of_value(std::uint64_t{mem_slots_max}), {}};
+    return Answer{bytes_of_struct(std::uint64_t{mem_slots_max}), {}};
 }
 
 Session::Outcome Session::set_mem_table(Message& message) {
@@ -254,7 +246,7 @@ Session::Outcome Session::set_log_base(Message& message) {
     TRY(back_end_->set_log(SharedLog(TRY(SharedFile::map("dirty log", std::move(message.fds.front()), {log.mmap_offset},
                                                          {log.mmap_size}, SharedLog::largest)))));
     // The one request that is answered with its own kind and says nothing.
-    return Answer{bytes_of_value(std::uint64_t{0}), {}};
+    return Answer{bytes_of_struct(std::uint64_t{0}), {}};
 }
 
 Session::Outcome Session::set_log_fd(Message& message) {
@@ -288,7 +280,7 @@ Session::Outcome Session::set_vring_base(Message& message) {
 
 Session::Outcome Session::get_vring_base(Message& message) {
     const auto index = message.read<VringState>().index;
-    return Answer{bytes_of_value(VringState{index, TRY(back_end_->stop_ring(index))}), {}};
+    return Answer{bytes_of_struct(VringState{index, TRY(back_end_->stop_ring(index))}), {}};
 }
 
 Session::Outcome Session::set_vring_kick(Message& message) {
@@ -322,16 +314,15 @@ Session::Outcome Session::set_vring_enable(Message& message) {
 // --- Config space ----------------------------------------------------------------------------------------------------
 
 Session::Outcome Session::set_backend_req_fd(Message& message) {
-    struct stat status{};
-    if (::fstat(message.fds.front().get(), &status) != 0 || !S_ISSOCK(status.st_mode))
-        return fail("the channel for the back-end's requests is no socket");
+    if (!is_unix_socket(message.fds.front()))
+        return fail("the channel for the back-end's requests is no unix socket");
     back_end_->set_config_channel(std::move(message.fds.front()));
     return std::nullopt;
 }
 
 Session::Outcome Session::get_config(Message& message) {
     const auto head = message.read<ConfigHead>();
-    std::vector<std::byte> reply = bytes_of_value(head);
+    std::vector<std::byte> reply = bytes_of_struct(head);
     // A size that is nonsense is answered with none, as the document asks.
     if (head.size > config_bytes_max)
         return Answer{{}, {}};
@@ -373,7 +364,7 @@ Session::Outcome Session::get_inflight_fd(Message& message) {
     FileDescriptor file = TRY(Inflight::create(asked.queues, asked.queue_size, packed));
     asked.mmap_size = Inflight::bytes_for(asked.queues, asked.queue_size, packed).value;
     asked.mmap_offset = 0;
-    auto payload = bytes_of_value(asked);
+    auto payload = bytes_of_struct(asked);
     payload.resize(inflight_description_bytes);
     return Answer{std::move(payload), std::move(file)};
 }

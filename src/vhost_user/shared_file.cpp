@@ -1,9 +1,8 @@
 #include "vhost_user/shared_file.hpp"
 
-#include <linux/magic.h>
+#include "memory/foreign_file.hpp"
+
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <utility>
 
@@ -11,19 +10,15 @@ namespace aerate::vhost_user {
 
 Result<SharedFile> SharedFile::map(const char* what, FileDescriptor file, ByteCount offset, ByteCount size,
                                    ByteCount most) {
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0)
-        return fail_errno("cannot examine the file of the {}", what);
-    const auto length = static_cast<std::uint64_t>(status.st_size);
-    if (!S_ISREG(status.st_mode) || size.value == 0 || size > most || offset.value > length ||
-        size.value > length - offset.value)
+    const auto examined = examine_foreign_file(file.get());
+    if (!examined)
+        return fail("the {}: {}", what, examined.error().message);
+    const std::uint64_t length = examined->size.value;
+    if (size.value == 0 || size > most || offset.value > length || size.value > length - offset.value)
         return fail("the {} of {:#x} bytes is not in its file of {:#x} bytes at {:#x}, or is larger than {:#x}", what,
                     size.value, length, offset.value, most.value);
-    struct statfs filesystem{};
-    if (::fstatfs(file.get(), &filesystem) != 0)
-        return fail_errno("cannot examine the file system of the {}", what);
     // A part of a huge page can be neither unmapped nor replaced.
-    if (filesystem.f_type == HUGETLBFS_MAGIC)
+    if (examined->page_size != page_size)
         return fail("the {} is a file of huge pages: give an ordinary memfd", what);
     const std::uint64_t start = offset.value / page_size.value * page_size.value;
     const std::size_t mapped = offset.value - start + size.value;

@@ -4,6 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
 
 namespace aerate::vhost_user {
 
@@ -134,6 +137,15 @@ struct InflightDescription {
 };
 /// The structure ends with its last field on the wire.
 inline constexpr std::size_t inflight_description_bytes = 20;
+
+/// A structure, or a number, as it goes over the wire.
+template <typename T>
+    requires std::is_trivially_copyable_v<T>
+[[nodiscard]] std::vector<std::byte> bytes_of_struct(const T& value) {
+    std::vector<std::byte> bytes(sizeof value);
+    std::memcpy(bytes.data(), &value, sizeof value);
+    return bytes;
+}
 
 /// No message that is known here has a longer payload.
 inline constexpr std::size_t payload_max = 512;

@@ -36,13 +36,6 @@
 
 namespace aerate::vhost_user::testing {
 
-template <typename T>
-[[nodiscard]] std::vector<std::byte> bytes_of_struct(const T& value) {
-    std::vector<std::byte> bytes(sizeof value);
-    std::memcpy(bytes.data(), &value, sizeof value);
-    return bytes;
-}
-
 struct Received {
     Header header{};
     std::vector<std::byte> payload;

@@ -31,12 +31,16 @@ inline constexpr std::uint64_t data_start = ram_start + (16U << 20);
 
 class Served {
 public:
-    explicit Served(std::optional<KeptState> kept = std::nullopt, bool offer_packed = true) {
+    explicit Served(std::optional<KeptState> kept = std::nullopt, bool offer_packed = true,
+                    std::shared_ptr<MemoryBudget> memory_budget = nullptr) {
         std::array<int, 2> pair{};
         CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
         front = std::make_unique<FrontEnd>(FileDescriptor(pair[0]));
         auto made = Session::create(thread_.loop(), FileDescriptor(pair[1]),
-                                    {.balloon = everything, .statistics_interval = {}, .offer_packed = offer_packed},
+                                    {.balloon = everything,
+                                     .statistics_interval = {},
+                                     .offer_packed = offer_packed,
+                                     .memory_budget = std::move(memory_budget)},
                                     {.replacing = {}, .ended = [this](std::string why) { ended_.set_value(why); }},
                                     std::move(kept));
         CHECK(made.has_value());
@@ -105,5 +109,22 @@ private:
     LoopThread thread_{"back-end"};
     std::unique_ptr<Session> session_;
 };
+
+/// Ready for rings: features and memory are agreed.
+struct Ready : Served {
+    Ready() {
+        CHECK(front->negotiate(split_guest));
+        CHECK(front->share_memory({&ram}) == true);
+        front->make_rings(ram, 5);
+    }
+    [[nodiscard]] bool still_serves() { return front->start_rings() && active() && send_pages(inflate, {data_start}); }
+};
+
+[[nodiscard]] inline std::size_t open_descriptors() {
+    std::size_t count = 0;
+    for (int fd = 0; fd < 1024; ++fd)
+        count += ::fcntl(fd, F_GETFD) >= 0 ? 1U : 0U;
+    return count;
+}
 
 } // namespace aerate::vhost_user::testing
