@@ -29,6 +29,9 @@ namespace {
     return {.kind = ConsoleOptions::Kind::file, .path = where};
 }
 
+/// After which a monitor does little that is new.
+constexpr std::chrono::seconds start_up{5};
+
 /// The guest's lives, one after the other: a reset makes the machine anew, so that what the guest had given back or
 /// taken is forgotten with it. The API's server and its connections outlive them all: a caller sees no reset.
 class Lives {
@@ -137,11 +140,13 @@ private:
         machine_.emplace(
             loop_, options_.config,
             Machine::Options{.console = console_from(options_.console), .ended = [this](Outcome how) { end(how); }});
+        started_ = loop_.after(start_up, forget_start_up_code);
     }
 
     RunOptions options_;
     EventLoop loop_;
     Subscription ending_;
+    Subscription started_;
     Outcome outcome_ = Outcome::killed;
     std::optional<Machine> machine_;
     std::optional<control::Server> server_;

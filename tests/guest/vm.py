@@ -19,6 +19,10 @@ class GuestError(Exception):
     """What went wrong, with the end of the guest's console."""
 
 
+class NoTimer(GuestError):
+    """No guest of this nested machine gets timer interrupts: it is of no use."""
+
+
 class Vm:
     """Starts a monitor with the guest's console on pipes; a context manager that leaves nothing behind.
 
@@ -68,6 +72,8 @@ class Vm:
                 raise GuestError(f"{self.name}: no '{pattern}' on the console in {timeout} s; it ended:\n" + "\n".join(self.log[-25:])) from None
             if line is None:
                 raise GuestError(f"{self.name}: the monitor ended (status {self.process.wait()}) before '{pattern}':\n" + "\n".join(self.log[-25:]))
+            if line == "AERATE-GUEST-WITHOUT-TIMER":
+                raise NoTimer(f"{self.name}: the guest gets no timer interrupts")
             match = re.search(pattern, line)
             if match:
                 return match, before
@@ -82,13 +88,13 @@ class Vm:
         self.process.stdin.write((command + "\n").encode())
         self.process.stdin.flush()
 
-    def run(self, command, timeout=40):
+    def run(self, command, timeout=20):
         """Runs a shell command in the guest; returns (exit status, output)."""
         self.send(command)
         match, before = self.wait_for(r"##END (\d+)", timeout)
         return int(match[1]), "\n".join(before)
 
-    def check(self, command, timeout=40):
+    def check(self, command, timeout=20):
         status, output = self.run(command, timeout)
         if status != 0:
             raise GuestError(f"{self.name}: '{command}' ended with {status}: {output}")
