@@ -43,10 +43,10 @@ Hardware::~Hardware() {
     // The balloon goes only when its thread can touch it no more, the memory after everything that uses it.
     balloon_thread.stop();
     vcpus.clear();
+    slots.clear(); // its balloon answers what these have asked
     idle_memory.reset();
     sweeper.reset();
     squeezer.reset();
-    slots.clear();
     console.reset();
 }
 

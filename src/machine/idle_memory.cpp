@@ -16,9 +16,10 @@ namespace statistic = balloon::statistic;
 constexpr ByteCount much{64ULL << 20};
 
 /// For a page that Linux does not find at once.
-constexpr std::chrono::milliseconds patience{500};
-/// For hinted blocks to come back to the guest's allocator; from the last that did.
-constexpr std::chrono::milliseconds return_limit{250};
+constexpr Squeezer::Pace small_blocks{.patience = std::chrono::milliseconds(500), .limit = std::chrono::seconds(30)};
+/// For hinted blocks to come back to the guest's allocator: from the last that did, and for all.
+constexpr std::chrono::milliseconds return_patience{250};
+constexpr std::chrono::seconds return_limit{5};
 constexpr std::chrono::milliseconds return_look{50};
 
 /// What stays free whatever happens: more than Linux's watermarks, below which it would look for memory to reclaim.
@@ -60,6 +61,7 @@ void IdleMemory::sweep() {
         if (!swept)
             return end(std::unexpected(std::move(swept).error()));
         report_.sweep = *swept;
+        give_up_waiting_ = Clock::now() + return_limit;
         wait_for_return({}, Clock::now());
     });
 }
@@ -73,7 +75,8 @@ void IdleMemory::wait_for_return(ByteCount free_before, Clock::time_point grown)
             return end(report_);
         const auto now = Clock::now();
         const auto last_grown = *free > free_before.value ? now : grown;
-        if (*free >= bytes_of(report_.sweep.discarded).value || now - last_grown >= return_limit)
+        if (*free >= bytes_of(report_.sweep.discarded).value || now - last_grown >= return_patience ||
+            now >= give_up_waiting_)
             return take_small_blocks();
         timer_ = loop_.after(return_look, [this, free = *free, last_grown] { wait_for_return({free}, last_grown); });
     });
@@ -94,12 +97,13 @@ void IdleMemory::take_small_blocks() {
                 return fail("the guest does not say how much memory is free");
             // Once the balloon gets blocks that the host does not hold, there is nothing small left.
             const auto before = std::exchange(*idle_before, idle);
-            if (before && before->value - std::min(before->value, idle->value) < before->value / 4)
+            if (before && (before->value - std::min(before->value, idle->value)) * 4 <
+                              std::min(*before, bytes_of(Squeezer::step)).value)
                 return ByteCount{};
             const ByteCount spare{*free - std::min(*free, reserve(memory_).value)};
             return std::min(*idle, spare);
         },
-        patience,
+        small_blocks,
         [this](Result<SqueezeReport> squeezed) {
             if (squeezed)
                 report_.small = squeezed->taken;

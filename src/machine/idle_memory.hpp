@@ -63,6 +63,7 @@ private:
     Done done_;
     IdleMemoryReport report_;
     Clock::time_point began_;
+    Clock::time_point give_up_waiting_;
     Subscription timer_;
 };
 

@@ -230,8 +230,8 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
 void Machine::pause(control::Server::Answer answer) {
     if (state_ == State::crashed)
         return answer(conflict("the guest has crashed: " + crash_));
-    pause_wanted_ = true;
-    if (state_ == State::at_rest && !hold_wanted_)
+    const bool paused = std::exchange(pause_wanted_, true) && state_ == State::at_rest && waiting_for_pause_.empty();
+    if (paused || (state_ == State::at_rest && !hold_wanted_))
         return answer(control::Done{});
     waiting_for_pause_.push_back(std::move(answer));
     if (state_ == State::running)
@@ -296,7 +296,7 @@ void Machine::rests() {
         held_ = true;
         return (*held)({});
     }
-    // A batch that has begun is finished first. While the operator wants the VM paused no other one begins.
+    // A batch costs a guest that is paused nothing.
     if (hold_wanted_)
         return hardware_->balloon_thread.loop().post(
             [this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });

@@ -12,6 +12,8 @@ namespace aerate {
 using control::conflict;
 
 std::optional<control::Failure> Machine::refuse_copy() const {
+    if (state_ == State::ending)
+        return conflict("the VM is ending");
     if (waiting_for_sweep_)
         return conflict("a sweep is under way, and ends by itself: try again");
     if (waiting_for_squeeze_)
@@ -42,6 +44,8 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
 void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
+    if (auto plan = Departure::plan(request, hardware_->memory.size()); !plan) // not only after a sweep
+        return answer(control::Failure{400, std::move(plan).error().message});
     const auto copy = [this, request](control::Server::Answer waiting) {
         operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(waiting));
     };
@@ -189,6 +193,8 @@ void Machine::hold_for_sweep() {
     hold_wanted_ = true;
     if (state_ == State::running)
         come_to_rest();
+    else if (state_ == State::at_rest)
+        rests();
 }
 
 void Machine::release_from_sweep() {

@@ -8,14 +8,12 @@ namespace {
 
 namespace statistic = balloon::statistic;
 
-/// Small enough that a guest which runs short is noticed before it is in trouble.
-constexpr PageCount step = whole_pages_of(ByteCount{64ULL << 20});
 constexpr PageCount worth_a_step = whole_pages_of(ByteCount{1ULL << 20});
 constexpr std::chrono::milliseconds look_period{20};
 /// Linux tries again 200 ms after it found no page for the balloon. Of a cache that is written back first, pages come
 /// later.
-constexpr std::chrono::seconds patience_with_a_cache{3};
-constexpr std::chrono::seconds patience_to_let_go{3};
+constexpr Squeezer::Pace with_a_cache{.patience = std::chrono::seconds(3), .limit = std::chrono::minutes(30)};
+constexpr Squeezer::Pace to_let_go{.patience = std::chrono::seconds(3), .limit = std::chrono::minutes(1)};
 
 } // namespace
 
@@ -27,27 +25,29 @@ void Squeezer::start(ByteCount keep, Done done) {
                 return fail("the guest does not say how much memory it could give");
             return ByteCount{*available - std::min(*available, keep.value)};
         },
-        patience_with_a_cache, std::move(done));
+        with_a_cache, std::move(done));
 }
 
-void Squeezer::start(Surplus surplus, std::chrono::milliseconds patience, Done done) {
+void Squeezer::start(Surplus surplus, Pace pace, Done done) {
     if (done_)
         return done(fail("a squeeze is under way already"));
     done_ = std::move(done);
     surplus_ = std::move(surplus);
-    patience_ = patience;
     target_before_ = balloon_.target();
-    last_actual_ = balloon_.actual();
     distress_at_first_.reset();
     letting_go_ = false;
     report_ = {};
     report_.resident_before = memory_.resident();
-    began_ = moved_ = Clock::now();
+    began_ = Clock::now();
+    patience_ = pace.patience;
+    deadline_ = began_ + pace.limit;
     look();
 }
 
 void Squeezer::look() {
     balloon_.statistics().request([this](const Result<balloon::GuestStatistics>& answer) {
+        if (!busy())
+            return;
         if (!answer)
             return distress_at_first_ ? let_go("the guest no longer says how it is")
                                       : end(std::unexpected(answer.error()));
@@ -77,16 +77,15 @@ void Squeezer::decide(const balloon::GuestStatistics& guest) {
     if (!surplus)
         return first ? end(std::unexpected(surplus.error())) : let_go(surplus.error().message);
     const PageCount more = std::min(step, whole_pages_of(*surplus));
-    if (more < worth_a_step)
+    const PageCount target = std::min(balloon_.actual() + more, whole_pages_of(memory_.size()));
+    if (more < worth_a_step || target <= balloon_.actual())
         return let_go("");
-    const PageCount ram = whole_pages_of(memory_.size());
-    inflate_to(std::min(balloon_.actual() + more, ram));
+    inflate_to(target);
 }
 
 void Squeezer::inflate_to(PageCount target) {
     if (auto set = balloon_.set_target(target); !set)
         return let_go(set.error().message);
-    moved_ = Clock::now();
     watch_balloon();
 }
 
@@ -95,13 +94,16 @@ void Squeezer::let_go(std::string why) {
     if (balloon_.target() == target_before_)
         return finish();
     letting_go_ = true;
-    moved_ = Clock::now();
+    patience_ = to_let_go.patience;
+    deadline_ = Clock::now() + to_let_go.limit;
     (void)balloon_.set_target(target_before_);
     watch_balloon();
 }
 
 /// The guest writes `actual` as it goes, into a register that nobody can wait for.
 void Squeezer::watch_balloon() {
+    moved_ = Clock::now();
+    nearest_ = distance();
     timer_ = loop_.every(look_period, [this] {
         const PageCount actual = balloon_.actual();
         report_.taken =
@@ -110,13 +112,30 @@ void Squeezer::watch_balloon() {
             timer_.cancel();
             return letting_go_ ? finish() : look();
         }
-        if (actual != std::exchange(last_actual_, actual))
-            moved_ = Clock::now();
-        if (Clock::now() - moved_ < (letting_go_ ? patience_to_let_go : patience_))
+        const auto now = Clock::now();
+        if (distance() < nearest_) {
+            nearest_ = distance();
+            moved_ = now;
+        }
+        if (now - moved_ < patience_ && now < deadline_)
             return;
         timer_.cancel();
-        letting_go_ ? finish() : let_go("the guest found no more pages for the balloon");
+        letting_go_ ? finish()
+                    : let_go(now < deadline_ ? "the guest found no more pages for the balloon" : "it took too long");
     });
+}
+
+PageCount Squeezer::distance() const {
+    const PageCount actual = balloon_.actual();
+    const PageCount target = balloon_.target();
+    return actual < target ? target - actual : actual - target;
+}
+
+void Squeezer::abandon(std::string_view why) {
+    if (!busy())
+        return;
+    (void)balloon_.set_target(target_before_);
+    end(fail("{}", why));
 }
 
 void Squeezer::finish() {

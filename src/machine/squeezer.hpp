@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace aerate {
 
@@ -42,9 +43,18 @@ public:
     /// Leaves `keep` of what the guest could use. Fails through `done` when one is under way or the guest gives no
     /// statistics.
     void start(ByteCount keep, Done done);
-    /// Takes until `surplus`, asked before each step, is nothing, or the guest finds no page for as long as `patience`.
-    /// Fails as `surplus` does at first.
-    void start(Surplus surplus, std::chrono::milliseconds patience, Done done);
+    struct Pace {
+        std::chrono::milliseconds patience; ///< with a guest that finds no page
+        std::chrono::seconds limit;         ///< whatever the guest does; it is let go then
+    };
+    /// Takes until `surplus`, asked before each step, is nothing. Fails as `surplus` does at first.
+    void start(Surplus surplus, Pace pace, Done done);
+    [[nodiscard]] bool busy() const { return done_ != nullptr; }
+    /// Puts the target back; one that is under way fails, with `why`.
+    void abandon(std::string_view why);
+
+    /// Small enough that a guest which runs short is noticed before it is in trouble.
+    static constexpr PageCount step = whole_pages_of(ByteCount{64ULL << 20});
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -60,6 +70,7 @@ private:
     void inflate_to(PageCount target);
     void let_go(std::string why);
     void watch_balloon();
+    [[nodiscard]] PageCount distance() const;
     void finish();
     void end(Result<SqueezeReport>);
     [[nodiscard]] Distress distress(const balloon::GuestStatistics&) const;
@@ -72,8 +83,9 @@ private:
     Done done_;
     Surplus surplus_;
     std::chrono::milliseconds patience_{};
+    Clock::time_point deadline_;
     PageCount target_before_;
-    PageCount last_actual_;
+    PageCount nearest_; ///< to the target, since it was set
     std::optional<Distress> distress_at_first_;
     Clock::time_point began_;
     Clock::time_point moved_; ///< when `actual` last came nearer

@@ -58,9 +58,16 @@ Result<> VhostUserGuest::begin(FileDescriptor socket) {
                 ended_(std::move(why));
         });
     };
-    session_ = TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
-                                               {.replacing = [this] { squeezer_.reset(); }, .ended = std::move(ended)},
-                                               options_.kept));
+    session_ =
+        TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
+                                        {.replacing =
+                                             [this] {
+                                                 if (squeezer_)
+                                                     squeezer_->abandon("the front-end replaces the guest's memory");
+                                                 squeezer_.reset();
+                                             },
+                                         .ended = std::move(ended)},
+                                        options_.kept));
     return {};
 }
 
@@ -78,6 +85,8 @@ VhostUserGuest::~VhostUserGuest() {
 /// All that touches the guest happens on its own thread, its device's coming to rest too.
 vhost_user::KeptState VhostUserGuest::stop() {
     auto kept = thread_.loop().call([this] {
+        if (squeezer_)
+            squeezer_->abandon("the guest is gone");
         auto state = session_->back_end().keep();
         session_.reset(); // its balloon answers what the squeezer has asked
         squeezer_.reset();
@@ -171,6 +180,8 @@ void VhostUserGuest::set_balloon_target(ByteCount target, control::Server::Answe
         vhost_user::BackEnd& guest = session_->back_end();
         if (!guest.has_memory())
             return no_memory_yet();
+        if (squeezer_ && squeezer_->busy()) // it moves the target, and puts it back
+            return conflict("a squeeze is under way, and ends by itself: try again");
         if (auto set = guest.balloon().set_target(whole_pages_of(target)); !set)
             return control::Failure{400, std::move(set).error().message};
         return control::Done{};

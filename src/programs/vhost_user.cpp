@@ -4,6 +4,7 @@
 #include "machine/vhost_user_daemon.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
+#include "vhost_user/eventfd_signal.hpp"
 
 #include <CLI/CLI.hpp>
 #include <pwd.h>
@@ -54,6 +55,7 @@ ByteCount default_max_memory() {
 
 Result<> run_daemon(Flags flags) {
     TRY(make_room_for_guests(flags.options.guests_max));
+    TRY(vhost_user::EventfdSignal::get()); // who starts well does not fail at its first guest
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);

@@ -120,6 +120,7 @@ void BackEnd::resume_state() {
     state.poison_value = poison_value_.value_or(unknown_poison_value);
     if (auto restored = balloon().restore(state); !restored)
         log::warning("vhost-user: {}", restored.error().message);
+    config_changed(); // the target may have been set while nobody listened
 }
 
 void BackEnd::deactivate() {

@@ -52,7 +52,8 @@ void EventfdSignal::send(int eventfd) const {
     while (::syscall(SYS_io_submit, context_, 1L, &requests) < 0 && errno == EAGAIN) {
         std::array<io_event, completions_max> done;
         timespec now{};
-        if (::syscall(SYS_io_getevents, context_, 0L, static_cast<long>(done.size()), done.data(), &now) < 0)
+        if (::syscall(SYS_io_getevents, context_, 0L, static_cast<long>(done.size()), done.data(), &now) < 0 &&
+            errno != EINTR)
             return;
     }
 }
