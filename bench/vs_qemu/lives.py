@@ -62,17 +62,26 @@ def require_whole(vm, digest):
 CHURN = ("(n=0; while :; do n=$((n+1)); cp /tmp/seed /tmp/w$((n%8)); md5sum /tmp/w$((n%8)) >/dev/null; [ $((n%8)) = 0 ] && rm -f /tmp/w?; done) >/dev/null 2>&1 &")
 
 
-def move(monitor, note, free_pages, settle_seconds=0, work=None):
+# A compiler, which the guest of testbed/guest-compiler has.
+COMPILING = "compile </dev/null >/dev/null 2>&1 &"
+
+
+def move(monitor, note, free_pages, settle_seconds=0, work=None, check=None):
+    """`work` is started in the guest before it moves; `check` is a command that must succeed in the guest, before and after."""
     with contextlib.ExitStack() as stack:
         vm = stack.enter_context(monitor(1024, free_pages))
         digest = has_used_and_freed(vm, 600)
         vm.check(vm.TICK)
         if work:
             vm.check(work)
+        if check:
+            vm.check(check, 60)
         time.sleep(settle_seconds)
         used = 1024 - vm.guest_memory()[1]
         there, (sent, seconds, downtime) = vm.move(stack)
         require_whole(there, digest)
+        if check:
+            there.check(check, 60)
         note("sent", sent)
         note("sent over use", sent / used)
         note("seconds", seconds)
@@ -117,6 +126,7 @@ LIVES = {
     "reported": lambda name, monitor, note: move(monitor, note, "reports", SETTLED),
     "at once": lambda name, monitor, note: move(monitor, note, OWN[name]),
     "busy": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED, CHURN),
+    "compiling": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED, COMPILING, "compile --check"),
     "snapshot": lambda name, monitor, note: snapshot(monitor, note, OWN[name]),
     "sweep": lambda name, monitor, note: sweep(monitor, note),
 }
@@ -126,14 +136,17 @@ ROWS = {
     "memory": {"boot": ("boot to init", "s"), "overhead": ("resident beside guest RAM", "MiB"), "report": ("left 5 s after freeing 300 MiB", "MiB"),
                "over use": ("then resident, over what the guest uses", "MiB"), "inflate": ("inflate 300 MiB", "MiB/s"),
                "deflate": ("deflate 300 MiB", "MiB/s"), "inflate again": ("inflate 300 MiB again", "MiB/s")},
-    "idle": MOVE_ROWS, "reported": MOVE_ROWS, "at once": MOVE_ROWS, "busy": MOVE_ROWS,
+    "idle": MOVE_ROWS, "reported": MOVE_ROWS, "at once": MOVE_ROWS, "busy": MOVE_ROWS, "compiling": MOVE_ROWS,
     "snapshot": {"size": ("file", "MiB"), "size over use": ("file, by what the guest uses", ""), "seconds": ("saved after", "s"),
                  "restore": ("a command's answer after", "s")},
     "sweep": {"freed": ("given back", "MiB"), "rate": ("given back", "MiB/s"), "hold": ("longest standstill", "ms")},
 }
+# The script in testbed/ that makes the initramfs, where a life wants another than the plain one.
+INITRAMFS = {"compiling": "guest-compiler"}
 TITLES = {"memory": "Memory of a guest of 512 MiB", "idle": "Move of an idle guest of 1 GiB that had used and freed 600 MiB; Aerate's reports, QEMU's hints",
           "reported": "The same, with reports under QEMU too", "at once": "The same as the first, right after it has freed",
           "busy": "The same as the first, with a guest that writes and deletes files",
+          "compiling": "The same as the first, with a guest that compiles C programs, one after the other",
           "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation"}
 
 

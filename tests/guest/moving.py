@@ -141,6 +141,21 @@ def a_guest_at_work_moves_and_moves_back(context):
             vm = there
 
 
+@scenario(kernels=("6.1",))
+def a_guest_that_compiles_moves_and_goes_on_compiling(context):
+    """Programs that it compiled before, during and after the move give the right answer there."""
+    address = f"unix:{context.file('there')}"
+    with context.vm(initrd=context.compiler_initrd, memory="512M") as vm, context.other("receive", address) as there:
+        vm.wait_ready(60)
+        there.wait_for("waiting for a guest", 20)
+        vm.check("compile </dev/null >/dev/null 2>&1 &")
+        vm.check("compile --check", 60)
+        vm.check("cp /tmp/built/1 /tmp/built/before")
+        print("    " + context.cli("migrate", vm.name, address, "--verify").stdout.strip(), flush=True)
+        require(vm.wait_for_end(30) == 0, "the source did not end with status 0")
+        print("    programs: " + " ".join(there.check("cat /tmp/compiled; compile --check", 60).split()[-2:]), flush=True)
+
+
 def under_way(vm):
     status = vm.api("GET", "/aerate/migration")
     return True if status["phase"] == "copying" and status["sent_bytes"] > 8 << 20 else f"{status}"

@@ -28,6 +28,7 @@ class Context:
 
     def __init__(self, arguments):
         self.kernel, self.initrd, self.release = arguments.kernel, arguments.initrd, arguments.release
+        self.compiler_initrd = arguments.compiler_initrd
         self.programs = arguments.programs
         self.binary = self.program("aerate")
         self.runtime = os.environ["AERATE_RUNTIME_DIR"]
@@ -41,8 +42,8 @@ class Context:
         self.count += 1
         return f"t{self.count}"
 
-    def vm(self, **options):
-        return Vm(self.binary, self.kernel, self.initrd, self.next_name(), **options)
+    def vm(self, initrd=None, **options):
+        return Vm(self.binary, self.kernel, initrd or self.initrd, self.next_name(), **options)
 
     def other(self, *words):
         """A guest that does not begin with a kernel: what `aerate WORDS... --name NAME` runs."""
@@ -602,6 +603,7 @@ def main():
     parser.add_argument("--programs", required=True, help="the directory of aerate and of the test programs that scenarios run")
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
+    parser.add_argument("--compiler-initrd", required=True, help="an initramfs that has a compiler too")
     parser.add_argument("--release", required=True, help="what uname -r begins with")
     parser.add_argument("--results", required=True, help="file that gets a line of JSON for each finished scenario")
     parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end")
