@@ -65,7 +65,8 @@ void Source::Engine::judge() {
     case Verdict::give_up:
         return trouble(
             {fmt::format("after {} rounds stopping the guest would still take {} ms, {} are allowed: it writes "
-                         "faster than the link carries",
+                         "faster than the link carries. Let it be slowed down (auto_converge), allow more downtime, or "
+                         "force the move",
                          options_.max_rounds, progress_.expected.count() / 1000, options_.downtime_limit.count()),
              0});
     case Verdict::go_on:

@@ -142,7 +142,7 @@ Result<std::unique_ptr<const Tls>> protect(const Endpoint& endpoint, const Prote
     if (!endpoint.leaves_this_machine() || wanted.plain)
         return nullptr;
     return fail("{} can be reached over the network, where everybody on the way could read and change the guest's "
-                "memory: give both sides a pre-shared key or certificates, or say that it shall be plain",
+                "memory: give both sides a pre-shared key or certificates, or say that it shall be plain (--plain)",
                 endpoint.text());
 }
 

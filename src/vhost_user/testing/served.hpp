@@ -120,7 +120,13 @@ struct Ready : Served {
     [[nodiscard]] bool still_serves() { return front->start_rings() && active() && send_pages(inflate, {data_start}); }
 };
 
+/// Now that what a process opens once, for all of its front-ends, is open.
 [[nodiscard]] inline std::size_t open_descriptors() {
+    static const bool all_open = [] {
+        Ready ready;
+        return ready.still_serves();
+    }();
+    CHECK(all_open);
     std::size_t count = 0;
     for (int fd = 0; fd < 1024; ++fd)
         count += ::fcntl(fd, F_GETFD) >= 0 ? 1U : 0U;
