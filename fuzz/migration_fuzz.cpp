@@ -62,6 +62,7 @@ public:
         return {};
     }
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds) override { return fail("never"); }
+    [[nodiscard]] std::chrono::nanoseconds waited() const override { return {}; }
 
 private:
     int fd_;
