@@ -1,4 +1,5 @@
 // Memory restored from files: lazily, privately, and gone when discarded.
+#include "base/testing/sanitized.hpp"
 #include "memory/file_backing.hpp"
 #include "memory/guest_memory.hpp"
 #include "memory/mapping.hpp"
@@ -299,12 +300,6 @@ TEST(Restore, ReplacedMemoryIsAsTheRestOfAnonymousMemory) {
     EXPECT_EQ(flags_of(host + (10 * page_size.value)), anonymous);
     EXPECT_EQ(mappings_of(file), 2U);
 }
-
-#if defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
 
 /// Takes mappings until there are no more.
 class NoMoreMappings {

@@ -548,7 +548,7 @@ def unit_tests_with_huge_pages(context):
 GUESTS = {"common": common_guest, "squeezed": squeezed_guest, "configured": configured_guest, "large": large_guest}
 
 
-LONGEST_ATTEMPT = 180  # seconds; the longest takes half of it
+LONGEST_ATTEMPT = 180  # seconds; the longest takes half of it. A machine that hangs does not get that far: see run
 
 
 def give_up(*_):

@@ -1,0 +1,13 @@
+// Whether a sanitizer is in the process. It needs mappings and descriptors of its own, so a test that takes all of
+// either has to be skipped there.
+#pragma once
+
+namespace aerate {
+
+#if defined(__has_feature)
+inline constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+} // namespace aerate
