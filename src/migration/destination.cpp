@@ -55,12 +55,14 @@ private:
     [[nodiscard]] Result<> finish_round();
     [[nodiscard]] Result<> take_unneeded(const Frame&);
     [[nodiscard]] Result<> take_state(const Frame&);
+    [[nodiscard]] Result<> sum_up();
     [[nodiscard]] Result<> take_state_end(const Frame&);
     [[nodiscard]] Result<> tell(Event);
     [[nodiscard]] Result<> claim();
     [[nodiscard]] Result<> run();
     [[nodiscard]] Result<> send(FrameKind, const auto& message);
     void give_up(const Error&);
+    [[nodiscard]] bool verifies() const { return (hello_.features & feature_verify) != 0; }
     [[nodiscard]] bool in_ram(PageRange pages) const {
         return pages.first.value < memory_->address_space().value &&
                memory_->contains(address_of(pages.first), bytes_of(pages.count));
@@ -165,6 +167,8 @@ Result<> Destination::Engine::take_frame() {
         return take_unneeded(frame);
     case FrameKind::state:
         return take_state(frame);
+    case FrameKind::sum_up:
+        return sum_up();
     case FrameKind::state_end:
         return take_state_end(frame);
     case FrameKind::go:
@@ -262,23 +266,32 @@ Result<> Destination::Engine::take_state(const Frame& frame) {
     return {};
 }
 
+Result<> Destination::Engine::sum_up() {
+    TRY(finish_round());
+    if (!verifies())
+        return fail("the source sent {} when that may not come: it was not agreed on", name_of(FrameKind::sum_up));
+    phase_ = ReceiverPhase::summed_up;
+    const auto root = memory_root(*memory_, unneeded_, [this] { return !cancelled_; });
+    if (!root)
+        return fail("the migration was cancelled");
+    sums_.memory = *root;
+    return {};
+}
+
 Result<> Destination::Engine::take_state_end(const Frame& frame) {
     TRY(finish_round());
+    if (verifies() && phase_ != ReceiverPhase::summed_up)
+        return fail("the source sent {} when that may not come: memory was to be summed up before",
+                    name_of(FrameKind::state_end));
     phase_ = ReceiverPhase::state;
     const StateEnd end = TRY(parse_state_end(frame.payload));
     const auto check = [&]() -> Result<> {
         if (end.length != state_.size() || end.sums.frames != before_.value + further_.transcript().value)
             return fail("source and destination do not agree on what was sent");
         sums_.frames = reader_->transcript().value + further_.transcript().value;
-        if ((hello_.features & feature_verify) != 0) {
-            const auto root = memory_root(*memory_, unneeded_, [this] { return !cancelled_; });
-            if (!root)
-                return fail("the migration was cancelled");
-            sums_.memory = *root;
-            if (*root != end.sums.memory)
-                return fail("the memory that arrived is not the memory that was sent");
-            report_.verified = true;
-        }
+        if (verifies() && sums_.memory != end.sums.memory)
+            return fail("the memory that arrived is not the memory that was sent");
+        report_.verified = verifies();
         further_.stop(); // their threads have nothing left to do
         return guest_.load(state_);
     };

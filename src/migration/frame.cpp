@@ -37,7 +37,7 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
 std::string_view name_of(FrameKind kind) {
     static constexpr std::array<std::string_view, frame_kinds> names{
         "nothing", "greeting", "hello", "accept", "round", "pages", "unneeded ranges", "state",          "end of state",
-        "ready",   "go",       "ack",   "error",  "alive", "join",  "deltas",          "end of a round",
+        "ready",   "go",       "ack",   "error",  "alive", "join",  "deltas",          "end of a round", "sum up",
     };
     const auto index = static_cast<std::size_t>(kind);
     return index < names.size() ? names[index] : "an unknown kind";

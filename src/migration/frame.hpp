@@ -39,8 +39,9 @@ enum class FrameKind : std::uint8_t {
     join,         ///< source: the first on each further stream
     deltas,       ///< source: how some pages differ from what was last sent of them
     round_end,    ///< source: the last of a round on each further stream
+    sum_up,       ///< source: no page will change; sum memory up, as I do now
 };
-inline constexpr unsigned frame_kinds = 17; ///< and 0, which is none
+inline constexpr unsigned frame_kinds = 18; ///< and 0, which is none
 
 inline constexpr std::uint32_t frame_magic = 0x4d524541; // "AERM"
 inline constexpr std::size_t frame_header_size = 48;

@@ -188,7 +188,7 @@ TEST(HostileSource, M3_AnotherVersionArchitectureOrFeatureIsRefusedBeforeMemoryI
     };
     const std::vector<Case> cases{
         {"speaks version 0", [](Hello& hello) { hello.version = 0; }},
-        {"speaks version 1 of the migration stream, this monitor version 2", [](Hello& hello) { hello.version = 1; }},
+        {"speaks version 1 of the migration stream, this monitor version 3", [](Hello& hello) { hello.version = 1; }},
         {"speaks version 65535", [](Hello& hello) { hello.version = 65535; }},
         {"architecture 2", [](Hello& hello) { hello.architecture = 2; }},
         {"pages of 65536", [](Hello& hello) { hello.page = 65536; }},
@@ -210,16 +210,16 @@ TEST(HostileSource, M3_AnotherVersionArchitectureOrFeatureIsRefusedBeforeMemoryI
 }
 
 TEST(HostileSource, M3_TheSourceTooSaysWhichVersionsDoNotFit) {
-    for (const auto& [oldest, newest] : {std::pair<std::uint16_t, std::uint16_t>{3, 4}, {0, 0}, {4, 3}}) {
+    for (const auto& [oldest, newest] : {std::pair<std::uint16_t, std::uint16_t>{4, 5}, {0, 0}, {5, 4}}) {
         auto greeting = Greeting{.oldest = oldest, .newest = newest, .session = known_session()};
         std::vector<std::byte> payload;
         print(payload, greeting);
         const auto parsed = parse_greeting(payload);
-        EXPECT_EQ(parsed.has_value(), oldest == 3);
+        EXPECT_EQ(parsed.has_value(), oldest == 4);
         if (parsed) {
             const auto checked = check_peer(*parsed, 0);
             ASSERT_FALSE(checked);
-            EXPECT_NE(checked.error().message.find("version 3 to 4"), std::string::npos);
+            EXPECT_NE(checked.error().message.find("version 4 to 5"), std::string::npos);
         }
     }
     EXPECT_FALSE(check_peer(Greeting{.features = 0, .session = {}}, feature_verify));
@@ -482,11 +482,24 @@ TEST(HostileSource, M12_StateThatTheDevicesRefuseNeverRuns) {
 }
 
 TEST(HostileSource, M14_MemoryThatIsNotWhatTheSourceHadIsNotRun) {
-    Script script;
     Hello hello = hello_for(small_layout);
     hello.features = feature_verify;
-    script.message(FrameKind::hello, hello).round(1, true).pages(1, 1).state().state_end().go();
-    expect_refused(script, "not the memory that was sent");
+    const auto verified = [&] {
+        Script script;
+        script.message(FrameKind::hello, hello).round(1, true).pages(1, 1).state();
+        return script;
+    };
+    Script other = verified();
+    expect_refused(other.frame(FrameKind::sum_up).state_end().go(), "not the memory that was sent");
+    Script without = verified();
+    expect_refused(without.state_end().go(), "memory was to be summed up before");
+    // Once: it takes the destination long.
+    for (const FrameKind again : {FrameKind::sum_up, FrameKind::unneeded, FrameKind::state, FrameKind::pages}) {
+        Script script = verified();
+        expect_refused(script.frame(FrameKind::sum_up).frame(again), "may not come");
+    }
+    Script unasked;
+    expect_refused(unasked.hello().round(1, true).frame(FrameKind::sum_up), "not agreed on");
 }
 
 TEST(HostileSource, WhatItSaysIsShownWithoutControlCharacters) {

@@ -15,6 +15,9 @@ constexpr PageCount block{4096};
 
 std::optional<std::uint64_t> memory_root(GuestMemory& memory, const PageBitmap& unneeded,
                                          const std::function<bool()>& go_on) {
+    PageBitmap needed(memory.address_space());
+    memory.collect_populated(needed);
+    needed.remove(unneeded);
     std::vector<std::byte> blocks;
     std::vector<std::byte> pages;
     for (const MappedRegion& region : memory.regions()) {
@@ -25,7 +28,7 @@ std::optional<std::uint64_t> memory_root(GuestMemory& memory, const PageBitmap& 
             pages.clear();
             const std::uint64_t end = std::min(first.value + block.value, all.end().value);
             for (FrameNumber frame = first; frame.value < end; ++frame.value) {
-                if (unneeded.test(frame))
+                if (!needed.test(frame) || memory.is_zero(frame))
                     continue;
                 const auto content = memory.span(address_of(frame), page_size);
                 CHECK(content);

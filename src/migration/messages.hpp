@@ -15,7 +15,7 @@
 
 namespace aerate::migration {
 
-inline constexpr std::uint16_t version = 2;
+inline constexpr std::uint16_t version = 3;
 inline constexpr std::uint16_t architecture_x86_64 = 1;
 inline constexpr std::size_t max_config = 64U << 10;
 inline constexpr std::size_t max_regions = 64;

@@ -13,8 +13,9 @@ enum class ReceiverPhase : std::uint8_t {
     prepared, ///< has memory, waits for the first round
     round,
     last_round,
-    state, ///< has had `unneeded` or a piece of state: no more pages
-    ready, ///< waits for go
+    state,     ///< has had `unneeded` or a piece of state: no more pages
+    summed_up, ///< has had all of both, and knows its memory's sum
+    ready,     ///< waits for go
 };
 
 [[nodiscard]] constexpr bool may_come(FrameKind kind, ReceiverPhase phase) {
@@ -33,9 +34,11 @@ enum class ReceiverPhase : std::uint8_t {
     case ReceiverPhase::round:
         return one_of({pages, deltas, round, alive, error});
     case ReceiverPhase::last_round:
-        return one_of({pages, deltas, unneeded, state, state_end, alive, error});
+        return one_of({pages, deltas, unneeded, state, sum_up, state_end, alive, error});
     case ReceiverPhase::state:
-        return one_of({unneeded, state, state_end, alive, error});
+        return one_of({unneeded, state, sum_up, state_end, alive, error});
+    case ReceiverPhase::summed_up:
+        return one_of({state_end, alive, error});
     case ReceiverPhase::ready:
         return one_of({go, error});
     }

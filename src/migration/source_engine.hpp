@@ -80,10 +80,10 @@ private:
     void freeze();
     void save();
     void offer(Result<std::vector<std::byte>> state);
-    [[nodiscard]] Result<std::uint64_t> root();
+    [[nodiscard]] Result<> send(std::span<const std::byte> state);
 
     void tell(HandOff::Event);
-    void send_state();
+    void end_state();
     void record();
     void send_go();
     void claim();
@@ -141,7 +141,7 @@ private:
     Clock::time_point hint_alarm_; ///< of hint_timer_
     bool hints_spare_ = false;     ///< the last one did
 
-    std::vector<std::byte> state_;
+    std::size_t state_size_ = 0;
     std::uint64_t memory_root_ = 0;
     Sums expected_;
 

@@ -23,28 +23,29 @@ void Source::Engine::offer(Result<std::vector<std::byte>> state) {
         return trouble(std::move(state).error());
     if (state->size() > max_state)
         return trouble({"the devices' state is too large to send", 0});
-    state_ = *std::move(state);
-    if (options_.verify) {
-        auto computed = root();
-        if (!computed)
-            return trouble(std::move(computed).error());
-        memory_root_ = *computed;
-    }
+    state_size_ = state->size();
+    if (auto sent = send(*state); !sent)
+        return trouble(std::move(sent).error());
     enter(Phase::handing_over);
     tell(HandOff::Event::all_sent);
 }
 
-/// The destination does the same, and leaves out the same pages: those that nobody needs, which it need not have.
-Result<std::uint64_t> Source::Engine::root() {
+Result<> Source::Engine::send(std::span<const std::byte> state) {
+    if (!options_.verify)
+        return link_->send_state(state);
     const PageBitmap& unneeded = precopy_.layers.hinted.bits();
     TRY(link_->send_unneeded(unneeded));
+    TRY(link_->send_state(state));
+    // Meanwhile the destination does the same, and leaves out the same pages: what nobody needs it need not have.
+    TRY(link_->send_sum_up());
     const auto root = memory_root(guest_.memory(), unneeded, [this] {
         keep_alive();
         return !cancelled_ && !error_;
     });
     if (!root)
         return fail("the migration was cancelled");
-    return *root;
+    memory_root_ = *root;
+    return {};
 }
 
 void Source::Engine::tell(HandOff::Event event) {
@@ -53,7 +54,7 @@ void Source::Engine::tell(HandOff::Event event) {
         return;
     switch (*effect) {
     case HandOff::Effect::send_state:
-        return send_state();
+        return end_state();
     case HandOff::Effect::record_given:
         return record();
     case HandOff::Effect::send_go:
@@ -72,8 +73,8 @@ void Source::Engine::tell(HandOff::Event event) {
     }
 }
 
-void Source::Engine::send_state() {
-    auto sent = link_->send_state(state_, streams_->transcript(), memory_root_);
+void Source::Engine::end_state() {
+    auto sent = link_->send_state_end(state_size_, streams_->transcript(), memory_root_);
     if (!sent)
         return trouble(std::move(sent).error());
     expected_ = *sent;

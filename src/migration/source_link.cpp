@@ -15,7 +15,7 @@ constexpr std::chrono::milliseconds last_words{100};
 
 /// Sends the frame that was begun.
 Result<> SourceLink::say(FrameKind kind) {
-    if (kind == FrameKind::alive || kind == FrameKind::go)
+    if (kind == FrameKind::alive || kind == FrameKind::go || kind == FrameKind::sum_up)
         (void)writer_.begin();
     if (auto sent = writer_.send(kind); !sent)
         return std::unexpected(explained(std::move(sent).error()));
@@ -78,15 +78,17 @@ Result<> SourceLink::send_unneeded(const PageBitmap& pages) {
     return {};
 }
 
-Result<Sums> SourceLink::send_state(std::span<const std::byte> state, const Transcript& others,
-                                    std::uint64_t memory_root) {
-    const std::size_t length = state.size();
+Result<> SourceLink::send_state(std::span<const std::byte> state) {
     while (!state.empty()) {
         const auto piece = state.first(std::min(state.size(), piece_of_state));
         append(writer_.begin(), piece);
         TRY(say(FrameKind::state));
         state = state.subspan(piece.size());
     }
+    return {};
+}
+
+Result<Sums> SourceLink::send_state_end(std::size_t length, const Transcript& others, std::uint64_t memory_root) {
     const auto frames = [&] { return writer_.transcript().value + others.value; };
     print(writer_.begin(), StateEnd{length, {frames(), memory_root}});
     TRY(say(FrameKind::state_end));

@@ -23,9 +23,10 @@ public:
     [[nodiscard]] Result<> shake_hands(const Hello& hello);
     [[nodiscard]] Result<> send_round(const Round&);
     [[nodiscard]] Result<> send_unneeded(const PageBitmap&);
-    /// What READY must say. `others` is what was sent on other streams.
-    [[nodiscard]] Result<Sums> send_state(std::span<const std::byte> state, const Transcript& others,
-                                          std::uint64_t memory_root);
+    [[nodiscard]] Result<> send_state(std::span<const std::byte> state);
+    [[nodiscard]] Result<> send_sum_up() { return say(FrameKind::sum_up); }
+    /// What READY must say. `length` is the state's; `others` is what was sent on other streams.
+    [[nodiscard]] Result<Sums> send_state_end(std::size_t length, const Transcript& others, std::uint64_t memory_root);
     /// From here on nothing interrupts.
     [[nodiscard]] Result<> send_go();
     [[nodiscard]] Result<> send_alive() { return say(FrameKind::alive); }
