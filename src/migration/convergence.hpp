@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 namespace aerate::migration {
 
@@ -73,6 +74,26 @@ private:
     Time affordable_;
     Time expected_;
     Duration pause_{};
+};
+
+/// Which rounds ask the guest for hints. One that clears what it hints (Linux with init_on_alloc) has by the next round
+/// written to all of it, so no two rounds in a row do: what reads as zero is sent for next to nothing, and with hints
+/// in every round none would become smaller. A guest whose hints spare nothing is not asked again.
+class HintTurns {
+public:
+    /// For each round that could do with hints. `spared`: by all of them until now.
+    [[nodiscard]] bool next(PageCount spared) {
+        const PageCount by_the_last = spared - std::exchange(spared_, spared);
+        if (asked_ && by_the_last == PageCount{})
+            useful_ = false;
+        asked_ = useful_ && !asked_;
+        return asked_;
+    }
+
+private:
+    PageCount spared_;
+    bool asked_ = false;
+    bool useful_ = true;
 };
 
 /// What to do about a round that is about to be sent.

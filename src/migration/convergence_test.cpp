@@ -55,6 +55,22 @@ TEST(HintPatience, NeverCostsMoreThanHintsSpareAndABeginning) {
     EXPECT_EQ(large.until(), start + 580ms) << "small ones now: the end is near";
 }
 
+TEST(HintTurns, NeverTwoRoundsInARow) {
+    HintTurns turns;
+    EXPECT_TRUE(turns.next({0}));
+    EXPECT_FALSE(turns.next({700}));
+    EXPECT_TRUE(turns.next({700}));
+    EXPECT_FALSE(turns.next({701}));
+    EXPECT_TRUE(turns.next({701}));
+}
+
+TEST(HintTurns, NotAgainWhenTheySparedNothing) {
+    HintTurns turns;
+    EXPECT_TRUE(turns.next({0}));
+    for (int round = 0; round < 5; ++round)
+        EXPECT_FALSE(turns.next({0}));
+}
+
 TEST(Throttle, SlowsDownAGuestThatWritesMoreThanHalfOfWhatIsSent) {
     Throttle throttle;
     EXPECT_EQ(throttle.round({100}, {50}), 0U);

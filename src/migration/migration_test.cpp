@@ -100,6 +100,24 @@ TEST(Migration, NothingIsSentBeforeTheGuestHasSaidWhatIsFree) {
     }
 }
 
+TEST(Migration, AGuestThatClearsWhatItHintsComesToAnEnd) {
+    for (const std::size_t free : {800U, 0U}) {
+        FakeSource from({.filled = 1000, .hints = true, .clears_hinted = true});
+        for (std::size_t i = 0; i < free; ++i)
+            from.free(i * 1024 / 1000);
+        // Free since long ago, and nothing in them.
+        for (std::size_t i = 1000; i < 1024; ++i)
+            from.free(i);
+        FakeDestination to;
+        Migration migration{.source_options = {.downtime_limit = 0ms, .hint_start = 100ms, .hint_pause = 20ms}};
+        migration.run(from, to, unix_pair());
+        expect_moved(migration, from, to);
+        EXPECT_EQ(from.hint_rounds, 1);
+        EXPECT_LE(migration.source.last.pages, PageCount{1000 - free});
+        EXPECT_LE(migration.source.last.round, 4U);
+    }
+}
+
 TEST(Migration, AGuestThatNeverHintsIsWaitedForOnlyBriefly) {
     FakeSource from({.filled = 1000, .hints = true, .ends_rounds = false});
     FakeDestination to;

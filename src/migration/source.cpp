@@ -104,6 +104,8 @@ void Source::Engine::resume() {
     (void)protocol::step(precopy_, {RoundEvent::cancel, {}});
     if (tracking_) {
         guest_.run_on();
+        if (frozen_ != Clock::time_point{})
+            downtime_ = since(frozen_);
         guest_.stop_tracking();
         if (progress_.throttle > 0)
             guest_.throttle(0);
@@ -125,8 +127,7 @@ void Source::Engine::end(Outcome outcome) {
     result.total = since(began_);
     if (outcome != Outcome::moved && error_)
         result.error = error_->message;
-    if (frozen_ != Clock::time_point{})
-        result.downtime = since(frozen_);
+    result.downtime = downtime_;
     // Not before the guest has gone on: a stream may be in the midst of a system call.
     if (streams_) {
         streams_->stop();

@@ -134,9 +134,11 @@ private:
     Clock::time_point began_;
     Clock::time_point gathered_;
     Clock::time_point frozen_;
+    std::chrono::microseconds downtime_{};
     ByteCount sent_when_last_looked_;
 
     bool waiting_for_hints_ = false;
+    HintTurns hint_turns_;
     HintPatience hint_patience_;
     Clock::time_point hint_alarm_; ///< of hint_timer_
     bool hints_spare_ = false;     ///< the last one did

@@ -64,6 +64,7 @@ void Source::Engine::tell(HandOff::Event event) {
     case HandOff::Effect::resume:
         return resume();
     case HandOff::Effect::destroy:
+        downtime_ = since(frozen_);
         guest_.stop_tracking();
         guest_.gone();
         forget_given(record_path_);

@@ -97,6 +97,7 @@ struct FakeSourceOptions {
     std::size_t working_set = ~std::size_t{0};
     bool hints = false;
     bool ends_rounds = true;
+    bool clears_hinted = false;              ///< before it hints it, as Linux does with init_on_alloc
     std::chrono::microseconds hint_pause{0}; ///< before each hint
     bool separate_discards = false;
     std::uint64_t seed = 1;
@@ -183,6 +184,8 @@ public:
                             return;
                         if (options_.hint_pause.count() > 0)
                             std::this_thread::sleep_for(options_.hint_pause);
+                        if (options_.clears_hinted)
+                            clear(frame);
                         callbacks.hinted({frame, {1}});
                     }
                     if (options_.ends_rounds)
@@ -252,6 +255,12 @@ private:
             if (options_.pause.count() > 0)
                 std::this_thread::sleep_for(options_.pause);
         }
+    }
+    void clear(FrameNumber frame) {
+        const std::lock_guard lock(mutex_);
+        for (std::size_t i = 0; i < model_.size(); ++i)
+            if (model_.frame(i) == frame && !model_[i].allocated)
+                CHECK(memory_.fill(address_of(frame), page_size, std::byte{0}));
     }
     void step() {
         const std::size_t index = random_() % std::min(model_.size(), options_.working_set);
