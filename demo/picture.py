@@ -31,7 +31,7 @@ def panel(run, x, width, top_mib, seconds, budget):
     parts.append(f'<polyline points="{" ".join(at(row[0], row[2]) for row in run["samples"])}" fill="none" stroke="{ORANGE}" stroke-width="2.5"/>')
     y = at(begin, budget).split(",")[1]
     parts.append(f'<line x1="{x}" x2="{x + width}" y1="{y}" y2="{y}" stroke="{GREY}" stroke-dasharray="6 4"/>')
-    parts.append(f'<text x="{x + width}" y="{float(y) - 6:.1f}" class="tick" text-anchor="end">budget {budget} MiB</text>')
+    parts.append(f'<text x="{x + 4}" y="{float(y) - 6:.1f}" class="tick">budget {budget} MiB</text>')
     labelled_to = 0
     for time, text in run["events"]:
         if "writes" in text or "deletes" in text:

@@ -98,7 +98,7 @@ def a_snapshot_goes_on_where_it_was(context):
 
 @scenario(kernels=("6.12",))
 def clones_share_what_they_do_not_write(context):
-    file, count = context.file("clone.snap"), 12
+    file, count = context.file("clone.snap"), 20
     with context.vm(memory="256M") as vm:
         vm.wait_ready(60)
         digest = vm.check("dd if=/dev/urandom of=/tmp/keep bs=1M count=60 2>/dev/null; md5sum </tmp/keep")
