@@ -107,7 +107,7 @@ struct VmStatus {
     int pid = 0;
     VmState state = VmState::not_started;
     std::chrono::milliseconds uptime{};
-    unsigned vcpu_count = 0;
+    unsigned vcpu_count = 0; ///< 0 of a guest of which only the balloon is served here
     MemoryByState memory{};
     std::optional<BalloonStatus> balloon{};
     std::vector<Counter> counters{};

@@ -38,7 +38,7 @@ void print_as_table(const std::vector<control::VmStatus>& vms) {
                           {"MONITOR"}});
     for (const auto& vm : vms)
         table.add({vm.name, fmt::to_string(vm.pid), std::string(name_of(vm.state)), in_words(vm.uptime),
-                   fmt::to_string(vm.vcpu_count), control::in_mib(vm.memory.guest_size),
+                   vm.vcpu_count == 0 ? "-" : fmt::to_string(vm.vcpu_count), control::in_mib(vm.memory.guest_size),
                    control::in_mib(vm.memory.resident), control::in_mib(vm.memory.ballooned),
                    control::in_mib(vm.memory.reported), control::in_mib(vm.memory.monitor_overhead)});
     fmt::print("{}", table.print());

@@ -24,7 +24,8 @@ std::string labelled(const control::Counter& counter) {
 
 void print_as_table(const control::VmStatus& vm) {
     using Align = control::Table::Align;
-    fmt::print("{}: {}, process {}, {} vCPUs\n\n", vm.name, name_of(vm.state), vm.pid, vm.vcpu_count);
+    const std::string vcpus = vm.vcpu_count == 0 ? "balloon only" : fmt::format("{} vCPUs", vm.vcpu_count);
+    fmt::print("{}: {}, process {}, {}\n\n", vm.name, name_of(vm.state), vm.pid, vcpus);
     control::Table memory({{"MEMORY", Align::left}, {"MIB"}});
     memory.add({"RAM of the guest", control::in_mib(vm.memory.guest_size)});
     memory.add({"resident", control::in_mib(vm.memory.resident)});
