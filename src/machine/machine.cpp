@@ -185,7 +185,6 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    [&](const control::Migrate& wish) { migrate(wish, std::move(answer)); },
                    [&](const control::GetMigration&) { answer(operations_.migration()); },
                    [&](const control::CancelMigration&) {
-                       copy_cancelled_ = true;
                        operations_.cancel();
                        answer(control::Done{});
                    },

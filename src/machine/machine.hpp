@@ -77,7 +77,8 @@ private:
     void start_hinting(control::StartHinting, control::Server::Answer);
     void sweep(control::Server::Answer);
     void give_back_idle_memory(IdleMemory::Hints, IdleMemory::Done);
-    void after_a_sweep(control::Server::Answer, std::move_only_function<void(control::Server::Answer)> then);
+    /// Now, or after a sweep.
+    void copy(bool sweep, control::Server::Answer, std::move_only_function<void(control::Server::Answer)> begin);
     void squeeze(ByteCount keep, control::Server::Answer);
     void take_snapshot(control::TakeSnapshot, control::Server::Answer);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
@@ -109,7 +110,6 @@ private:
     std::optional<LiveGuest::Held> waiting_for_hold_;
     std::vector<control::Server::Answer> waiting_for_pause_;
     IdleMemory::Done waiting_for_sweep_;
-    bool copy_cancelled_ = false; ///< the one that begins when the sweep has ended
     std::optional<control::Server::Answer> waiting_for_squeeze_;
     Subscription throttle_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet

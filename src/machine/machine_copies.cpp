@@ -35,21 +35,22 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
                                "and none was taken since it started. Take a full one first"));
     config_.machine.track_dirty_pages |= take.track_dirty_pages;
     take.track_dirty_pages = config_.machine.track_dirty_pages;
-    const auto copy = [this, take](control::Server::Answer waiting) {
+    copy(take.sweep, std::move(answer), [this, take](control::Server::Answer waiting) {
         operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(waiting));
-    };
-    take.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
+    });
 }
 
 void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    if (auto plan = Departure::plan(request, hardware_->memory.size()); !plan) // not only after a sweep
-        return answer(control::Failure{400, std::move(plan).error().message});
-    const auto copy = [this, request](control::Server::Answer waiting) {
-        operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(waiting));
-    };
-    request.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
+    auto planned = Departure::plan(request, hardware_->memory.size());
+    if (!planned)
+        return answer(control::Failure{400, std::move(planned).error().message});
+    copy(request.sweep, std::move(answer),
+         [this, departure = *std::move(planned)](control::Server::Answer waiting) mutable {
+             operations_.migrate(*hardware_, control::print_vm_config(config_), std::move(departure),
+                                 std::move(waiting));
+         });
 }
 
 /// Nobody knows where the guest runs: it stands still here until an operator decides.
@@ -150,21 +151,21 @@ void Machine::give_back_idle_memory(IdleMemory::Hints hints, IdleMemory::Done do
 }
 
 /// What the guest does not use need not be copied. A guest that takes no part in that is copied as it is.
-void Machine::after_a_sweep(control::Server::Answer answer,
-                            std::move_only_function<void(control::Server::Answer)> then) {
-    if (pause_wanted_)
-        return then(std::move(answer));
-    copy_cancelled_ = false;
+void Machine::copy(bool sweep, control::Server::Answer answer,
+                   std::move_only_function<void(control::Server::Answer)> begin) {
+    operations_.announce();
+    if (!sweep || pause_wanted_)
+        return begin(std::move(answer));
     give_back_idle_memory(
         IdleMemory::Hints::if_much_is_idle,
-        [this, answer = std::move(answer), then = std::move(then)](const Result<IdleMemoryReport>& result) mutable {
+        [this, answer = std::move(answer), begin = std::move(begin)](const Result<IdleMemoryReport>& result) mutable {
             if (!result)
                 log::info("{}: no sweep: {}", config_.name, result.error().message);
             if (auto refusal = refuse_copy())
                 return answer(std::move(*refusal));
-            if (copy_cancelled_)
+            if (operations_.cancelled())
                 return answer(conflict("it was cancelled before it began"));
-            then(std::move(answer));
+            begin(std::move(answer));
         });
 }
 
