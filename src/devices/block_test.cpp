@@ -1,4 +1,5 @@
 #include "base/endian.hpp"
+#include "base/testing/temporary_file.hpp"
 #include "devices/block.hpp"
 #include "event/event_fd.hpp"
 #include "virtio/testing/fake_driver.hpp"
@@ -39,30 +40,6 @@ enum : std::uint32_t { in = 0, out = 1, flush = 4, get_id = 8, discard = 11, wri
 constexpr std::byte ok{0};
 constexpr std::byte io_error{1};
 constexpr std::byte unsupported{2};
-
-class TemporaryFile {
-public:
-    explicit TemporaryFile(std::uint64_t size) {
-        path_ = testing::TempDir() + "disk-XXXXXX";
-        fd_ = FileDescriptor(::mkstemp(path_.data()));
-        EXPECT_TRUE(fd_.valid());
-        EXPECT_EQ(::ftruncate(fd_.get(), static_cast<off_t>(size)), 0);
-    }
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile() { ::unlink(path_.c_str()); }
-    [[nodiscard]] const std::string& path() const { return path_; }
-    [[nodiscard]] int fd() const { return fd_.get(); }
-    [[nodiscard]] std::vector<std::byte> contents(std::size_t size) const {
-        std::vector<std::byte> bytes(size);
-        EXPECT_EQ(::pread(fd_.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
-        return bytes;
-    }
-
-private:
-    std::string path_;
-    FileDescriptor fd_;
-};
 
 /// Holds operations back, completes them in any order, cuts transfers short, and fails those that it is told to.
 class UnkindEngine final : public IoEngine {
@@ -503,30 +480,6 @@ TEST_P(BlockTest, RandomRequestsAgreeWithAModel) {
     }
     EXPECT_TRUE(file.contents(model.size()) == model);
     EXPECT_EQ(device->counters().refused + device->counters().failed, 0U);
-}
-
-TEST(DiskImage, IsLockedAgainstASecondWriter) {
-    const TemporaryFile file(4096);
-    {
-        const auto first = DiskImage::open({.path = file.path()});
-        ASSERT_TRUE(first);
-        const auto second = DiskImage::open({.path = file.path()});
-        ASSERT_FALSE(second);
-        EXPECT_NE(second.error().message.find("in use by another"), std::string::npos);
-        EXPECT_FALSE(DiskImage::open({.path = file.path(), .read_only = true}));
-    }
-    const auto first = DiskImage::open({.path = file.path(), .read_only = true});
-    EXPECT_TRUE(first);
-    EXPECT_TRUE(DiskImage::open({.path = file.path(), .read_only = true}));
-    EXPECT_FALSE(DiskImage::open({.path = file.path()}));
-}
-
-TEST(DiskImage, SaysWhatIsWrongWithAPath) {
-    EXPECT_FALSE(DiskImage::open({.path = "/nonexistent/disk"}));
-    EXPECT_FALSE(DiskImage::open({.path = "/dev/null"}));
-    EXPECT_FALSE(DiskImage::open({.path = "/tmp"}));
-    const TemporaryFile tiny(511);
-    EXPECT_FALSE(DiskImage::open({.path = tiny.path()}));
 }
 
 TEST(IoUringEngine, AbandonCancelsWhatWouldWaitForEver) {

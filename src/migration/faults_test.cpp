@@ -1,4 +1,5 @@
 // Whatever goes wrong: one side has the guest, or nobody can know and it stands still.
+#include "base/testing/temporary_directory.hpp"
 #include "migration/frame.hpp"
 #include "migration/messages.hpp"
 #include "migration/testing/outcome.hpp"
@@ -15,15 +16,9 @@ namespace {
 using namespace testing;
 
 /// Where fsync costs nothing: what it is good for cannot be tested without pulling a plug.
-struct TemporaryDirectory {
-    TemporaryDirectory() {
-        std::string pattern = "/dev/shm/aerate-migration-XXXXXX";
-        CHECK(::mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~TemporaryDirectory() { std::filesystem::remove_all(path); }
-    [[nodiscard]] std::string file(const char* name) const { return path + "/" + name; }
-    std::string path;
+struct InMemory : TemporaryDirectory {
+    InMemory()
+        : TemporaryDirectory("/dev/shm") {}
 };
 
 /// Both leases are open files of their own, as in two processes.
@@ -32,7 +27,7 @@ struct Leases {
         : source(open(directory))
         , destination(open(directory)) {}
     static FileLease open(const TemporaryDirectory& directory) {
-        auto lease = FileLease::open(directory.file("lease"));
+        auto lease = FileLease::open(directory / "lease");
         CHECK(lease);
         return std::move(*lease);
     }
@@ -47,7 +42,7 @@ FakeSource::Options tiny(std::size_t filled = 1) {
 
 void harm_everywhere(Fault::Kind kind, bool tcp, std::uint64_t step, bool with_lease) {
     const std::size_t filled = step == 1 ? 0 : 1;
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     std::array<std::uint64_t, 2> length{};
     {
@@ -64,7 +59,7 @@ void harm_everywhere(Fault::Kind kind, bool tcp, std::uint64_t step, bool with_l
             FakeSource from(tiny(filled));
             FakeDestination to;
             Migration migration;
-            migration.source_options.record_directory = directory.path;
+            migration.source_options.record_directory = directory.path();
             if (kind == Fault::Kind::stall)
                 migration.source_options.deadline = migration.destination_options.deadline = 20ms;
             if (with_lease) {
@@ -212,8 +207,8 @@ TEST(MigrationFaults, M16_AGuestThatWritesFasterThanTheLinkStaysUnlessItIsStoppe
 }
 
 TEST(MigrationFaults, ALeaseOnOneSideOnlyOrAnotherOneIsRefused) {
-    const TemporaryDirectory one;
-    const TemporaryDirectory two;
+    const InMemory one;
+    const InMemory two;
     Leases ours(one);
     Leases theirs(two);
     for (Lease* destinations : {static_cast<Lease*>(nullptr), static_cast<Lease*>(&theirs.destination)}) {
@@ -242,7 +237,7 @@ struct SourceIsFirst final : Lease {
 };
 
 TEST(MigrationFaults, M10_ADestinationWhoseClaimComesTooLateDoesNotRun) {
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     SourceIsFirst late(leases.destination);
     FakeSource from(tiny());
@@ -385,7 +380,7 @@ TEST(MigrationFaults, M10_PeerGoneAtEachStep) {
 
 TEST(MigrationFaults, AThousandRandomFaults) {
     std::mt19937_64 random(20261123);
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     std::array<int, 3> outcomes{};
     for (int i = 0; i < 1000 && !HasFailure(); ++i) {
@@ -409,7 +404,7 @@ TEST(MigrationFaults, AThousandRandomFaults) {
                                     .hint_start = 2ms,
                                     .hint_pause = 1ms,
                                     .deadline = 25ms,
-                                    .record_directory = directory.path};
+                                    .record_directory = directory.path()};
         migration.destination_options.deadline = 25ms;
         if (with_lease) {
             migration.source_options.lease = &leases.source;
