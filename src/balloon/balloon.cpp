@@ -266,6 +266,8 @@ Result<> Balloon::restore(const BalloonState& state) {
         states_.reported.set(run);
     states_.reported.remove(states_.ballooned);
     hinting_.restore(state.last_command);
+    if (on_actual_)
+        on_actual_();
     return {};
 }
 

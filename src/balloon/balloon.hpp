@@ -50,7 +50,7 @@ public:
     [[nodiscard]] PageCount target() const { return {target_}; }
     /// How many the guest says that it has given up. A guest may lie: to be shown, not to be relied on.
     [[nodiscard]] PageCount actual() const { return {actual_}; }
-    /// `written` is called each time that the guest has written actual(), or a reset has cleared it. One listener,
+    /// `written` is called each time that the guest has written actual(), or a reset or restore() has. One listener,
     /// which returns soon: the guest's vCPU waits for it. Null: none.
     void on_actual(EventLoop::Callback written) { on_actual_ = std::move(written); }
 
