@@ -2,6 +2,7 @@
 //
 // Writing fills a file again and again, with the disk left out: TMPDIR says where, and in
 // /dev/shm there is none. Figures of one run are compared with each other.
+#include "base/testing/temporary_directory.hpp"
 #include "base/zero.hpp"
 #include "memory/guest_memory.hpp"
 #include "snapshot/file_operations.hpp"
@@ -45,7 +46,7 @@ void copy_memory(benchmark::State& state) {
 BENCHMARK(copy_memory)->Unit(benchmark::kMillisecond);
 
 void plain_pwrite(benchmark::State& state) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     for (auto _ : state) {
         const FileDescriptor file(::open(directory.path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
         for (std::size_t done = 0; done < data().size(); done += 1U << 20)
@@ -63,7 +64,7 @@ public:
 
 /// A run of range(0) pages of data, then one of zeros, until all data is written.
 void write_snapshot(benchmark::State& state, bool with_key) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     NoSync files;
     const PageCount run{static_cast<std::uint64_t>(state.range(0))};
     for (auto _ : state) {
@@ -119,7 +120,7 @@ void zero_scan(benchmark::State& state) {
 BENCHMARK(zero_scan)->Unit(benchmark::kMillisecond);
 
 /// A guest of range(0) MiB of which 64 MiB hold data, in runs of 16 pages apart.
-std::optional<Snapshot> sparse_snapshot(const testing::TemporaryDirectory& directory, benchmark::State& state,
+std::optional<Snapshot> sparse_snapshot(const TemporaryDirectory& directory, benchmark::State& state,
                                         std::optional<Key> key = {}) {
     NoSync files;
     auto writer = Writer::create(
@@ -138,7 +139,7 @@ std::optional<Snapshot> sparse_snapshot(const testing::TemporaryDirectory& direc
 }
 
 void open_snapshot(benchmark::State& state) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     if (!sparse_snapshot(directory, state))
         return;
     for (auto _ : state)
@@ -148,7 +149,7 @@ BENCHMARK(open_snapshot)->ArgName("MiB")->Arg(128)->Arg(1024)->Arg(8192)->Unit(b
 
 /// Opening included; taking the memory apart again is not.
 void open_and_restore(benchmark::State& state) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     if (!sparse_snapshot(directory, state))
         return;
     for (auto _ : state) {
@@ -164,7 +165,7 @@ void open_and_restore(benchmark::State& state) {
 BENCHMARK(open_and_restore)->ArgName("MiB")->Arg(128)->Arg(1024)->Arg(8192)->Unit(benchmark::kMicrosecond);
 
 void verify(benchmark::State& state, bool with_key) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto key = with_key ? std::optional(testing::sample_key()) : std::nullopt;
     const auto snapshot = sparse_snapshot(directory, state, key);
     if (!snapshot)
@@ -180,7 +181,7 @@ enum class Touch { read, write, prefetch };
 
 /// The first touch of each of the 16384 pages with data, which are in the page cache; per page.
 void first_touch(benchmark::State& state, Touch touch) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto snapshot = sparse_snapshot(directory, state);
     if (!snapshot)
         return;
@@ -212,7 +213,7 @@ BENCHMARK_CAPTURE(first_touch, prefetch, Touch::prefetch)->ArgName("MiB")->Arg(1
 
 /// Pages that are still the file's are discarded by mapping over them: 4 KiB each, all apart.
 void discard_of_files_pages(benchmark::State& state) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto snapshot = sparse_snapshot(directory, state);
     if (!snapshot)
         return;

@@ -3,6 +3,7 @@
 // header or manifest, what, and how much is cut off.
 #include "base/check.hpp"
 #include "base/endian.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -42,7 +43,7 @@ struct Samples {
         edited = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         CHECK(edited.valid());
     }
-    testing::TemporaryDirectory directory;
+    TemporaryDirectory directory;
     std::vector<Bytes> files;
     std::string path = directory / "edited";
     FileDescriptor edited;

@@ -147,6 +147,8 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
 void Balloon::actual_written(std::uint32_t before) {
     if (actual_ < before && actual_ < target_)
         ++counters_.unasked_deflations;
+    if (on_actual_)
+        on_actual_();
 }
 
 void Balloon::activate(const virtio::Activation& activation) {
@@ -221,6 +223,8 @@ void Balloon::reset() {
     states_.reported.clear_all();
     hinting_.reset();
     statistics_.reset();
+    if (on_actual_)
+        on_actual_();
 }
 
 void Balloon::pause(EventLoop::Callback quiesced) {
@@ -262,6 +266,8 @@ Result<> Balloon::restore(const BalloonState& state) {
         states_.reported.set(run);
     states_.reported.remove(states_.ballooned);
     hinting_.restore(state.last_command);
+    if (on_actual_)
+        on_actual_();
     return {};
 }
 

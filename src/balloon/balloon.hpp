@@ -21,6 +21,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace aerate::balloon {
@@ -49,6 +50,9 @@ public:
     [[nodiscard]] PageCount target() const { return {target_}; }
     /// How many the guest says that it has given up. A guest may lie: to be shown, not to be relied on.
     [[nodiscard]] PageCount actual() const { return {actual_}; }
+    /// `written` is called each time that the guest has written actual(), or a reset or restore() has. One listener,
+    /// which returns soon: the guest's vCPU waits for it. Null: none.
+    void on_actual(EventLoop::Callback written) { on_actual_ = std::move(written); }
 
     [[nodiscard]] Statistics& statistics() { return statistics_; }
     [[nodiscard]] FreePageHinting& hinting() { return hinting_; }
@@ -91,6 +95,7 @@ private:
     // The config space, less free_page_hint_cmd_id, which is hinting's.
     std::uint32_t target_ = 0;
     std::uint32_t actual_ = 0;
+    EventLoop::Callback on_actual_;
     std::uint32_t poison_value_ = 0;
 
     // From activate() to reset().

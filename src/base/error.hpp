@@ -36,6 +36,13 @@ template <typename... Args>
     return std::unexpected(Error{fmt::format(format, std::forward<Args>(args)...) + ": " + describe_errno(code), code});
 }
 
+/// What `error` made impossible, with its text appended and its errno kept.
+template <typename... Args>
+[[nodiscard]] std::unexpected<Error> fail_because(Error error, fmt::format_string<Args...> format, Args&&... args) {
+    error.message = fmt::format(format, std::forward<Args>(args)...) + ": " + error.message;
+    return std::unexpected(std::move(error));
+}
+
 namespace detail {
 template <typename T, typename E>
 T take(std::expected<T, E>&& result) {

@@ -1,4 +1,5 @@
 #include "base/endian.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "boot/acpi.hpp"
 
 #include <gmock/gmock.h>
@@ -149,23 +150,6 @@ TEST(Acpi, TooManyDevicesAreAnError) {
     ASSERT_FALSE(result);
     EXPECT_THAT(result.error().message, HasSubstr("there are interrupt lines for 18"));
 }
-
-class TemporaryDirectory {
-public:
-    TemporaryDirectory() {
-        std::string pattern = ::testing::TempDir() + "acpi.XXXXXX";
-        path_ = ::mkdtemp(pattern.data()) != nullptr ? pattern : std::string();
-    }
-    ~TemporaryDirectory() {
-        for (const auto* name : {"dsdt.dat", "dsdt.dsl", "log"})
-            ::unlink((path_ + "/" + name).c_str());
-        ::rmdir(path_.c_str());
-    }
-    [[nodiscard]] std::string operator/(const char* name) const { return path_ + "/" + name; }
-
-private:
-    std::string path_;
-};
 
 std::string contents(const std::string& path) {
     std::ifstream file(path);

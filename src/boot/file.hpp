@@ -2,8 +2,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
-#include "base/units.hpp"
+#include "base/regular_file.hpp"
 
 #include <cstddef>
 #include <span>
@@ -11,15 +10,10 @@
 
 namespace aerate {
 
-struct OpenFile {
-    FileDescriptor fd;
-    ByteCount size;
-};
-
 /// Regular files only. `what` is for messages: "kernel image".
-[[nodiscard]] Result<OpenFile> open_file(const std::string& path, const char* what);
+[[nodiscard]] Result<RegularFile> open_file(const std::string& path, const char* what);
 /// Fills `into` from the start of the file; an error when it has become shorter.
-[[nodiscard]] Result<void> read_file(const OpenFile&, std::span<std::byte> into, const std::string& path,
-                                     const char* what);
+[[nodiscard]] Result<> read_file(const RegularFile&, std::span<std::byte> into, const std::string& path,
+                                 const char* what);
 
 } // namespace aerate

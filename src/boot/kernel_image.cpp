@@ -84,18 +84,17 @@ Result<LoadedKernel> load_kernel_image(GuestMemory& memory, Bytes image, std::st
                                        const KernelConfig& config) {
     auto loaded = load_any(memory, image, config);
     if (!loaded)
-        return std::unexpected(Error{fmt::format("cannot boot the kernel image {}: {}", name, loaded.error().message),
-                                     loaded.error().system_error});
+        return fail_because(std::move(loaded).error(), "cannot boot the kernel image {}", name);
     return loaded;
 }
 
 Result<LoadedKernel> load_kernel(GuestMemory& memory, const KernelConfig& config) {
     constexpr auto what = "kernel image";
     const auto file = TRY(open_file(config.kernel, what));
-    if (file.size > largest_image)
-        return fail("the kernel image {} has {} MiB: no kernel is that large", config.kernel, file.size.value >> 20);
-    const auto bytes = std::make_unique_for_overwrite<std::byte[]>(file.size.value);
-    const std::span image(bytes.get(), file.size.value);
+    if (file.length > largest_image)
+        return fail("the kernel image {} has {} MiB: no kernel is that large", config.kernel, file.length.value >> 20);
+    const auto bytes = std::make_unique_for_overwrite<std::byte[]>(file.length.value);
+    const std::span image(bytes.get(), file.length.value);
     TRY(read_file(file, image, config.kernel, what));
     return load_kernel_image(memory, image, config.kernel, config);
 }

@@ -174,7 +174,7 @@ TEST_F(KernelImage, OtherFilesAreExplained) {
     expect_error(sample_elf(), "it is an ELF file", KernelEntry::bzimage);
     EXPECT_THAT(
         load_kernel(memory_, {.kernel = "/nonexistent", .initrd = {}, .command_line = {}, .entry = {}}).error().message,
-        HasSubstr("cannot open the kernel image /nonexistent: No such file"));
+        HasSubstr("kernel image /nonexistent: it cannot be opened: No such file"));
     EXPECT_THAT(
         load_kernel(memory_, {.kernel = "/dev/null", .initrd = {}, .command_line = {}, .entry = {}}).error().message,
         HasSubstr("not a regular file"));
@@ -193,7 +193,7 @@ TEST_F(KernelImage, InitrdThatDoesNotFitIsRefused) {
     config_.initrd = initrd.path();
     expect_error(sample_elf(), "does not fit into guest memory");
     config_.initrd = "/nonexistent";
-    expect_error(sample_elf(), "cannot open the initrd /nonexistent");
+    expect_error(sample_elf(), "initrd /nonexistent: it cannot be opened");
 }
 
 TEST_F(KernelImage, CutOffElfIsAnErrorAtEveryLength) {

@@ -24,11 +24,6 @@ constexpr std::array<Word<HugePages>, 3> huge_page_kinds{
     {{"None", HugePages::none}, {"Transparent", HugePages::transparent}, {"2M", HugePages::hugetlb}}};
 
 template <typename Enum, std::size_t Size>
-void read_choice(Fields& fields, std::string_view name, Enum& into, const std::array<Word<Enum>, Size>& words) {
-    fields.choice<Enum>(name, into, words);
-}
-
-template <typename Enum, std::size_t Size>
 std::string_view word_for(Enum value, const std::array<Word<Enum>, Size>& words) {
     const auto found = std::ranges::find(words, value, &Word<Enum>::second);
     return found == words.end() ? "" : found->first;
@@ -45,8 +40,8 @@ constexpr std::uint64_t mib_of(ByteCount bytes) {
 void read_backing(Fields& fields, std::optional<Backing>& into) {
     HugePages huge_pages = HugePages::none;
     Backing backing = Backing::anonymous;
-    read_choice(fields, "huge_pages", huge_pages, huge_page_kinds);
-    read_choice(fields, "backing", backing, backings);
+    fields.choice("huge_pages", huge_pages, huge_page_kinds);
+    fields.choice("backing", backing, backings);
     const bool huge = huge_pages == HugePages::hugetlb;
     if (fields.has("backing") && fields.has("huge_pages") && huge != (backing == Backing::hugetlb))
         fields.error("huge_pages", "contradicts \"backing\"; leave one of them out");
@@ -59,10 +54,10 @@ void read_backing(Fields& fields, std::optional<Backing>& into) {
 Result<MachineConfigUpdate> read_machine_config(const Json& json, Presence presence) {
     MachineConfigUpdate update;
     Fields fields(json, "machine-config");
-    std::uint64_t vcpu_count = 0;
+    unsigned vcpu_count = 0;
     fields.number("vcpu_count", vcpu_count, {1, vcpu_count_max}, presence);
     if (fields.has("vcpu_count"))
-        update.vcpu_count = static_cast<unsigned>(vcpu_count);
+        update.vcpu_count = vcpu_count;
     std::uint64_t mem_size_mib = 0;
     fields.number("mem_size_mib", mem_size_mib, {mib_of(mem_size_min), mib_of(mem_size_max)}, presence);
     if (mem_size_mib % 2 != 0)
@@ -93,10 +88,7 @@ void read_balloon_amount(Fields& fields, ByteCount& into) {
 }
 
 void read_polling_interval(Fields& fields, std::chrono::seconds& into, Presence presence) {
-    constexpr std::uint64_t longest = 65535;
-    auto seconds = static_cast<std::uint64_t>(into.count());
-    fields.number("stats_polling_interval_s", seconds, {0, longest}, presence);
-    into = std::chrono::seconds(seconds);
+    fields.number("stats_polling_interval_s", into, {0, 65535}, presence);
 }
 
 Json json_of(const BootSource& boot) {
@@ -135,7 +127,7 @@ Result<BootSource> boot_source_from(const Json& json) {
     fields.string("kernel_image_path", boot.kernel_image_path, Presence::required);
     fields.string("initrd_path", boot.initrd_path);
     fields.string("boot_args", boot.boot_args);
-    read_choice(fields, "kernel_entry", boot.entry, entries);
+    fields.choice("kernel_entry", boot.entry, entries);
     if (boot.kernel_image_path.empty())
         fields.error("kernel_image_path", "must not be empty");
     TRY(fields.finish());
@@ -154,8 +146,8 @@ Result<Drive> drive_from(const Json& json) {
         fields.error("path_on_host", "must not be empty");
     fields.boolean("is_root_device", drive.is_root_device, Presence::required);
     fields.boolean("is_read_only", drive.is_read_only);
-    read_choice(fields, "cache_type", drive.cache_type, cache_types);
-    read_choice(fields, "io_engine", drive.io_engine, io_engines);
+    fields.choice("cache_type", drive.cache_type, cache_types);
+    fields.choice("io_engine", drive.io_engine, io_engines);
     fields.unsupported("partuuid", "is not supported; name the root file system in boot_args (root=PARTUUID=...)");
     fields.unsupported("rate_limiter", "rate limiters are not supported; leave it out");
     fields.unsupported("socket", "vhost-user drives are not supported; give path_on_host");

@@ -11,9 +11,12 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <array>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,12 +48,27 @@ public:
     Fields(const Json& object, std::string_view where);
 
     void number(std::string_view name, std::uint64_t& into, Range, Presence = Presence::optional);
+    /// REQUIRES: the range fits.
+    template <std::integral N>
+    void number(std::string_view name, N& into, Range range, Presence presence = Presence::optional) {
+        auto wide = static_cast<std::uint64_t>(into);
+        number(name, wide, range, presence);
+        into = static_cast<N>(wide);
+    }
+    /// In the duration's own unit.
+    template <typename Count, typename Unit>
+    void number(std::string_view name, std::chrono::duration<Count, Unit>& into, Range range,
+                Presence presence = Presence::optional) {
+        auto count = static_cast<std::uint64_t>(into.count());
+        number(name, count, range, presence);
+        into = std::chrono::duration<Count, Unit>(count);
+    }
     void mib(std::string_view name, ByteCount& into, Presence = Presence::optional);
     void boolean(std::string_view name, bool& into, Presence = Presence::optional);
     /// Text without control characters.
     void string(std::string_view name, std::string& into, Presence = Presence::optional);
-    template <typename Enum>
-    void choice(std::string_view name, Enum& into, std::span<const std::pair<std::string_view, Enum>> words,
+    template <typename Enum, std::size_t Size>
+    void choice(std::string_view name, Enum& into, const std::array<std::pair<std::string_view, Enum>, Size>& words,
                 Presence presence = Presence::optional) {
         std::string word;
         string(name, word, presence);

@@ -62,7 +62,7 @@ Result<Request> put_action(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, Action>, 2> words{
         {{"InstanceStart", Action::start}, {"SendCtrlAltDel", Action::button}}};
     Action action = Action::none;
-    fields.choice<Action>("action_type", action, words, Presence::required);
+    fields.choice("action_type", action, words, Presence::required);
     if (action == Action::start)
         return InstanceStart{};
     return SendCtrlAltDel{};
@@ -71,7 +71,7 @@ Result<Request> put_action(Fields& fields) {
 Result<Request> patch_vm(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, bool>, 2> words{{{"Paused", true}, {"Resumed", false}}};
     SetPaused request{};
-    fields.choice<bool>("state", request.paused, words, Presence::required);
+    fields.choice("state", request.paused, words, Presence::required);
     if (!request.paused)
         fields.boolean("force", request.force);
     return request;
@@ -87,7 +87,7 @@ Result<Request> put_stop(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, Stop::How>, 2> words{
         {{"power-button", Stop::How::power_button}, {"kill", Stop::How::kill}}};
     Stop request{};
-    fields.choice<Stop::How>("how", request.how, words, Presence::required);
+    fields.choice("how", request.how, words, Presence::required);
     return request;
 }
 
@@ -102,7 +102,7 @@ void read_single_file(Fields& fields, const std::string& path, std::string_view 
 Result<Request> create_snapshot(Fields& fields) {
     constexpr std::array<std::pair<std::string_view, bool>, 2> types{{{"Full", false}, {"Diff", true}}};
     TakeSnapshot request;
-    fields.choice<bool>("snapshot_type", request.diff, types);
+    fields.choice("snapshot_type", request.diff, types);
     fields.string("snapshot_path", request.path, Presence::required);
     read_single_file(fields, request.path, "mem_file_path");
     request.replace = true;
@@ -137,16 +137,16 @@ Result<Request> load_snapshot(Fields& fields) {
         constexpr std::array<std::pair<std::string_view, Type>, 1> types{{{"File", Type::file}}};
         Fields memory(*backend, "mem_backend");
         Type type = Type::file;
-        memory.choice<Type>("backend_type", type, types, Presence::required);
+        memory.choice("backend_type", type, types, Presence::required);
         read_single_file(memory, request.path, "backend_path");
         TRY(memory.finish());
     }
     fields.boolean("resume_vm", request.resume);
     fields.boolean("prefetch", request.prefetch);
-    std::uint64_t record_seconds = 0;
-    fields.number("record_working_set_s", record_seconds, {1, 3600});
-    if (record_seconds > 0)
-        request.record_working_set = std::chrono::seconds(record_seconds);
+    std::chrono::seconds record{};
+    fields.number("record_working_set_s", record, {1, 3600});
+    if (record.count() > 0)
+        request.record_working_set = record;
     fields.boolean("enable_diff_snapshots", request.track_dirty_pages); // Firecracker's older name
     fields.boolean("track_dirty_pages", request.track_dirty_pages);
     fields.boolean("verify", request.verify);
@@ -157,13 +157,9 @@ Result<Request> load_snapshot(Fields& fields) {
 Result<Request> migrate(Fields& fields) {
     Migrate request;
     fields.string("destination", request.destination, Presence::required);
-    std::uint64_t downtime = static_cast<std::uint64_t>(request.downtime_limit.count());
-    fields.number("downtime_limit_ms", downtime, {1, 600'000});
-    request.downtime_limit = std::chrono::milliseconds(downtime);
+    fields.number("downtime_limit_ms", request.downtime_limit, {1, 600'000});
     fields.mib("bandwidth_mib", request.bandwidth);
-    std::uint64_t rounds = request.max_rounds;
-    fields.number("max_rounds", rounds, {1, 1000});
-    request.max_rounds = static_cast<unsigned>(rounds);
+    fields.number("max_rounds", request.max_rounds, {1, 1000});
     fields.boolean("verify", request.verify);
     fields.boolean("sweep", request.sweep);
     fields.boolean("auto_converge", request.auto_converge);
@@ -171,9 +167,7 @@ Result<Request> migrate(Fields& fields) {
     fields.string("lease_path", request.lease_path);
     fields.string("record_directory", request.record_directory);
     fields.string("compression", request.compression);
-    std::uint64_t streams = request.streams;
-    fields.number("streams", streams, {1, 16});
-    request.streams = static_cast<unsigned>(streams);
+    fields.number("streams", request.streams, {1, 16});
     fields.mib("delta_cache_mib", request.delta_cache);
     fields.string("psk_path", request.psk_path);
     fields.string("tls_certificate_path", request.tls_certificate_path);

@@ -1,5 +1,5 @@
+#include "base/testing/temporary_directory.hpp"
 #include "control/runtime_directory.hpp"
-#include "control/testing/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

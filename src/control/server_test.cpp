@@ -1,9 +1,9 @@
+#include "base/testing/temporary_directory.hpp"
 #include "control/client.hpp"
 #include "control/listening_socket.hpp"
 #include "control/peer.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/server.hpp"
-#include "control/testing/temporary_directory.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
 #include "devices/block_request.hpp"
+#include "devices/testing/block_wire.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,24 +11,12 @@
 namespace aerate {
 namespace {
 
+using namespace testing;
 using virtio::Buffer;
-
-struct Header {
-    std::uint32_t type;
-    std::uint32_t reserved;
-    std::uint64_t sector;
-};
-struct Range {
-    std::uint64_t sector;
-    std::uint32_t sectors;
-    std::uint32_t flags;
-};
-
-enum : std::uint32_t { in = 0, out = 1, flush = 4, get_id = 8, discard = 11, write_zeroes = 13 };
 
 constexpr std::uint64_t ram = 4U << 20;
 
-class BlockRequestTest : public testing::Test {
+class BlockRequestTest : public ::testing::Test {
 protected:
     template <typename T>
     void put(std::uint64_t address, const T& value) {

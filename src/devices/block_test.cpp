@@ -1,6 +1,8 @@
 #include "base/endian.hpp"
+#include "base/testing/temporary_file.hpp"
 #include "devices/block.hpp"
-#include "event/event_fd.hpp"
+#include "devices/testing/block_wire.hpp"
+#include "devices/testing/unkind_engine.hpp"
 #include "virtio/testing/fake_driver.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -13,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <random>
 #include <string>
@@ -22,104 +23,8 @@ namespace aerate {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace testing;
 using namespace virtio::testing;
-
-struct Header {
-    std::uint32_t type;
-    std::uint32_t reserved;
-    std::uint64_t sector;
-};
-struct Range {
-    std::uint64_t sector;
-    std::uint32_t sectors;
-    std::uint32_t flags;
-};
-enum : std::uint32_t { in = 0, out = 1, flush = 4, get_id = 8, discard = 11, write_zeroes = 13 };
-
-constexpr std::byte ok{0};
-constexpr std::byte io_error{1};
-constexpr std::byte unsupported{2};
-
-class TemporaryFile {
-public:
-    explicit TemporaryFile(std::uint64_t size) {
-        path_ = testing::TempDir() + "disk-XXXXXX";
-        fd_ = FileDescriptor(::mkstemp(path_.data()));
-        EXPECT_TRUE(fd_.valid());
-        EXPECT_EQ(::ftruncate(fd_.get(), static_cast<off_t>(size)), 0);
-    }
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile() { ::unlink(path_.c_str()); }
-    [[nodiscard]] const std::string& path() const { return path_; }
-    [[nodiscard]] int fd() const { return fd_.get(); }
-    [[nodiscard]] std::vector<std::byte> contents(std::size_t size) const {
-        std::vector<std::byte> bytes(size);
-        EXPECT_EQ(::pread(fd_.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
-        return bytes;
-    }
-
-private:
-    std::string path_;
-    FileDescriptor fd_;
-};
-
-/// Holds operations back, completes them in any order, cuts transfers short, and fails those that it is told to.
-class UnkindEngine final : public IoEngine {
-public:
-    UnkindEngine(int fd, unsigned seed)
-        : inner_(*make_blocking_engine(fd))
-        , ready_(*EventFd::create())
-        , random_(seed) {}
-
-    void submit(const IoOperation& operation, std::uint64_t token) override { held_.push_back({operation, token}); }
-    bool flush() override {
-        if (!held_.empty() && !stalled)
-            ready_.signal();
-        return random_() % 8 != 0;
-    }
-    std::optional<IoCompletion> take_completion() override {
-        if (held_.empty() || stalled)
-            return std::nullopt;
-        const auto chosen = held_.begin() + static_cast<std::ptrdiff_t>(random_() % held_.size());
-        const auto [operation, token] = *chosen;
-        held_.erase(chosen);
-        if (!held_.empty())
-            ready_.signal();
-        if (next_result) {
-            const int result = *std::exchange(next_result, std::nullopt);
-            return IoCompletion{token, result};
-        }
-        if (random_() % 16 == 0)
-            return IoCompletion{token, -EINTR};
-        std::vector<iovec> some(operation.buffers.begin(), operation.buffers.end());
-        if (!some.empty() && random_() % 2 == 0) {
-            some.resize(1 + random_() % some.size());
-            some.back().iov_len = 1 + random_() % some.back().iov_len;
-        }
-        IoOperation part = operation;
-        part.buffers = some;
-        inner_->submit(part, token);
-        return inner_->take_completion();
-    }
-    int completion_fd() const override { return ready_.fd(); }
-    void acknowledge() override { ready_.drain(); }
-    void abandon() override { held_.clear(); }
-
-    void release() {
-        stalled = false;
-        ready_.signal();
-    }
-    bool stalled = false;
-    std::optional<int> next_result;
-    [[nodiscard]] std::size_t held() const { return held_.size(); }
-
-private:
-    std::unique_ptr<IoEngine> inner_;
-    EventFd ready_;
-    std::mt19937 random_;
-    std::deque<std::pair<IoOperation, std::uint64_t>> held_;
-};
 
 enum class Engine { io_uring, blocking, unkind };
 
@@ -128,7 +33,7 @@ struct Setup {
     virtio::FeatureSet ring;
 };
 
-class BlockTest : public testing::TestWithParam<Setup> {
+class BlockTest : public ::testing::TestWithParam<Setup> {
 protected:
     static constexpr std::uint64_t sectors = 256;
     static constexpr std::uint16_t queue_size = 64;
@@ -197,11 +102,11 @@ protected:
 };
 
 INSTANTIATE_TEST_SUITE_P(Engines, BlockTest,
-                         testing::Values(Setup{Engine::io_uring, split_ring},
-                                         Setup{Engine::io_uring, packed_ring_with_events},
-                                         Setup{Engine::blocking, split_ring_with_events},
-                                         Setup{Engine::unkind, split_ring_with_events},
-                                         Setup{Engine::unkind, packed_ring}));
+                         ::testing::Values(Setup{Engine::io_uring, split_ring},
+                                           Setup{Engine::io_uring, packed_ring_with_events},
+                                           Setup{Engine::blocking, split_ring_with_events},
+                                           Setup{Engine::unkind, split_ring_with_events},
+                                           Setup{Engine::unkind, packed_ring}));
 
 std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
     std::mt19937 random(seed);
@@ -503,50 +408,6 @@ TEST_P(BlockTest, RandomRequestsAgreeWithAModel) {
     }
     EXPECT_TRUE(file.contents(model.size()) == model);
     EXPECT_EQ(device->counters().refused + device->counters().failed, 0U);
-}
-
-TEST(DiskImage, IsLockedAgainstASecondWriter) {
-    const TemporaryFile file(4096);
-    {
-        const auto first = DiskImage::open({.path = file.path()});
-        ASSERT_TRUE(first);
-        const auto second = DiskImage::open({.path = file.path()});
-        ASSERT_FALSE(second);
-        EXPECT_NE(second.error().message.find("in use by another"), std::string::npos);
-        EXPECT_FALSE(DiskImage::open({.path = file.path(), .read_only = true}));
-    }
-    const auto first = DiskImage::open({.path = file.path(), .read_only = true});
-    EXPECT_TRUE(first);
-    EXPECT_TRUE(DiskImage::open({.path = file.path(), .read_only = true}));
-    EXPECT_FALSE(DiskImage::open({.path = file.path()}));
-}
-
-TEST(DiskImage, SaysWhatIsWrongWithAPath) {
-    EXPECT_FALSE(DiskImage::open({.path = "/nonexistent/disk"}));
-    EXPECT_FALSE(DiskImage::open({.path = "/dev/null"}));
-    EXPECT_FALSE(DiskImage::open({.path = "/tmp"}));
-    const TemporaryFile tiny(511);
-    EXPECT_FALSE(DiskImage::open({.path = tiny.path()}));
-}
-
-TEST(IoUringEngine, AbandonCancelsWhatWouldWaitForEver) {
-    std::array<int, 2> ends{};
-    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-    const FileDescriptor from(ends[0]);
-    const FileDescriptor to(ends[1]);
-    auto engine = make_io_uring_engine(from.get(), 4);
-    if (!engine)
-        GTEST_SKIP() << engine.error().message;
-    std::array<char, 8> bytes{};
-    const iovec buffer{bytes.data(), bytes.size()};
-    for (std::uint64_t token = 0; token < 4; ++token)
-        (*engine)->submit({.kind = IoOperation::Kind::read, .buffers = {&buffer, 1}, .offset = ~0ULL}, token);
-    ASSERT_TRUE((*engine)->flush());
-    (*engine)->abandon();
-    ASSERT_EQ(::write(to.get(), "too late", 8), 8);
-    ::usleep(10'000);
-    EXPECT_EQ(bytes, (std::array<char, 8>{}));
-    EXPECT_FALSE((*engine)->take_completion());
 }
 
 } // namespace

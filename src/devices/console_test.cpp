@@ -1,3 +1,4 @@
+#include "base/testing/temporary_file.hpp"
 #include "devices/console.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -67,22 +68,19 @@ TEST(EscapeKeys, TakesItsOwnKeysAndPassesTheRest) {
 }
 
 TEST(Console, AFileIsReadAsThereIsRoomAndItsEndChangesNothing) {
-    std::string name = testing::TempDir() + "console-XXXXXX";
-    const FileDescriptor file(::mkstemp(name.data()));
-    ASSERT_TRUE(file.valid());
-    ::unlink(name.c_str());
+    const TemporaryFile file(0);
     std::string text;
     for (int i = 0; i < 200; ++i)
         text += fmt::format("line {}\x01x\n", i);
-    ASSERT_EQ(::pwrite(file.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    ASSERT_EQ(::pwrite(file.fd(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
 
     EventLoop loop;
     const auto serial = make_serial(loop);
     int quits = 0;
-    const auto console = Console::attach(loop, *serial, file.get(), [&] { ++quits; });
+    const auto console = Console::attach(loop, *serial, file.fd(), [&] { ++quits; });
     ASSERT_TRUE(console);
     loop.context().run_for(5ms);
-    EXPECT_LE(::lseek(file.get(), 0, SEEK_CUR), 256);
+    EXPECT_LE(::lseek(file.fd(), 0, SEEK_CUR), 256);
     EXPECT_EQ(receive(*serial, loop, text.size()), text);
     EXPECT_EQ(quits, 0) << "only a terminal has escape keys";
 }

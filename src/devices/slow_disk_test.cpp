@@ -2,6 +2,7 @@
 // B14, T8 and T10 of docs/hostile-inputs.md.
 #include "devices/block.hpp"
 #include "devices/entropy.hpp"
+#include "devices/testing/block_wire.hpp"
 #include "event/event_fd.hpp"
 #include "virtio/testing/fake_driver.hpp"
 #include "virtio/testing/raw_ring.hpp"
@@ -25,14 +26,8 @@ namespace aerate {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace testing;
 using namespace virtio::testing;
-
-struct Header {
-    std::uint32_t type;
-    std::uint32_t reserved;
-    std::uint64_t sector;
-};
-constexpr std::uint32_t in = 0;
 
 /// Does nothing until it is released.
 class HeldEngine final : public IoEngine {
@@ -71,7 +66,7 @@ private:
     std::deque<std::pair<IoOperation, std::uint64_t>> held_;
 };
 
-class SlowDisk : public testing::TestWithParam<virtio::FeatureSet> {
+class SlowDisk : public ::testing::TestWithParam<virtio::FeatureSet> {
 protected:
     static constexpr std::uint64_t disk_bytes = 64U << 10;
 
@@ -113,7 +108,8 @@ protected:
     FakeQueue queue = fake.queue(64, GetParam());
 };
 
-INSTANTIATE_TEST_SUITE_P(Rings, SlowDisk, testing::Values(split_ring, split_ring_with_events, packed_ring_with_events));
+INSTANTIATE_TEST_SUITE_P(Rings, SlowDisk,
+                         ::testing::Values(split_ring, split_ring_with_events, packed_ring_with_events));
 
 // Inflated or reported: either way the balloon ends in GuestMemory::discard(), and has no other way to memory.
 TEST_P(SlowDisk, B14_PagesGivenUpWhileTheDiskFillsThem) {

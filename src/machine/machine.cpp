@@ -1,14 +1,8 @@
 #include "machine/machine.hpp"
 
 #include "base/log.hpp"
-#include "base/overloaded.hpp"
-#include "control/configuration.hpp"
-#include "machine/vm_counters.hpp"
-
-#include <unistd.h>
 
 #include <utility>
-#include <variant>
 
 namespace aerate {
 
@@ -24,23 +18,6 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
                    .moved = [this] { shut_down(Outcome::moved); },
                    .throttle = [this](unsigned percent) { throttle(percent); }},
                   [this] { operation_ended(); }) {}
-
-control::VmState Machine::api_state() const {
-    switch (state_) {
-    case State::not_started:
-    case State::expecting:
-        return control::VmState::not_started;
-    case State::crashed:
-        return control::VmState::crashed;
-    case State::running:
-    case State::coming_to_rest:
-    case State::at_rest:
-    case State::ending:
-        break;
-    }
-    // A sweep's short holds are no pause.
-    return pause_wanted_ ? control::VmState::paused : control::VmState::running;
-}
 
 Result<> Machine::assemble(std::optional<ArrivingMemory> arriving) {
     hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
@@ -135,185 +112,6 @@ void Machine::stand_still(bool paused) {
     go_on();
 }
 
-void Machine::handle(const control::Request& request, control::Server::Answer answer) {
-    if (awaited_ && !std::holds_alternative<control::GetStatus>(request) &&
-        !std::holds_alternative<control::GetMetrics>(request))
-        return answer(conflict("the guest is still on its way here"));
-    if (auto reply = control::configure(config_, api_state(), request))
-        return answer(std::move(*reply));
-    if (state_ == State::ending && !std::holds_alternative<control::GetStatus>(request))
-        return answer(conflict("the VM is ending"));
-    carry_out(request, std::move(answer));
-}
-
-void Machine::carry_out(const control::Request& request, control::Server::Answer answer) {
-    std::visit(Overloaded{
-                   [&](const control::InstanceStart&) {
-                       if (auto started = start(); !started)
-                           answer(control::Failure{400, std::move(started).error().message});
-                       else
-                           answer(control::Done{});
-                   },
-                   [&](const control::SendCtrlAltDel&) {
-                       hardware_->power->press_power_button();
-                       answer(control::Done{});
-                   },
-                   [&](const control::Stop& stop) {
-                       // The answer goes first: ending the last vCPU ends the process.
-                       answer(control::Done{});
-                       if (stop.how == control::Stop::How::kill || !hardware_)
-                           kill();
-                       else
-                           hardware_->power->press_power_button();
-                   },
-                   [&](const control::SetPaused& set) {
-                       if (set.paused)
-                           pause(std::move(answer));
-                       else
-                           resume(set.force, std::move(answer));
-                   },
-                   [&](const control::PatchBalloon& patch) { set_balloon_target(patch.target, std::move(answer)); },
-                   [&](const control::PatchBalloonStatistics& patch) {
-                       config_.balloon->stats_polling_interval = patch.polling_interval;
-                       on_balloon_thread(std::move(answer), [interval = patch.polling_interval](Hardware& hardware) {
-                           hardware.balloon->statistics().set_interval(interval);
-                           return control::Done{};
-                       });
-                   },
-                   [&](const control::StartHinting& start) { start_hinting(start, std::move(answer)); },
-                   [&](const control::Sweep&) { sweep(std::move(answer)); },
-                   [&](const control::Migrate& wish) { migrate(wish, std::move(answer)); },
-                   [&](const control::GetMigration&) { answer(operations_.migration()); },
-                   [&](const control::CancelMigration&) {
-                       copy_cancelled_ = true;
-                       operations_.cancel();
-                       answer(control::Done{});
-                   },
-                   [&](const control::Squeeze& wish) { squeeze(wish.keep, std::move(answer)); },
-                   [&](const control::LoadSnapshot& load) { load_snapshot(load, std::move(answer)); },
-                   [&](const control::TakeSnapshot& take) { take_snapshot(take, std::move(answer)); },
-                   [&](const control::StopHinting&) {
-                       if (auto refusal = refuse_copy())
-                           return answer(std::move(*refusal));
-                       on_balloon_thread(std::move(answer), [](Hardware& hardware) {
-                           hardware.balloon->hinting().done();
-                           return control::Done{};
-                       });
-                   },
-                   [&](const control::GetHintingStatus&) {
-                       on_balloon_thread(std::move(answer), [](Hardware& hardware) {
-                           const auto status = hardware.balloon->hinting().status();
-                           return control::HintingStatus{status.host_command, status.guest_command};
-                       });
-                   },
-                   [&](const control::GetBalloonStatistics&) {
-                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
-                           answer(std::move(status.balloon).value_or(control::BalloonStatus{}));
-                       });
-                   },
-                   [&](const control::GetStatus&) {
-                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
-                           answer(std::move(status));
-                       });
-                   },
-                   [&](const control::GetMetrics&) {
-                       report_status([answer = std::move(answer)](control::VmStatus status) mutable {
-                           answer(control::Metrics{std::move(status)});
-                       });
-                   },
-                   // configure() has answered these.
-                   [&](const auto&) { answer(control::Failure{500, "not handled"}); },
-               },
-               request);
-}
-
-void Machine::pause(control::Server::Answer answer) {
-    if (state_ == State::crashed)
-        return answer(conflict("the guest has crashed: " + crash_));
-    const bool paused = std::exchange(pause_wanted_, true) && state_ == State::at_rest && waiting_for_pause_.empty();
-    if (paused || (state_ == State::at_rest && !hold_wanted_))
-        return answer(control::Done{});
-    waiting_for_pause_.push_back(std::move(answer));
-    if (state_ == State::running)
-        come_to_rest();
-}
-
-void Machine::resume(bool force, control::Server::Answer answer) {
-    if (state_ == State::crashed)
-        return answer(conflict("the guest has crashed: " + crash_));
-    if (!waiting_for_pause_.empty())
-        return answer(conflict("the VM is still coming to rest: try again"));
-    if (given_away_ && !force)
-        return answer(
-            conflict("the guest was given to the destination of its migration, which did not answer and may run "
-                     "it: when it is certain that it does not, aerate resume --force " +
-                     config_.name));
-    if (std::exchange(given_away_, false)) {
-        hardware_->take_back_disks();
-        held_ = false;
-    }
-    pause_wanted_ = false;
-    vcpus_rest_since_ = std::chrono::steady_clock::now();
-    if (state_ == State::at_rest && hold_wanted_)
-        rests();
-    else
-        go_on();
-    answer(control::Done{});
-}
-
-// The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU
-// that waits for a device's register is answered.
-void Machine::come_to_rest() {
-    state_ = State::coming_to_rest;
-    devices_rest_ = false;
-    still_moving_ = hardware_->slots.size() + 1;
-    for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post([this, &slot] {
-            slot.transport->pause([this] {
-                loop_.post([this, alive = std::weak_ptr(alive_)] {
-                    if (!alive.expired())
-                        count_down_to_rest();
-                });
-            });
-        });
-    count_down_to_rest();
-}
-
-void Machine::count_down_to_rest() {
-    if (state_ != State::coming_to_rest || --still_moving_ > 0)
-        return;
-    if (std::exchange(devices_rest_, true))
-        return rests();
-    vcpus_rest_since_ = std::chrono::steady_clock::now();
-    still_moving_ = hardware_->vcpus.size();
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->pause();
-}
-
-void Machine::rests() {
-    state_ = State::at_rest;
-    if (auto held = std::exchange(waiting_for_hold_, std::nullopt)) {
-        held_ = true;
-        return (*held)({});
-    }
-    // A batch costs a guest that is paused nothing.
-    if (hold_wanted_)
-        return hardware_->balloon_thread.loop().post(
-            [this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });
-    for (auto& answer : std::exchange(waiting_for_pause_, {}))
-        answer(control::Done{});
-}
-
-void Machine::go_on() {
-    if (state_ != State::at_rest || pause_wanted_ || hold_wanted_ || held_)
-        return;
-    state_ = State::running;
-    for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post([&slot] { slot.transport->resume(); });
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->resume();
-}
-
 void Machine::guest_ended(GuestEnd end) {
     if (state_ == State::ending || state_ == State::crashed)
         return;
@@ -378,57 +176,6 @@ void Machine::end() {
             if (!alive.expired())
                 options_.ended(outcome_);
         });
-    });
-}
-
-template <typename F>
-void Machine::on_balloon_thread(control::Server::Answer answer, F f) {
-    hardware_->balloon_thread.loop().post([this, answer = std::move(answer), f = std::move(f)]() mutable {
-        control::Reply reply = f(*hardware_);
-        loop_.post([answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
-    });
-}
-
-void Machine::set_balloon_target(ByteCount target, control::Server::Answer answer) {
-    if (waiting_for_sweep_ || waiting_for_squeeze_) // they move the target, and put it back
-        return answer(conflict("a sweep or a squeeze is under way, and ends by itself: try again"));
-    config_.balloon->target = target;
-    on_balloon_thread(std::move(answer), [target](Hardware& hardware) -> control::Reply {
-        if (auto set = hardware.balloon->set_target(whole_pages_of(target)); !set)
-            return control::Failure{400, std::move(set).error().message};
-        return control::Done{};
-    });
-}
-
-void Machine::start_hinting(control::StartHinting start, control::Server::Answer answer) {
-    if (auto refusal = refuse_copy()) // they use hinting
-        return answer(std::move(*refusal));
-    const auto on_stop = start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
-    on_balloon_thread(std::move(answer), [on_stop](Hardware& hardware) -> control::Reply {
-        hardware.counted_hints.clear();
-        if (hardware.balloon->hinting().start(hardware.counted_hints, on_stop).value == 0)
-            return conflict(
-                "the guest does not take part in hinting: its virtio_balloon driver is not loaded, or did not "
-                "accept the feature");
-        return control::Done{};
-    });
-}
-
-void Machine::report_status(std::move_only_function<void(control::VmStatus)> report) {
-    control::VmStatus status;
-    status.name = config_.name;
-    status.pid = getpid();
-    status.state = api_state();
-    status.vcpu_count = config_.machine.vcpu_count;
-    status.memory.guest_size = config_.machine.mem_size;
-    if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer yet
-        return report(std::move(status));
-    status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
-    add_main_loop_counters(status, *hardware_);
-    // The balloon's numbers are its thread's. Walking the page tables for the resident size is done there too.
-    hardware_->balloon_thread.loop().post([this, status = std::move(status), report = std::move(report)]() mutable {
-        add_memory_and_balloon(status, *hardware_);
-        loop_.post([status = std::move(status), report = std::move(report)]() mutable { report(std::move(status)); });
     });
 }
 

@@ -2,6 +2,11 @@
 //
 // Lives on the main loop, which it never blocks: pausing, statistics and the end of the guest are answered when they
 // have happened. Assembling is Hardware's.
+//
+//     machine.cpp           its life, from the first instruction here to the last
+//     machine_requests.cpp  what the API asks
+//     machine_rest.cpp      the guest comes to rest and goes on
+//     machine_copies.cpp    sweeps, squeezes, snapshots, migrations
 #pragma once
 
 #include "control/request.hpp"
@@ -56,45 +61,52 @@ public:
 private:
     enum class State : std::uint8_t { not_started, expecting, running, coming_to_rest, at_rest, crashed, ending };
 
-    void carry_out(const control::Request&, control::Server::Answer);
+    // Its life.
     Result<> assemble(std::optional<ArrivingMemory>);
     Result<> boot();
     Result<> restore(const SavedGuest&, bool paused);
-    void stand_still(bool paused);
     /// What was assembled in vain goes: locks and all.
     Result<> or_nothing(Result<>);
+    void stand_still(bool paused);
+    void guest_ended(GuestEnd);
+    void refuse_waiting(const std::string& why);
+    void shut_down(Outcome);
+    void vcpu_left();
+    void end();
+
+    // What the API asks.
+    [[nodiscard]] control::VmState api_state() const;
+    void carry_out(const control::Request&, control::Server::Answer);
+    template <typename F>
+    void on_balloon_thread(control::Server::Answer, F);
+    void set_balloon_target(ByteCount, control::Server::Answer);
+    void start_hinting(control::StartHinting, control::Server::Answer);
+    void report_status(std::move_only_function<void(control::VmStatus)>);
+    void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
+
+    // The guest comes to rest and goes on.
     void pause(control::Server::Answer);
     void resume(bool force, control::Server::Answer);
     void come_to_rest();
     void count_down_to_rest();
     void rests();
     void go_on();
-    void guest_ended(GuestEnd);
-    void refuse_waiting(const std::string& why);
-    void shut_down(Outcome);
-    void vcpu_left();
-    void set_balloon_target(ByteCount, control::Server::Answer);
-    void start_hinting(control::StartHinting, control::Server::Answer);
-    void sweep(control::Server::Answer);
-    void give_back_idle_memory(IdleMemory::Hints, IdleMemory::Done);
-    void after_a_sweep(control::Server::Answer, std::move_only_function<void(control::Server::Answer)> then);
-    void squeeze(ByteCount keep, control::Server::Answer);
-    void take_snapshot(control::TakeSnapshot, control::Server::Answer);
-    void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
-    void migrate(const control::Migrate&, control::Server::Answer);
-    void operation_ended();
-    [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
     void hold(LiveGuest::Held);
-    void throttle(unsigned percent);
     void release();
-    void end();
     void hold_for_sweep();
     void release_from_sweep();
-    template <typename F>
-    void on_balloon_thread(control::Server::Answer, F);
-    void report_status(std::move_only_function<void(control::VmStatus)>);
+    void throttle(unsigned percent);
 
-    [[nodiscard]] control::VmState api_state() const;
+    // Its memory, while it runs.
+    [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
+    void take_snapshot(control::TakeSnapshot, control::Server::Answer);
+    void migrate(const control::Migrate&, control::Server::Answer);
+    /// Now, or after a sweep.
+    void copy(bool sweep, control::Server::Answer, std::move_only_function<void(control::Server::Answer)> begin);
+    void operation_ended();
+    void sweep(control::Server::Answer);
+    void give_back_idle_memory(IdleMemory::Hints, IdleMemory::Done);
+    void squeeze(ByteCount keep, control::Server::Answer);
 
     EventLoop& loop_;
     control::VmConfig config_;
@@ -109,7 +121,6 @@ private:
     std::optional<LiveGuest::Held> waiting_for_hold_;
     std::vector<control::Server::Answer> waiting_for_pause_;
     IdleMemory::Done waiting_for_sweep_;
-    bool copy_cancelled_ = false; ///< the one that begins when the sweep has ended
     std::optional<control::Server::Answer> waiting_for_squeeze_;
     Subscription throttle_;
     std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet

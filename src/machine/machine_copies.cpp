@@ -1,10 +1,7 @@
-// What is asked of the memory of a guest that runs: sweeps, squeezes, snapshots, migrations; and the hold that they
-// need.
+// What is asked of the memory of a guest that runs: sweeps, squeezes, snapshots, migrations; one at a time.
 #include "base/log.hpp"
 #include "machine/machine.hpp"
-#include "machine/restore.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace aerate {
@@ -35,21 +32,41 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
                                "and none was taken since it started. Take a full one first"));
     config_.machine.track_dirty_pages |= take.track_dirty_pages;
     take.track_dirty_pages = config_.machine.track_dirty_pages;
-    const auto copy = [this, take](control::Server::Answer waiting) {
+    copy(take.sweep, std::move(answer), [this, take](control::Server::Answer waiting) {
         operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(waiting));
-    };
-    take.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
+    });
 }
 
 void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    if (auto plan = Departure::plan(request, hardware_->memory.size()); !plan) // not only after a sweep
-        return answer(control::Failure{400, std::move(plan).error().message});
-    const auto copy = [this, request](control::Server::Answer waiting) {
-        operations_.migrate(*hardware_, control::print_vm_config(config_), request, std::move(waiting));
-    };
-    request.sweep ? after_a_sweep(std::move(answer), copy) : copy(std::move(answer));
+    auto planned = Departure::plan(request, hardware_->memory.size());
+    if (!planned)
+        return answer(control::Failure{400, std::move(planned).error().message});
+    copy(request.sweep, std::move(answer),
+         [this, departure = *std::move(planned)](control::Server::Answer waiting) mutable {
+             operations_.migrate(*hardware_, control::print_vm_config(config_), std::move(departure),
+                                 std::move(waiting));
+         });
+}
+
+/// What the guest does not use need not be copied. A guest that takes no part in that is copied as it is.
+void Machine::copy(bool sweep, control::Server::Answer answer,
+                   std::move_only_function<void(control::Server::Answer)> begin) {
+    operations_.announce();
+    if (!sweep || pause_wanted_)
+        return begin(std::move(answer));
+    give_back_idle_memory(
+        IdleMemory::Hints::if_much_is_idle,
+        [this, answer = std::move(answer), begin = std::move(begin)](const Result<IdleMemoryReport>& result) mutable {
+            if (!result)
+                log::info("{}: no sweep: {}", config_.name, result.error().message);
+            if (auto refusal = refuse_copy())
+                return answer(std::move(*refusal));
+            if (operations_.cancelled())
+                return answer(conflict("it was cancelled before it began"));
+            begin(std::move(answer));
+        });
 }
 
 /// Nobody knows where the guest runs: it stands still here until an operator decides.
@@ -63,55 +80,6 @@ void Machine::operation_ended() {
         "{}: the guest was given to the destination, which did not answer. It stands still here and may run there. "
         "When it is certain that it does not: aerate resume --force {}",
         config_.name, config_.name);
-}
-
-/// Each vCPU rests for its share of every period. Its thread sleeps, so an order to stand still waits for the end of
-/// the period, at most.
-void Machine::throttle(unsigned percent) {
-    constexpr std::chrono::milliseconds period{20};
-    throttle_ = {};
-    if (percent == 0)
-        return;
-    throttle_ = loop_.every(period, [this, rest = std::chrono::microseconds(period) * std::min(percent, 99U) / 100] {
-        if (state_ != State::running)
-            return;
-        for (const auto& vcpu : hardware_->vcpus)
-            vcpu->rest(rest);
-    });
-}
-
-/// The configuration comes with the snapshot, all but the name.
-void Machine::load_snapshot(const control::LoadSnapshot& load, control::Server::Answer answer) {
-    const auto restored = [&]() -> Result<> {
-        auto opened = TRY(open_snapshot(load));
-        auto guest = TRY(saved_guest(opened));
-        opened.config.name = config_.name;
-        config_ = std::move(opened.config);
-        return start(std::move(guest), !load.resume);
-    }();
-    if (!restored)
-        return answer(control::Failure{400, restored.error().message});
-    answer(control::Done{});
-}
-
-/// For whoever copies the guest. One that is paused already rests as it is, and stays paused.
-void Machine::hold(LiveGuest::Held held) {
-    if (state_ == State::crashed || state_ == State::ending)
-        return held(fail("the guest has ended meanwhile"));
-    waiting_for_hold_ = std::move(held);
-    if (state_ == State::running)
-        come_to_rest();
-    else if (state_ == State::at_rest)
-        rests();
-}
-
-void Machine::release() {
-    if (!std::exchange(held_, false) || state_ != State::at_rest)
-        return;
-    if (pause_wanted_)
-        rests();
-    else
-        go_on();
 }
 
 void Machine::sweep(control::Server::Answer answer) {
@@ -149,25 +117,6 @@ void Machine::give_back_idle_memory(IdleMemory::Hints hints, IdleMemory::Done do
     });
 }
 
-/// What the guest does not use need not be copied. A guest that takes no part in that is copied as it is.
-void Machine::after_a_sweep(control::Server::Answer answer,
-                            std::move_only_function<void(control::Server::Answer)> then) {
-    if (pause_wanted_)
-        return then(std::move(answer));
-    copy_cancelled_ = false;
-    give_back_idle_memory(
-        IdleMemory::Hints::if_much_is_idle,
-        [this, answer = std::move(answer), then = std::move(then)](const Result<IdleMemoryReport>& result) mutable {
-            if (!result)
-                log::info("{}: no sweep: {}", config_.name, result.error().message);
-            if (auto refusal = refuse_copy())
-                return answer(std::move(*refusal));
-            if (copy_cancelled_)
-                return answer(conflict("it was cancelled before it began"));
-            then(std::move(answer));
-        });
-}
-
 void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
@@ -187,22 +136,6 @@ void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
             });
         });
     });
-}
-
-void Machine::hold_for_sweep() {
-    hold_wanted_ = true;
-    if (state_ == State::running)
-        come_to_rest();
-    else if (state_ == State::at_rest)
-        rests();
-}
-
-void Machine::release_from_sweep() {
-    hold_wanted_ = false;
-    if (state_ == State::at_rest && pause_wanted_)
-        rests();
-    else
-        go_on();
 }
 
 } // namespace aerate

@@ -52,7 +52,6 @@ Operations::Operations(EventLoop& main_loop, LiveGuest::RunStates run_states, st
 
 void Operations::begin(std::string what, Hardware& hardware, std::string config, LiveGuest::Purpose purpose,
                        control::Server::Answer answer) {
-    cancelled_ = false;
     busy_ = std::move(what);
     answer_ = std::move(answer);
     guest_ = std::make_unique<LiveGuest>(main_loop_, hardware, std::move(config), purpose, run_states_);
@@ -107,13 +106,9 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
     snapshotter_->start();
 }
 
-void Operations::migrate(Hardware& hardware, std::string config, const control::Migrate& request,
-                         control::Server::Answer answer) {
-    auto departure = Departure::plan(request, hardware.memory.size());
-    if (!departure)
-        return answer(control::Failure{400, std::move(departure).error().message});
+void Operations::migrate(Hardware& hardware, std::string config, Departure departure, control::Server::Answer answer) {
     begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));
-    departure_ = *std::move(departure);
+    departure_ = std::move(departure);
     migration_status_ = {.phase = "connecting"};
     // Somebody who does not answer keeps only this thread waiting.
     connecting_ = std::jthread([this, destination = departure_->destination] {

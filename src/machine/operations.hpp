@@ -24,13 +24,16 @@ public:
 
     /// What is under way, in words; empty when nothing is.
     [[nodiscard]] const std::string& busy() const { return busy_; }
-    /// REQUIRES: not busy(). For a diff: pages are tracked, and there was a snapshot.
+    /// One is about to begin: cancel() is meant for it from here on.
+    void announce() { cancelled_ = false; }
+    [[nodiscard]] bool cancelled() const { return cancelled_; }
+    /// REQUIRES: announced, and not busy(). For a diff: pages are tracked, and there was a snapshot.
     void snapshot(Hardware&, std::string config, const control::TakeSnapshot&, control::Server::Answer);
     /// The same. Answered when the guest has moved, stays, or when nobody can know (MigrationStatus::phase).
-    void migrate(Hardware&, std::string config, const control::Migrate&, control::Server::Answer);
+    void migrate(Hardware&, std::string config, Departure, control::Server::Answer);
     /// Of the one under way, or the last one.
     [[nodiscard]] const control::MigrationStatus& migration() const { return migration_status_; }
-    /// What is under way comes to nothing, if it still can. Any number of times.
+    /// What is announced or under way comes to nothing, if it still can. Any number of times.
     void cancel();
 
 private:

@@ -34,8 +34,10 @@ class Snapshotter {
 public:
     struct Options {
         snapshot::Writer::Options file;
-        bool sweep = false; ///< ask the guest first what is free
-        bool stop = false;  ///< the guest goes on in the file only
+        /// Ask the guest, with the logs armed, what is free. After a sweep too, which answers another question:
+        /// docs/architecture.md, Sweep.
+        bool sweep = false;
+        bool stop = false; ///< the guest goes on in the file only
         /// The snapshot becomes what the next diff is a diff of. When `file` has a parent, the base's, it is one
         /// itself.
         DiffBase* base = nullptr;

@@ -1,5 +1,6 @@
 // Diffs of a guest that lives in this process: a diff holds what changed since the last snapshot that succeeded,
 // whatever failed in between.
+#include "base/testing/temporary_directory.hpp"
 #include "machine/snapshotter.hpp"
 #include "snapshot/snapshot.hpp"
 
@@ -112,10 +113,7 @@ private:
 
 class DiffSnapshots : public ::testing::Test {
 protected:
-    DiffSnapshots() { EXPECT_NE(::mkdtemp(directory_.data()), nullptr); }
-    ~DiffSnapshots() override { std::filesystem::remove_all(directory_); }
-
-    [[nodiscard]] std::string path(const std::string& name) const { return directory_ + "/" + name; }
+    [[nodiscard]] std::string path(const std::string& name) const { return directory_ / name; }
 
     Result<SnapshotReport> take(const std::string& name, bool diff, bool sweep = false, TestFiles files = TestFiles()) {
         std::promise<Result<SnapshotReport>> finished;
@@ -164,7 +162,7 @@ protected:
     DiffBase base{guest.tracker, guest.memory().address_space()};
 
 private:
-    std::string directory_ = (std::filesystem::temp_directory_path() / "aerate-diffs-XXXXXX").string();
+    TemporaryDirectory directory_;
     std::minstd_rand random_{7};
 };
 

@@ -9,7 +9,6 @@ namespace {
 namespace statistic = balloon::statistic;
 
 constexpr PageCount worth_a_step = whole_pages_of(ByteCount{1ULL << 20});
-constexpr std::chrono::milliseconds look_period{20};
 /// Linux tries again 200 ms after it found no page for the balloon. Of a cache that is written back first, pages come
 /// later.
 constexpr Squeezer::Pace with_a_cache{.patience = std::chrono::seconds(3), .limit = std::chrono::minutes(30)};
@@ -100,29 +99,51 @@ void Squeezer::let_go(std::string why) {
     watch_balloon();
 }
 
-/// The guest writes `actual` as it goes, into a register that nobody can wait for.
+/// The guest writes `actual` as it goes.
 void Squeezer::watch_balloon() {
     moved_ = Clock::now();
     nearest_ = distance();
-    timer_ = loop_.every(look_period, [this] {
-        const PageCount actual = balloon_.actual();
-        report_.taken =
-            std::max(report_.taken, bytes_of(actual) - std::min(bytes_of(actual), bytes_of(target_before_)));
-        if (actual == balloon_.target()) {
-            timer_.cancel();
-            return letting_go_ ? finish() : look();
-        }
-        const auto now = Clock::now();
-        if (distance() < nearest_) {
-            nearest_ = distance();
-            moved_ = now;
-        }
-        if (now - moved_ < patience_ && now < deadline_)
-            return;
-        timer_.cancel();
-        letting_go_ ? finish()
-                    : let_go(now < deadline_ ? "the guest found no more pages for the balloon" : "it took too long");
+    balloon_.on_actual([this] { balloon_moved(); });
+    balloon_moved();
+}
+
+/// Is looked at after the write, which a vCPU waits for.
+void Squeezer::balloon_moved() {
+    if (look_at_balloon_.active())
+        return;
+    look_at_balloon_ = loop_.after({}, [this] {
+        look_at_balloon_.cancel();
+        look_at_balloon();
     });
+}
+
+void Squeezer::look_at_balloon() {
+    const PageCount actual = balloon_.actual();
+    report_.taken = std::max(report_.taken, bytes_of(actual) - std::min(bytes_of(actual), bytes_of(target_before_)));
+    if (actual == balloon_.target()) {
+        leave_balloon();
+        return letting_go_ ? finish() : look();
+    }
+    const auto now = Clock::now();
+    if (distance() < nearest_) {
+        nearest_ = distance();
+        moved_ = now;
+    }
+    const auto until = std::min(moved_ + patience_, deadline_);
+    if (now < until) {
+        patience_ends_ =
+            loop_.after(std::chrono::ceil<std::chrono::milliseconds>(until - now), [this] { look_at_balloon(); });
+        return;
+    }
+    leave_balloon();
+    letting_go_ ? finish()
+                : let_go(now < deadline_ ? "the guest found no more pages for the balloon" : "it took too long");
+}
+
+void Squeezer::leave_balloon() {
+    balloon_.on_actual(nullptr);
+    look_at_balloon_.cancel();
+    patience_ends_.cancel();
 }
 
 PageCount Squeezer::distance() const {
@@ -145,7 +166,7 @@ void Squeezer::finish() {
 }
 
 void Squeezer::end(Result<SqueezeReport> result) {
-    timer_.cancel();
+    leave_balloon();
     std::exchange(done_, nullptr)(std::move(result));
 }
 

@@ -70,6 +70,9 @@ private:
     void inflate_to(PageCount target);
     void let_go(std::string why);
     void watch_balloon();
+    void balloon_moved();
+    void look_at_balloon();
+    void leave_balloon();
     [[nodiscard]] PageCount distance() const;
     void finish();
     void end(Result<SqueezeReport>);
@@ -91,7 +94,8 @@ private:
     Clock::time_point moved_; ///< when `actual` last came nearer
     bool letting_go_ = false;
     SqueezeReport report_;
-    Subscription timer_;
+    Subscription look_at_balloon_; ///< active: it has moved since the last look
+    Subscription patience_ends_;
 };
 
 } // namespace aerate

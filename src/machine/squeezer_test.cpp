@@ -1,8 +1,11 @@
+#include "balloon/config_space.hpp"
 #include "balloon/testing/balloon_guest.hpp"
 #include "machine/squeezer.hpp"
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <optional>
 #include <vector>
 
 namespace aerate {
@@ -46,6 +49,79 @@ TEST_F(SilentGuest, RefusesASecondOne) {
     ASSERT_EQ(said_.size(), 1U);
     EXPECT_EQ(said_[0], "a squeeze is under way already");
     guest_.balloon.reset();
+}
+
+/// A driver with its statistics buffer at the device.
+class AnsweringGuest : public ::testing::Test {
+protected:
+    AnsweringGuest() {
+        guest_.start();
+        give(ByteCount{});
+    }
+    void give(ByteCount available) {
+        std::array<std::byte, 10> entry;
+        store_little_endian(std::span(entry), static_cast<std::uint16_t>(balloon::statistic::available_memory));
+        store_little_endian(std::span(entry).subspan(2), available.value);
+        guest_.send(balloon::Queue::statistics, {virtio::testing::readable(std::span<const std::byte>(entry))});
+    }
+    /// Whether the balloon has asked how the guest is since it last said so.
+    [[nodiscard]] bool asked() { return guest_.queue(balloon::Queue::statistics).take_used().has_value(); }
+    void has(PageCount pages) {
+        guest_.write_config(balloon::config_space::actual, static_cast<std::uint32_t>(pages.value));
+    }
+    void squeeze(Squeezer::Pace pace) {
+        squeezer_.start(
+            [](const balloon::GuestStatistics& said) -> Result<ByteCount> {
+                return ByteCount{*said.values[balloon::statistic::available_memory]};
+            },
+            pace, [this](const Result<SqueezeReport>& report) { report_ = report.value(); });
+        ASSERT_TRUE(asked());
+        give(bytes_of(wanted));
+        ASSERT_EQ(guest_.balloon.target(), wanted);
+    }
+
+    static constexpr PageCount wanted{2048};
+    balloon::testing::BalloonGuest guest_;
+    std::optional<SqueezeReport> report_;
+    Squeezer squeezer_{guest_.loop, guest_.fake.memory(), guest_.balloon};
+};
+
+TEST_F(AnsweringGuest, IsAskedAgainWhenItsBalloonIsThere) {
+    squeeze({.patience = std::chrono::minutes(1), .limit = std::chrono::minutes(1)});
+    has(wanted - PageCount{1});
+    guest_.run_loop(std::chrono::milliseconds(20));
+    EXPECT_FALSE(asked());
+    has(wanted);
+    guest_.run_loop(std::chrono::milliseconds(20));
+    ASSERT_TRUE(asked());
+    give(ByteCount{});
+    EXPECT_EQ(guest_.balloon.target(), PageCount{});
+    has({});
+    guest_.run_loop(std::chrono::milliseconds(20));
+    ASSERT_TRUE(report_);
+    EXPECT_EQ(report_->taken, bytes_of(wanted));
+    EXPECT_EQ(report_->stopped_by, "");
+}
+
+TEST_F(AnsweringGuest, IsLetGoWhenItGetsNoNearer) {
+    squeeze({.patience = std::chrono::milliseconds(20), .limit = std::chrono::minutes(1)});
+    const auto writes = guest_.loop.every(std::chrono::milliseconds(1), [this] { has({100}); });
+    guest_.run_loop(std::chrono::milliseconds(200));
+    EXPECT_EQ(guest_.balloon.target(), PageCount{});
+    has({});
+    guest_.run_loop(std::chrono::milliseconds(20));
+    ASSERT_TRUE(report_);
+    EXPECT_EQ(report_->taken, bytes_of(PageCount{100}));
+    EXPECT_EQ(report_->stopped_by, "the guest found no more pages for the balloon");
+}
+
+TEST_F(AnsweringGuest, IsLetGoByAReset) {
+    squeeze({.patience = std::chrono::minutes(1), .limit = std::chrono::seconds(0)});
+    has({100});
+    guest_.balloon.reset();
+    guest_.run_loop(std::chrono::milliseconds(20));
+    ASSERT_TRUE(report_);
+    EXPECT_EQ(report_->stopped_by, "it took too long");
 }
 
 } // namespace

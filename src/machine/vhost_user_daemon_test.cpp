@@ -1,10 +1,10 @@
 // V12, and what a daemon is beside its sessions: names, credentials, the API of each guest, sockets that are handed
 // over.
 #include "base/testing/sanitized.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "control/client.hpp"
 #include "control/listening_socket.hpp"
 #include "control/runtime_directory.hpp"
-#include "control/testing/temporary_directory.hpp"
 #include "event/loop_thread.hpp"
 #include "machine/vhost_user_daemon.hpp"
 #include "vhost_user/testing/served.hpp"
@@ -71,7 +71,7 @@ private:
                                      .api_directory = api});
         thread_.start();
     }
-    control::TemporaryDirectory directory_;
+    TemporaryDirectory directory_;
 
 public:
     const std::filesystem::path socket;
@@ -307,7 +307,7 @@ TEST(VhostUserDaemon, V12_OtherUsersAreTurnedAwayUnlessTheyAreAllowed) {
 
 TEST(VhostUserListener, TakesTheSocketsThatTheServiceManagerHandsOver) {
     // sd_listen_fds(3): from descriptor 3 on, for the process that LISTEN_PID names; so in a process of its own.
-    const control::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto path = directory.path() / "x.sock";
     const pid_t child = ::fork();
     if (child == 0) {
@@ -330,7 +330,7 @@ TEST(VhostUserListener, TakesTheSocketsThatTheServiceManagerHandsOver) {
 }
 
 TEST(VhostUserListener, ReplacesADeadSocketAndNothingElse) {
-    const control::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto path = directory.path() / "x.sock";
     {
         const auto alive = VhostUserListener::create(path, false);

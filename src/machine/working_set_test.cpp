@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "machine/working_set.hpp"
 #include "snapshot/snapshot.hpp"
 #include "snapshot/testing/sample.hpp"
@@ -27,7 +28,7 @@ protected:
         return touched;
     }
 
-    snapshot::testing::TemporaryDirectory directory;
+    TemporaryDirectory directory;
     snapshot::WorkingSetPlace place{
         .snapshot_path = directory / "a", .identity = {}, .regions = {{{0}, 2_MiB}}, .key = {}};
 

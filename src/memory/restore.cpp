@@ -1,5 +1,6 @@
 #include "memory/restore.hpp"
 
+#include "base/regular_file.hpp"
 #include "memory/mapping.hpp"
 
 #include <unistd.h>
@@ -59,19 +60,9 @@ PageCount shortest_mapped(std::span<const Part> parts) {
 }
 
 Result<> read_part(const Part& part) {
-    auto into = host_bytes(*part.region, part.piece.pages);
-    ByteCount offset = part.piece.offset;
-    while (!into.empty()) {
-        const ssize_t got = ::pread(part.piece.fd, into.data(), into.size(), static_cast<off_t>(offset.value));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return fail_errno("cannot read guest memory from its file at {}", offset.value);
-        if (got == 0)
-            return fail("the file that holds guest memory ends at {}, too early", offset.value);
-        into = into.subspan(static_cast<std::size_t>(got));
-        offset.value += static_cast<std::uint64_t>(got);
-    }
+    auto read = read_at(part.piece.fd, host_bytes(*part.region, part.piece.pages), part.piece.offset);
+    if (!read)
+        return fail_because(std::move(read).error(), "the file that holds guest memory");
     return {};
 }
 

@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "migration/endpoint.hpp"
 
 #include <gtest/gtest.h>
@@ -45,9 +46,8 @@ void expect_a_conversation(const std::string& at) {
 
 TEST(Endpoint, BothKindsConnect) {
     expect_a_conversation("tcp:127.0.0.1:0");
-    char directory[] = "/tmp/endpoint.XXXXXX";
-    ASSERT_NE(::mkdtemp(directory), nullptr);
-    const std::string path = std::string(directory) + "/socket";
+    const TemporaryDirectory directory;
+    const std::string path = directory / "socket";
     expect_a_conversation("unix:" + path);
     EXPECT_FALSE(std::filesystem::exists(path)) << "the listener removes its file";
     // One that was killed leaves its file.
@@ -60,7 +60,6 @@ TEST(Endpoint, BothKindsConnect) {
     const auto nobody = connect_to(Endpoint::parse("unix:" + path).value(), std::chrono::seconds(1));
     ASSERT_FALSE(nobody);
     EXPECT_EQ(nobody.error().system_error, ENOENT);
-    std::filesystem::remove_all(directory);
 }
 
 } // namespace

@@ -1,4 +1,5 @@
 // Whatever goes wrong: one side has the guest, or nobody can know and it stands still.
+#include "base/testing/temporary_directory.hpp"
 #include "migration/frame.hpp"
 #include "migration/messages.hpp"
 #include "migration/testing/outcome.hpp"
@@ -15,15 +16,9 @@ namespace {
 using namespace testing;
 
 /// Where fsync costs nothing: what it is good for cannot be tested without pulling a plug.
-struct TemporaryDirectory {
-    TemporaryDirectory() {
-        std::string pattern = "/dev/shm/aerate-migration-XXXXXX";
-        CHECK(::mkdtemp(pattern.data()) != nullptr);
-        path = pattern;
-    }
-    ~TemporaryDirectory() { std::filesystem::remove_all(path); }
-    [[nodiscard]] std::string file(const char* name) const { return path + "/" + name; }
-    std::string path;
+struct InMemory : TemporaryDirectory {
+    InMemory()
+        : TemporaryDirectory("/dev/shm") {}
 };
 
 /// Both leases are open files of their own, as in two processes.
@@ -32,7 +27,7 @@ struct Leases {
         : source(open(directory))
         , destination(open(directory)) {}
     static FileLease open(const TemporaryDirectory& directory) {
-        auto lease = FileLease::open(directory.file("lease"));
+        auto lease = FileLease::open(directory / "lease");
         CHECK(lease);
         return std::move(*lease);
     }
@@ -40,14 +35,9 @@ struct Leases {
     FileLease destination;
 };
 
-/// One page with content, or, so that a cut at each byte can be tried, none.
-FakeSource::Options tiny(std::size_t filled = 1) {
-    return {.layout = {{{{0}, {2U << 20}}}, Backing::anonymous}, .filled = filled};
-}
-
 void harm_everywhere(Fault::Kind kind, bool tcp, std::uint64_t step, bool with_lease) {
     const std::size_t filled = step == 1 ? 0 : 1;
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     std::array<std::uint64_t, 2> length{};
     {
@@ -64,7 +54,7 @@ void harm_everywhere(Fault::Kind kind, bool tcp, std::uint64_t step, bool with_l
             FakeSource from(tiny(filled));
             FakeDestination to;
             Migration migration;
-            migration.source_options.record_directory = directory.path;
+            migration.source_options.record_directory = directory.path();
             if (kind == Fault::Kind::stall)
                 migration.source_options.deadline = migration.destination_options.deadline = 20ms;
             if (with_lease) {
@@ -212,8 +202,8 @@ TEST(MigrationFaults, M16_AGuestThatWritesFasterThanTheLinkStaysUnlessItIsStoppe
 }
 
 TEST(MigrationFaults, ALeaseOnOneSideOnlyOrAnotherOneIsRefused) {
-    const TemporaryDirectory one;
-    const TemporaryDirectory two;
+    const InMemory one;
+    const InMemory two;
     Leases ours(one);
     Leases theirs(two);
     for (Lease* destinations : {static_cast<Lease*>(nullptr), static_cast<Lease*>(&theirs.destination)}) {
@@ -242,7 +232,7 @@ struct SourceIsFirst final : Lease {
 };
 
 TEST(MigrationFaults, M10_ADestinationWhoseClaimComesTooLateDoesNotRun) {
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     SourceIsFirst late(leases.destination);
     FakeSource from(tiny());
@@ -256,136 +246,9 @@ TEST(MigrationFaults, M10_ADestinationWhoseClaimComesTooLateDoesNotRun) {
     EXPECT_FALSE(to.running);
 }
 
-/// A destination that lies: says what it is told to say, when it is told to.
-class Liar {
-public:
-    explicit Liar(FileDescriptor socket)
-        : channel_(std::move(socket), interrupt_)
-        , writer_(channel_, 0, 1s)
-        , reader_(channel_, 0) {
-        print(writer_.begin(), Greeting{.session = session_});
-        CHECK(writer_.send(FrameKind::greeting));
-        writer_.set_session(session_);
-        reader_.set_session(session_);
-    }
-    bool take_until(FrameKind kind) {
-        for (auto frame = reader_.receive(1s); frame; frame = reader_.receive(1s))
-            if (frame->kind == kind)
-                return true;
-        return false;
-    }
-    void say(FrameKind kind, std::span<const std::byte> payload = {}) { (void)writer_.send(kind, payload); }
-    void say_ready(Sums sums) {
-        print(writer_.begin(), sums);
-        (void)writer_.send(FrameKind::ready);
-    }
-    [[nodiscard]] Sums honest() const { return {reader_.transcript().value, 0}; }
-    void leave() { channel_.finish(0ms); }
-
-private:
-    EventFd interrupt_ = std::move(*EventFd::create());
-    Session session_ = Session::random();
-    SocketChannel channel_;
-    FrameWriter writer_;
-    FrameReader reader_;
-};
-
-TEST(MigrationFaults, M14_ReadyWithoutHavingTheDataIsNotBelieved) {
-    struct Lie {
-        const char* what;
-        std::function<void(Liar&)> tell;
-    };
-    const std::vector<Lie> lies{
-        {"may not come", [](Liar& liar) { liar.say_ready({}); }},
-        {"may not come", [](Liar& liar) { liar.say(FrameKind::ack); }},
-        {"has not what was sent",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say_ready({liar.honest().frames + 1, 0});
-         }},
-        {"has not what was sent",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say(FrameKind::ready);
-         }},
-        {"may not come",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say(FrameKind::ack);
-         }},
-    };
-    for (const Lie& lie : lies) {
-        FakeSource from(tiny());
-        auto sockets = unix_pair();
-        RunningSource leaving(std::move(sockets.first), from, {});
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
-        lie.tell(liar);
-        const SourceResult result = leaving.wait();
-        EXPECT_EQ(result.outcome, Outcome::stayed);
-        EXPECT_NE(result.error.find(lie.what), std::string::npos) << result.error;
-        EXPECT_TRUE(from.running());
-    }
-}
-
-TEST(MigrationFaults, M13_RequestsForPagesAreNoPartOfThis) {
-    // There is no postcopy: whatever a destination asks for, once or in a flood, ends the migration.
-    for (unsigned kind = 0; kind < 40; ++kind) {
-        const auto asked = static_cast<FrameKind>(kind);
-        if (asked == FrameKind::accept || asked == FrameKind::error)
-            continue;
-        FakeSource from(tiny());
-        auto sockets = unix_pair();
-        RunningSource leaving(std::move(sockets.first), from, {});
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
-        for (int i = 0; i < 10; ++i)
-            liar.say(asked);
-        EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
-        EXPECT_TRUE(from.running());
-    }
-}
-
-TEST(MigrationFaults, M10_PeerGoneAtEachStep) {
-    for (const FrameKind last :
-         {FrameKind::hello, FrameKind::round, FrameKind::pages, FrameKind::state, FrameKind::state_end}) {
-        FakeSource from(tiny());
-        auto sockets = unix_pair();
-        RunningSource leaving(std::move(sockets.first), from, {});
-        {
-            Liar liar(std::move(sockets.second));
-            if (last != FrameKind::hello) {
-                ASSERT_TRUE(liar.take_until(FrameKind::hello));
-                liar.say(FrameKind::accept);
-            }
-            ASSERT_TRUE(liar.take_until(last));
-        }
-        const auto gone = std::chrono::steady_clock::now();
-        EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
-        EXPECT_LT(std::chrono::steady_clock::now() - gone, 500ms);
-        EXPECT_TRUE(from.running());
-    }
-    // After GO only the lease could tell.
-    FakeSource from(tiny());
-    auto sockets = unix_pair();
-    RunningSource leaving(std::move(sockets.first), from, {});
-    {
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
-        ASSERT_TRUE(liar.take_until(FrameKind::state_end));
-        liar.say_ready(liar.honest());
-        ASSERT_TRUE(liar.take_until(FrameKind::go));
-    }
-    EXPECT_EQ(leaving.wait().outcome, Outcome::unknown);
-    EXPECT_FALSE(from.running());
-}
-
 TEST(MigrationFaults, AThousandRandomFaults) {
     std::mt19937_64 random(20261123);
-    const TemporaryDirectory directory;
+    const InMemory directory;
     Leases leases(directory);
     std::array<int, 3> outcomes{};
     for (int i = 0; i < 1000 && !HasFailure(); ++i) {
@@ -409,7 +272,7 @@ TEST(MigrationFaults, AThousandRandomFaults) {
                                     .hint_start = 2ms,
                                     .hint_pause = 1ms,
                                     .deadline = 25ms,
-                                    .record_directory = directory.path};
+                                    .record_directory = directory.path()};
         migration.destination_options.deadline = 25ms;
         if (with_lease) {
             migration.source_options.lease = &leases.source;

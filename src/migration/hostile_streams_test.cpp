@@ -3,6 +3,7 @@
 #include "migration/delta_frame.hpp"
 #include "migration/messages.hpp"
 #include "migration/page_frame.hpp"
+#include "migration/testing/script.hpp"
 #include "migration/testing/wire.hpp"
 
 #include <gtest/gtest.h>
@@ -12,16 +13,10 @@ namespace {
 
 using namespace testing;
 
-Session session_here() {
-    Session session;
-    session.value.fill(std::byte{0x44});
-    return session;
-}
-
 /// One connection of a source that says what it is told to say.
 class RawStream {
 public:
-    RawStream(FileDescriptor socket, std::uint8_t number, const Session& session = session_here())
+    RawStream(FileDescriptor socket, std::uint8_t number, const Session& session = known_session())
         : channel_(std::move(socket), interrupt_)
         , writer_(channel_, number, 2s)
         , reader_(channel_, number) {
@@ -39,14 +34,7 @@ public:
         (void)writer_.send(FrameKind::round_end);
     }
     void say_pages(std::uint64_t first, std::uint32_t count, PageRun::Kind kind, std::byte content = std::byte{0x11}) {
-        auto& payload = writer_.begin();
-        const std::uint32_t length = kind == PageRun::Kind::data ? count * 4096 : 0;
-        for (const std::uint32_t value : {1U, length, length, 0U})
-            append(payload, value);
-        payload.resize(payload.size() + length, content);
-        append(payload, first);
-        append(payload, count);
-        append(payload, static_cast<std::uint32_t>(kind));
+        append_run(writer_.begin(), first, count, kind, content);
         (void)writer_.send(FrameKind::pages);
     }
     /// What is answered; nothing when the connection ends.
@@ -59,13 +47,13 @@ public:
         std::swap(none, session_);
         reader_.set_session(session_);
         EXPECT_EQ(answer(), FrameKind::greeting);
-        reader_.set_session(session_here());
+        reader_.set_session(known_session());
     }
     [[nodiscard]] Transcript transcript() const { return writer_.transcript(); }
 
 private:
     EventFd interrupt_ = std::move(*EventFd::create());
-    Session session_ = session_here();
+    Session session_ = known_session();
     SocketChannel channel_;
     FrameWriter writer_;
     FrameReader reader_;
@@ -81,7 +69,7 @@ public:
         auto accepted = listener_.accept();
         CHECK(accepted);
         destination_.emplace(*std::move(accepted), guest,
-                             DestinationOptions{.deadline = 400ms, .listener = &listener_, .session = session_here()});
+                             DestinationOptions{.deadline = 400ms, .listener = &listener_, .session = known_session()});
         thread_ = std::jthread([this] {
             const auto report = destination_->receive();
             error_ = report ? "" : report.error().message;
@@ -102,7 +90,7 @@ public:
         return *std::move(socket);
     }
     [[nodiscard]] std::unique_ptr<RawStream> stream(std::uint8_t number,
-                                                    const Session& session = session_here()) const {
+                                                    const Session& session = known_session()) const {
         return std::make_unique<RawStream>(connect(), number, session);
     }
     [[nodiscard]] std::unique_ptr<RawStream> joined(std::uint8_t number) const {
@@ -140,13 +128,13 @@ void expect_contains(const std::string& text, const char* part) {
 
 TEST(HostileStreams, M18_WhoDoesNotBelongToTheMigrationIsSentAwayAndTheOthersJoin) {
     Visit visit(3);
-    Session other = session_here();
+    Session other = known_session();
     other.value[3] = std::byte{0x45};
     for (const auto& [number, session] : {std::pair<std::uint8_t, Session>{1, other},
                                           {1, {}},
-                                          {0, session_here()},
-                                          {3, session_here()},
-                                          {255, session_here()}}) {
+                                          {0, known_session()},
+                                          {3, known_session()},
+                                          {255, known_session()}}) {
         const auto stranger = visit.stream(number, session);
         stranger->say(FrameKind::join);
         EXPECT_NE(stranger->answer(), FrameKind::accept) << static_cast<int>(number);

@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "migration/lease.hpp"
 
 #include <fcntl.h>
@@ -11,19 +12,13 @@ namespace aerate::migration {
 namespace {
 
 struct LeaseFile : ::testing::Test {
-    LeaseFile() {
-        std::string pattern = "/tmp/aerate-lease-XXXXXX";
-        directory = ::mkdtemp(pattern.data());
-        path = directory + "/lease";
-    }
-    ~LeaseFile() override { std::filesystem::remove_all(directory); }
     [[nodiscard]] FileLease open() const {
         auto lease = FileLease::open(path);
         EXPECT_TRUE(lease) << lease.error().message;
         return std::move(*lease);
     }
-    std::string directory;
-    std::string path;
+    TemporaryDirectory directory;
+    std::string path = directory / "lease";
 };
 
 TEST_F(LeaseFile, TheFirstClaimOfASessionWinsForEver) {
@@ -64,10 +59,10 @@ TEST_F(LeaseFile, OfManyWhoClaimAtOnceOneWins) {
 }
 
 TEST_F(LeaseFile, WhatIsNoLeaseIsRefused) {
-    std::filesystem::create_symlink("/etc/passwd", directory + "/link");
-    EXPECT_FALSE(FileLease::open(directory + "/link"));
-    EXPECT_FALSE(FileLease::open(directory));
-    EXPECT_FALSE(FileLease::open(directory + "/no/such"));
+    std::filesystem::create_symlink("/etc/passwd", directory / "link");
+    EXPECT_FALSE(FileLease::open(directory / "link"));
+    EXPECT_FALSE(FileLease::open(directory.path()));
+    EXPECT_FALSE(FileLease::open(directory / "no/such"));
     (void)open();
     for (const std::uintmax_t length : {1U, 63U, 64U}) {
         // Cut, or with one byte changed.
@@ -92,13 +87,13 @@ TEST_F(LeaseFile, WhatIsNoLeaseIsRefused) {
 
 TEST_F(LeaseFile, TheNoteOfAGuestGivenAwayIsWrittenOnce) {
     const Session session = Session::random();
-    const auto path_of_note = record_given(directory, session);
+    const auto path_of_note = record_given(directory.path(), session);
     ASSERT_TRUE(path_of_note);
     EXPECT_TRUE(std::filesystem::exists(*path_of_note));
-    EXPECT_FALSE(record_given(directory, session));
+    EXPECT_FALSE(record_given(directory.path(), session));
     forget_given(*path_of_note);
     EXPECT_FALSE(std::filesystem::exists(*path_of_note));
-    EXPECT_FALSE(record_given(directory + "/none", session));
+    EXPECT_FALSE(record_given(directory / "none", session));
 }
 
 } // namespace

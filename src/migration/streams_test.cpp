@@ -65,8 +65,8 @@ TEST(Streams, AGuestThatWritesArrivesAsItWasLastOverAnyNumberOfThemInAnyForm) {
 }
 
 TEST(Streams, TheyAreProtectedAsTheFirstIs) {
-    const TestDirectory directory;
-    const auto secret = load({.psk_path = directory.secret("psk", 'k')});
+    const TemporaryDirectory directory;
+    const auto secret = load({.psk_path = secret_file(directory, "psk", 'k')});
     FakeSource from({.layout = spread, .filled = 2000, .writers = 1, .pause = 20us});
     FakeDestination to;
     Migration migration{.source_options = {.downtime_limit = 1ms,

@@ -1,14 +1,11 @@
 #include "migration/tls.hpp"
 
+#include "base/regular_file.hpp"
 #include "migration/tls_channel.hpp"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <unistd.h>
-
-#include <sys/stat.h>
 
 #include <string_view>
 
@@ -100,15 +97,9 @@ Result<std::unique_ptr<const Tls>> Tls::load(const Protection& wanted) {
 }
 
 Result<> Tls::use_secret(const std::string& path) {
-    const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!file.valid())
-        return fail_errno("cannot open the pre-shared key {}", path);
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-        status.st_size != static_cast<off_t>(secret_.size()) ||
-        ::read(file.get(), secret_.data(), secret_.size()) != static_cast<ssize_t>(secret_.size()))
-        return fail("the pre-shared key {} is not a regular file of {} bytes: \"head -c {} /dev/urandom\" makes one",
-                    path, secret_.size(), secret_.size());
+    auto read = read_secret(path, std::as_writable_bytes(std::span(secret_)));
+    if (!read)
+        return fail_because(std::move(read).error(), "cannot use the pre-shared key {}", path);
     by_secret_ = true;
     SSL_CTX_set_psk_use_session_callback(context_, offer_secret);
     SSL_CTX_set_psk_find_session_callback(context_, find_secret);

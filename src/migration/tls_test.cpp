@@ -53,9 +53,9 @@ void expect_stayed(Parties& parties, std::string_view said_at_source, std::strin
 }
 
 TEST(Tls, AGuestMovesBetweenSidesThatProveWhoTheyAre) {
-    const TestDirectory directory;
-    const auto secret = load({.psk_path = directory.secret("psk", 'k')});
-    const auto same = load({.psk_path = directory.secret("copy", 'k')});
+    const TemporaryDirectory directory;
+    const auto secret = load({.psk_path = secret_file(directory, "psk", 'k')});
+    const auto same = load({.psk_path = secret_file(directory, "copy", 'k')});
     const Authority authority(directory, "authority");
     const auto here = load(authority.issue("here"));
     const auto there = load(authority.issue("there"));
@@ -68,7 +68,7 @@ TEST(Tls, AGuestMovesBetweenSidesThatProveWhoTheyAre) {
 }
 
 TEST(Tls, TheDestinationsCertificateIsForItsAddressOrForTheNameThatWasGiven) {
-    const TestDirectory directory;
+    const TemporaryDirectory directory;
     const Authority authority(directory, "authority");
     const auto named = load(authority.issue("named", {.names = "DNS:there.example"}));
     const auto by_address = load(authority.issue("plainly"));
@@ -93,11 +93,11 @@ TEST(Tls, TheDestinationsCertificateIsForItsAddressOrForTheNameThatWasGiven) {
 }
 
 TEST(Tls, M17_WhoCannotProveWhoTheyAreGetNothing) {
-    const TestDirectory directory;
+    const TemporaryDirectory directory;
     const Authority authority(directory, "authority");
     const Authority stranger(directory, "stranger");
-    const auto secret = load({.psk_path = directory.secret("psk", 'k')});
-    const auto other_secret = load({.psk_path = directory.secret("other", 'x')});
+    const auto secret = load({.psk_path = secret_file(directory, "psk", 'k')});
+    const auto other_secret = load({.psk_path = secret_file(directory, "other", 'x')});
     const auto certified = load(authority.issue("certified"));
     const auto foreign = load(stranger.issue("foreign"));
     const auto expired = load(authority.issue("expired", {.ends_in = -60}));
@@ -136,7 +136,7 @@ TEST(Tls, M17_WhoCannotProveWhoTheyAreGetNothing) {
 }
 
 TEST(Tls, M17_AnOlderTlsIsRefusedByBothSides) {
-    const TestDirectory directory;
+    const TemporaryDirectory directory;
     const Authority authority(directory, "authority");
     const auto ours = load(authority.issue("ours"));
     const Protection files = authority.issue("old");
@@ -172,8 +172,8 @@ TEST(Tls, M17_AnOlderTlsIsRefusedByBothSides) {
 }
 
 TEST(Tls, M17_CutsAndFlippedBitsOnTheWayLeaveTheGuestAtTheSourceOrWithNobody) {
-    const TestDirectory directory;
-    const auto secret = load({.psk_path = directory.secret("psk", 'k')});
+    const TemporaryDirectory directory;
+    const auto secret = load({.psk_path = secret_file(directory, "psk", 'k')});
     Parties whole;
     whole.meet(secret.get(), secret.get(), Fault{});
     expect_moved(whole);
@@ -198,8 +198,8 @@ TEST(Tls, M17_CutsAndFlippedBitsOnTheWayLeaveTheGuestAtTheSourceOrWithNobody) {
 }
 
 TEST(Tls, ACutStreamIsToldFromOneThatWasEnded) {
-    const TestDirectory directory;
-    const auto secret = load({.psk_path = directory.secret("psk", 'k')});
+    const TemporaryDirectory directory;
+    const auto secret = load({.psk_path = secret_file(directory, "psk", 'k')});
     for (const bool ended : {false, true}) {
         auto [left, right] = tcp_pair();
         const EventFd never = std::move(*EventFd::create());
@@ -225,7 +225,7 @@ std::string refusal(const Result<std::unique_ptr<const Tls>>& loaded) {
 }
 
 TEST(Tls, FilesThatCannotBeUsedAreNamed) {
-    const TestDirectory directory;
+    const TemporaryDirectory directory;
     const Authority authority(directory, "authority");
     const Protection good = authority.issue("good");
     const Protection other = authority.issue("other");
@@ -237,20 +237,21 @@ TEST(Tls, FilesThatCannotBeUsedAreNamed) {
     EXPECT_EQ(with([](Protection&) {}), "");
     EXPECT_NE(with([](Protection& p) { p.key_path = {}; }).find("three files"), std::string::npos);
     EXPECT_NE(with([](Protection& p) { p.psk_path = "x"; }).find("not by both"), std::string::npos);
-    EXPECT_NE(with([&](Protection& p) { p.certificate_path = directory.file("none"); }).find("No such file"),
+    EXPECT_NE(with([&](Protection& p) { p.certificate_path = directory / "none"; }).find("No such file"),
               std::string::npos);
     EXPECT_NE(with([&](Protection& p) { p.key_path = other.key_path; }).find("other.key: key values mismatch"),
               std::string::npos);
-    EXPECT_NE(with([&](Protection& p) { p.ca_path = directory.secret("junk", 'x'); }).find("junk"), std::string::npos);
+    EXPECT_NE(with([&](Protection& p) { p.ca_path = secret_file(directory, "junk", 'x'); }).find("junk"),
+              std::string::npos);
     for (const std::size_t length : {0U, 31U, 33U})
-        EXPECT_NE(refusal(Tls::load({.psk_path = directory.secret("short", 'x', length)})).find("of 32 bytes"),
+        EXPECT_NE(refusal(Tls::load({.psk_path = secret_file(directory, "short", 'x', length)})).find("of 32 bytes"),
                   std::string::npos);
-    EXPECT_NE(refusal(Tls::load({.psk_path = directory.file("none")})).find("No such file"), std::string::npos);
+    EXPECT_NE(refusal(Tls::load({.psk_path = directory / "none"})).find("No such file"), std::string::npos);
 }
 
 TEST(Tls, MemoryCrossesNoNetworkInTheClearUnlessThatIsAskedFor) {
-    const TestDirectory directory;
-    const Protection secret{.psk_path = directory.secret("psk", 'k')};
+    const TemporaryDirectory directory;
+    const Protection secret{.psk_path = secret_file(directory, "psk", 'k')};
     const auto plain_is_refused = [](const char* where) {
         const auto made = protect(Endpoint::parse(where).value(), {});
         return !made && made.error().message.find("can be reached over the network") != std::string::npos;

@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/chain.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -27,7 +28,7 @@ protected:
         const auto checked = check_chain(options);
         return checked ? "it works" : checked.error().message;
     }
-    testing::TemporaryDirectory directory;
+    TemporaryDirectory directory;
 };
 
 TEST_F(CheckChain, TheParentMustBeThereAndTheSame) {

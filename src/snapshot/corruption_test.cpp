@@ -1,4 +1,5 @@
 // G7, the reading half: no damage to a file goes unnoticed. Exhaustive over a small snapshot, with and without a key.
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -51,7 +52,7 @@ protected:
         return std::nullopt;
     }
 
-    testing::TemporaryDirectory directory;
+    TemporaryDirectory directory;
     std::string path = directory / "snapshot";
     std::optional<Key> key;
     FileDescriptor file;

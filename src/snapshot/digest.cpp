@@ -1,10 +1,6 @@
 #include "snapshot/digest.hpp"
 
-#include "base/fd.hpp"
-
-#include <fcntl.h>
-
-#include <sys/stat.h>
+#include "base/regular_file.hpp"
 
 #include <cstring>
 
@@ -64,20 +60,10 @@ bool equal(const Digest& a, const Digest& b) {
 }
 
 Result<Key> Key::load(const std::string& path) {
-    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!file.valid())
-        return fail_errno("cannot open the snapshot key {}", path);
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0)
-        return fail_errno("cannot look at the snapshot key {}", path);
     Key key;
-    if (!S_ISREG(status.st_mode) || status.st_size != static_cast<off_t>(key.secret_.size()))
-        return fail("the snapshot key {} is not a regular file of 32 bytes", path);
-    const ssize_t got = ::read(file.get(), key.secret_.data(), key.secret_.size());
-    if (got < 0)
-        return fail_errno("cannot read the snapshot key {}", path);
-    if (got != static_cast<ssize_t>(key.secret_.size()))
-        return fail("the snapshot key {} became shorter while it was read", path);
+    auto read = read_secret(path, key.secret_);
+    if (!read)
+        return fail_because(std::move(read).error(), "cannot use the snapshot key {}", path);
     return key;
 }
 

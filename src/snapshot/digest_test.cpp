@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/digest.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -35,7 +36,7 @@ TEST(Digest, HmacIsThatOfTheRfc) {
 }
 
 TEST(Digest, AKeyIsAFileOf32Bytes) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     const auto write = [&](std::size_t size) {
         std::ofstream(directory / "key") << std::string(size, 'k');
         return Key::load(directory / "key");

@@ -1,5 +1,6 @@
 // Memory to file to memory, again and again. What a restored guest has not touched is still its memory: taking it for
 // zeros loses a little more of the guest each time.
+#include "base/testing/temporary_directory.hpp"
 #include "memory/guest_memory.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -59,7 +60,7 @@ void live(GuestMemory& memory, std::minstd_rand& random) {
 class Generations : public ::testing::TestWithParam<Backing> {};
 
 TEST_P(Generations, AFullSnapshotOfARestoredGuestIsWhole) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     std::minstd_rand random(5);
     std::optional<GuestMemory> memory = GuestMemory::create({.regions = regions, .backing = GetParam()}).value();
     for (int generation = 0; generation < 4; ++generation) {
@@ -88,7 +89,7 @@ TEST_P(Generations, AFullSnapshotOfARestoredGuestIsWhole) {
 
 // A page that was discarded and then only read is zero in the next diff, not what the parent has (e2b 2541).
 TEST_P(Generations, ADiffHoldsWhatWasWrittenAndWhatWasDiscarded) {
-    const testing::TemporaryDirectory directory;
+    const TemporaryDirectory directory;
     std::minstd_rand random(11);
     std::optional<GuestMemory> memory = GuestMemory::create({.regions = regions, .backing = GetParam()}).value();
     live(*memory, random);

@@ -1,8 +1,8 @@
 #include "snapshot/snapshot.hpp"
 
+#include "base/regular_file.hpp"
 #include "snapshot/file_path.hpp"
 #include "snapshot/header.hpp"
-#include "snapshot/regular_file.hpp"
 
 #include <fcntl.h>
 
@@ -10,11 +10,6 @@
 
 namespace aerate::snapshot {
 namespace {
-
-std::unexpected<Error> about(const std::string& name, Error error) {
-    error.message = fmt::format("cannot use the snapshot {}: {}", name, error.message);
-    return std::unexpected(std::move(error));
-}
 
 Result<Header> read_header(int fd, ByteCount file_length, const std::optional<Key>& key) {
     std::array<std::byte, Header::size.value> page;
@@ -49,7 +44,7 @@ bool same_regions(const std::vector<MemoryRegion>& a, const std::vector<MemoryRe
 
 Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, const std::optional<Key>& key) {
     File file;
-    file.file = TRY(open_regular(directory, name));
+    file.file = TRY(open_regular(name, Link::refuse, directory));
     file.name = std::move(name);
     const Header header = TRY(read_header(file.fd(), file.file.length, key));
     file.kind = header.kind;
@@ -88,11 +83,11 @@ Result<Snapshot> Snapshot::open(const std::string& path, const std::optional<Key
 
     auto file = open_file(directory.get(), parts.name, key);
     if (!file)
-        return about(path, std::move(file).error());
+        return fail_because(std::move(file).error(), "cannot use the snapshot {}", path);
     Snapshot snapshot{MemoryArea(file->manifest.regions)};
     snapshot.files_.push_back(*std::move(file));
     if (auto opened = snapshot.open_ancestors(directory.get(), key); !opened)
-        return about(path, std::move(opened).error());
+        return fail_because(std::move(opened).error(), "cannot use the snapshot {}", path);
     return snapshot;
 }
 

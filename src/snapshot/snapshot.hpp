@@ -10,11 +10,11 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/regular_file.hpp"
 #include "memory/file_piece.hpp"
 #include "memory/guest_memory.hpp"
 #include "snapshot/manifest.hpp"
 #include "snapshot/memory_area.hpp"
-#include "snapshot/regular_file.hpp"
 
 #include <algorithm>
 #include <cstddef>

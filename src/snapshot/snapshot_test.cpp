@@ -1,3 +1,4 @@
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/snapshot.hpp"
 #include "snapshot/testing/sample.hpp"
 
@@ -18,7 +19,6 @@ using ::testing::HasSubstr;
 using testing::image_of;
 using testing::pages;
 using testing::sample_key;
-using testing::TemporaryDirectory;
 using testing::write_sample;
 
 std::string why_not(const std::string& path, const std::optional<Key>& key = {}) {

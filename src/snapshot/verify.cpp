@@ -1,7 +1,7 @@
 // Comparing memory with the manifest.
+#include "base/regular_file.hpp"
 #include "base/zero.hpp"
 #include "snapshot/chunk_digest.hpp"
-#include "snapshot/regular_file.hpp"
 #include "snapshot/snapshot.hpp"
 
 #include <unistd.h>

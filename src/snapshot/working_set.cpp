@@ -1,9 +1,9 @@
 #include "snapshot/working_set.hpp"
 
 #include "base/endian.hpp"
+#include "base/regular_file.hpp"
 #include "snapshot/memory_area.hpp"
 #include "snapshot/new_file.hpp"
-#include "snapshot/regular_file.hpp"
 
 #include <fcntl.h>
 
@@ -104,7 +104,7 @@ Result<> write_working_set(const WorkingSetPlace& place, const PageBitmap& pages
 
 Result<std::vector<PageRange>> read_working_set(const WorkingSetPlace& place) {
     const auto read = [&]() -> Result<std::vector<PageRange>> {
-        auto opened = open_regular(AT_FDCWD, place.path());
+        auto opened = open_regular(place.path(), Link::refuse);
         if (!opened && opened.error().system_error == ENOENT)
             return std::vector<PageRange>();
         const auto file = TRY(std::move(opened));
@@ -113,9 +113,7 @@ Result<std::vector<PageRange>> read_working_set(const WorkingSetPlace& place) {
     };
     auto ranges = read();
     if (!ranges)
-        return std::unexpected(
-            Error{fmt::format("cannot use the working set {}: {}", place.path(), ranges.error().message),
-                  ranges.error().system_error});
+        return fail_because(std::move(ranges).error(), "cannot use the working set {}", place.path());
     return ranges;
 }
 

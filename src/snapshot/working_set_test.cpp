@@ -1,4 +1,5 @@
 #include "base/endian.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/testing/sample.hpp"
 #include "snapshot/working_set.hpp"
 
@@ -35,7 +36,7 @@ protected:
         return bytes;
     }
 
-    testing::TemporaryDirectory directory;
+    TemporaryDirectory directory;
     WorkingSetPlace place{.snapshot_path = directory / "a",
                           .identity = digest_of(DigestKind::xxh3, {}),
                           .regions = {{{0}, 2_MiB}, {{(8_MiB).value}, 4_MiB}},

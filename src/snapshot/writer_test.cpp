@@ -1,4 +1,5 @@
 // G7, the writing half: a snapshot is whole or absent, whatever system call fails.
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/testing/sample.hpp"
 #include "snapshot/writer.hpp"
 
@@ -18,7 +19,6 @@ namespace {
 using namespace literals;
 using ::testing::HasSubstr;
 using testing::pages;
-using testing::TemporaryDirectory;
 using testing::write_sample;
 
 /// Fails the call with the given number, counted from 0, and remembers what was called. Writes are short, so that there

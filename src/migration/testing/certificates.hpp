@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/check.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "migration/tls.hpp"
 
 #include <openssl/evp.h>
@@ -17,25 +18,12 @@
 
 namespace aerate::migration::testing {
 
-class TestDirectory {
-public:
-    TestDirectory() {
-        std::string pattern = "/dev/shm/aerate-tls-XXXXXX";
-        CHECK(::mkdtemp(pattern.data()) != nullptr);
-        path_ = pattern;
-    }
-    ~TestDirectory() { std::filesystem::remove_all(path_); }
-    TestDirectory(const TestDirectory&) = delete;
-    TestDirectory& operator=(const TestDirectory&) = delete;
-    [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] std::string secret(const std::string& name, char fill, std::size_t length = 32) const {
-        std::ofstream(file(name)) << std::string(length, fill);
-        return file(name);
-    }
-
-private:
-    std::string path_;
-};
+/// The path of a file with so much of one byte.
+[[nodiscard]] inline std::string secret_file(const TemporaryDirectory& directory, const std::string& name, char fill,
+                                             std::size_t length = 32) {
+    std::ofstream(directory / name) << std::string(length, fill);
+    return directory / name;
+}
 
 class Authority {
 public:
@@ -45,12 +33,12 @@ public:
         const char* purpose = nullptr;      ///< extendedKeyUsage
     };
 
-    Authority(const TestDirectory& directory, const std::string& name)
+    Authority(const TemporaryDirectory& directory, const std::string& name)
         : directory_(directory)
         , name_(name)
         , key_(EVP_EC_gen("P-256"))
         , certificate_(make(key_.get(), {.names = nullptr}, true)) {
-        write(directory.file(name + ".pem"), certificate_.get());
+        write(directory / (name + ".pem"), certificate_.get());
     }
 
     /// Files that prove to be `name`, and trust what this authority signs.
@@ -58,9 +46,9 @@ public:
     [[nodiscard]] Protection issue(const std::string& name, const Wish& wish) const {
         const std::unique_ptr<EVP_PKEY, Free> key(EVP_EC_gen("P-256"));
         const auto certificate = make(key.get(), wish, false);
-        const Protection files{.certificate_path = directory_.file(name + ".pem"),
-                               .key_path = directory_.file(name + ".key"),
-                               .ca_path = directory_.file(name_ + ".pem")};
+        const Protection files{.certificate_path = directory_ / (name + ".pem"),
+                               .key_path = directory_ / (name + ".key"),
+                               .ca_path = directory_ / (name_ + ".pem")};
         write(files.certificate_path, certificate.get());
         std::FILE* file = std::fopen(files.key_path.c_str(), "w");
         CHECK(file != nullptr && PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
@@ -109,7 +97,7 @@ private:
         CHECK(std::fclose(file) == 0);
     }
 
-    const TestDirectory& directory_;
+    const TemporaryDirectory& directory_;
     std::string name_;
     std::unique_ptr<EVP_PKEY, Free> key_;
     Certificate certificate_;

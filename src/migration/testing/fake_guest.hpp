@@ -335,4 +335,9 @@ private:
     std::optional<GuestMemory> memory_;
 };
 
+/// One page with content, or, so that a cut at each byte can be tried, none.
+inline FakeSource::Options tiny(std::size_t filled = 1) {
+    return {.layout = {{{{0}, {2U << 20}}}, Backing::anonymous}, .filled = filled};
+}
+
 } // namespace aerate::migration::testing

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/check.hpp"
+#include "base/testing/temporary_directory.hpp"
 #include "snapshot/snapshot.hpp"
 #include "snapshot/writer.hpp"
 
@@ -15,26 +16,6 @@
 namespace aerate::snapshot::testing {
 
 using Bytes = std::vector<std::byte>;
-
-/// Gone, with what is in it, at the end.
-class TemporaryDirectory {
-public:
-    TemporaryDirectory() { CHECK(::mkdtemp(path_.data()) != nullptr); }
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] const std::string& path() const { return path_; }
-    [[nodiscard]] std::size_t files() const {
-        return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
-    }
-
-private:
-    std::string path_ = (std::filesystem::temp_directory_path() / "aerate-snapshot-XXXXXX").string();
-};
 
 inline Key sample_key(unsigned char first = 1) {
     std::array<std::byte, 32> secret{};

@@ -5,13 +5,16 @@
 #include "base/fd.hpp"
 #include "base/units.hpp"
 
+#include <fcntl.h>
+
 #include <sys/stat.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
-namespace aerate::snapshot {
+namespace aerate {
 
 struct RegularFile {
     [[nodiscard]] bool is(const RegularFile& other) const { return device == other.device && inode == other.inode; }
@@ -21,10 +24,14 @@ struct RegularFile {
     ino_t inode{};
 };
 
-/// For reading. `path` is relative to the directory; a symbolic link at its end, or anything but a regular file, is
-/// refused.
-[[nodiscard]] Result<RegularFile> open_regular(int directory, const std::string& path);
+/// A symbolic link at the end of a path.
+enum class Link : std::uint8_t { follow, refuse };
+
+/// For reading. `path` is relative to the directory; anything but a regular file is refused.
+[[nodiscard]] Result<RegularFile> open_regular(const std::string& path, Link, int directory = AT_FDCWD);
 /// Fills `into` from `offset` on; an error when the file ends before.
 [[nodiscard]] Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset);
+/// Fills `into` from a file that has as many bytes and no more.
+[[nodiscard]] Result<> read_secret(const std::string& path, std::span<std::byte> into);
 
-} // namespace aerate::snapshot
+} // namespace aerate

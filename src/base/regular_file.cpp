@@ -1,15 +1,14 @@
-#include "snapshot/regular_file.hpp"
+#include "base/regular_file.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 
-namespace aerate::snapshot {
+namespace aerate {
 
-Result<RegularFile> open_regular(int directory, const std::string& path) {
+Result<RegularFile> open_regular(const std::string& path, Link link, int directory) {
     RegularFile file;
     // O_NONBLOCK: opening a FIFO by mistake must not hang; it has no effect on a regular file.
-    file.fd =
-        FileDescriptor(::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY));
+    const int links = link == Link::refuse ? O_NOFOLLOW : 0;
+    file.fd = FileDescriptor(::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | links));
     if (!file.fd.valid())
         return fail_errno("it cannot be opened");
     struct stat status{};
@@ -38,4 +37,11 @@ Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset) {
     return {};
 }
 
-} // namespace aerate::snapshot
+Result<> read_secret(const std::string& path, std::span<std::byte> into) {
+    const auto file = TRY(open_regular(path, Link::follow));
+    if (file.length != ByteCount{into.size()})
+        return fail("it is not of {} bytes: \"head -c {} /dev/urandom\" makes one", into.size(), into.size());
+    return read_at(file.fd.get(), into, {0});
+}
+
+} // namespace aerate
