@@ -39,8 +39,9 @@ void Source::Engine::begin() {
 Result<> Source::Engine::connect() {
     if (!interrupt_)
         return std::unexpected(interrupt_.error());
-    CHECK(options_.streams >= 1 && options_.streams <= max_streams && (options_.streams == 1 || options_.connect));
-    link_.emplace(connect_channel(std::move(socket_), *interrupt_, options_.tls, TlsSide::client), options_.deadline);
+    CHECK(options_.streams >= 1 && options_.streams <= max_streams && options_.connect);
+    link_.emplace(connect_channel(TRY(options_.connect(*interrupt_)), *interrupt_, options_.tls, TlsSide::client),
+                  options_.deadline);
     hand_off_.has_lease = options_.lease != nullptr;
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
@@ -161,8 +162,8 @@ void Source::Engine::keep_alive() {
             trouble(std::move(sent).error());
 }
 
-Source::Source(FileDescriptor socket, SourceGuest& guest, SourceOptions options, Callbacks callbacks)
-    : engine_(std::make_unique<Engine>(std::move(socket), guest, std::move(options), std::move(callbacks))) {}
+Source::Source(SourceGuest& guest, SourceOptions options, Callbacks callbacks)
+    : engine_(std::make_unique<Engine>(guest, std::move(options), std::move(callbacks))) {}
 Source::~Source() = default;
 void Source::start() {
     engine_->start();

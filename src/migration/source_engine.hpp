@@ -25,11 +25,10 @@ namespace aerate::migration {
 
 class Source::Engine {
 public:
-    Engine(FileDescriptor socket, SourceGuest& guest, SourceOptions options, Callbacks callbacks)
+    Engine(SourceGuest& guest, SourceOptions options, Callbacks callbacks)
         : guest_(guest)
         , options_(std::move(options))
         , callbacks_(std::move(callbacks))
-        , socket_(std::move(socket))
         , interrupt_(EventFd::create()) {}
     ~Engine() {
         thread_.stop();
@@ -103,7 +102,6 @@ private:
     SourceGuest& guest_;
     SourceOptions options_;
     Callbacks callbacks_;
-    FileDescriptor socket_;
     Result<EventFd> interrupt_;
     std::atomic<bool> cancelled_{false};
     bool started_ = false;
