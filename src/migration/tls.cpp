@@ -68,6 +68,14 @@ std::unexpected<Error> fail_tls(const char* what, const std::string& path) {
     return error;
 }
 
+/// A secret that every user of this machine can read, or replace, is none.
+Result<> check_secrecy(const char* what, const std::string& path, const struct stat& status) {
+    if ((status.st_mode & (S_IROTH | S_IWOTH)) == 0)
+        return {};
+    return fail("the {} {} can be read or written by every user of this machine (mode {:04o}): \"chmod 600 {}\"", what,
+                path, status.st_mode & 07777U, path);
+}
+
 } // namespace
 
 Result<std::unique_ptr<const Tls>> Tls::load(const Protection& wanted) {
@@ -109,6 +117,7 @@ Result<> Tls::use_secret(const std::string& path) {
         ::read(file.get(), secret_.data(), secret_.size()) != static_cast<ssize_t>(secret_.size()))
         return fail("the pre-shared key {} is not a regular file of {} bytes: \"head -c {} /dev/urandom\" makes one",
                     path, secret_.size(), secret_.size());
+    TRY(check_secrecy("pre-shared key", path, status));
     by_secret_ = true;
     SSL_CTX_set_psk_use_session_callback(context_, offer_secret);
     SSL_CTX_set_psk_find_session_callback(context_, find_secret);
@@ -119,6 +128,9 @@ Result<> Tls::use_certificates(const Protection& files) {
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(context_, files.certificate_path.c_str()) != 1)
         return fail_tls("certificate", files.certificate_path);
+    struct stat key{};
+    if (::stat(files.key_path.c_str(), &key) == 0)
+        TRY(check_secrecy("private key", files.key_path, key));
     if (SSL_CTX_use_PrivateKey_file(context_, files.key_path.c_str(), SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(context_) != 1)
         return fail_tls("private key", files.key_path);

@@ -35,6 +35,7 @@ def moves_in_every_form():
     """Over TCP that a secret protects, over several streams, compressed, as differences, over a link so slow that pages are sent again."""
     secret = path("psk")
     pathlib.Path(secret).write_bytes(os.urandom(32))
+    os.chmod(secret, 0o600)
     protected, deltas = ["--psk", secret], 0
     with contextlib.ExitStack() as monitors:
         vm = monitors.enter_context(Bubble("churn", seconds=12, driver="stock-linux"))

@@ -8,6 +8,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <sys/stat.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -29,8 +31,10 @@ public:
     TestDirectory& operator=(const TestDirectory&) = delete;
     [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
     [[nodiscard]] std::string secret(const std::string& name, char fill, std::size_t length = 32) const {
-        std::ofstream(file(name)) << std::string(length, fill);
-        return file(name);
+        const std::string path = file(name);
+        std::ofstream(path) << std::string(length, fill);
+        CHECK(::chmod(path.c_str(), 0600) == 0);
+        return path;
     }
 
 private:
@@ -64,7 +68,7 @@ public:
         write(files.certificate_path, certificate.get());
         std::FILE* file = std::fopen(files.key_path.c_str(), "w");
         CHECK(file != nullptr && PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
-        CHECK(std::fclose(file) == 0);
+        CHECK(std::fclose(file) == 0 && ::chmod(files.key_path.c_str(), 0600) == 0);
         return files;
     }
 
