@@ -19,6 +19,7 @@ log::GuestLogLimit strangers_told_of;
 /// Somebody who has connected: a guest may come from there.
 struct Receiving::Visitor {
     std::string from;
+    bool made_room = false;
     std::unique_ptr<Arrival> arrival;
     std::unique_ptr<migration::Destination> destination;
     std::jthread thread;
@@ -101,8 +102,10 @@ void Receiving::accept() {
 
 void Receiving::make_room(Visitor& oldest) {
     const std::lock_guard lock(mutex_);
-    if (guest_ != &oldest)
-        oldest.destination->cancel();
+    if (guest_ == &oldest)
+        return;
+    oldest.made_room = true;
+    oldest.destination->cancel();
 }
 
 void Receiving::receive(FileDescriptor socket) {
@@ -203,7 +206,8 @@ void Receiving::ended(Visitor& visitor, const Result<migration::DestinationRepor
     if (!listener_)
         return; // one that came here beside the guest
     if (was_guest || (!cancelled && strangers_told_of.allow()))
-        log::warning("no guest has arrived from {}: {}{}", gone->from, result.error().message,
+        log::warning("no guest has arrived from {}: {}{}", gone->from,
+                     gone->made_room ? "it said nothing, and others came" : result.error().message,
                      cancelled ? "" : fmt::format("; still waiting at {}", listener_->where()));
     if (cancelled)
         return was_guest ? callbacks_.cancelled() : void();
