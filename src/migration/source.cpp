@@ -82,7 +82,7 @@ bool Source::Engine::answered() {
 }
 
 /// One thing after the other: the guest answers what it was asked, then hints are closed, and then it is told.
-void Source::Engine::trouble(Error error) {
+void Source::Engine::trouble(Error error, HandOff::Event what) {
     if (ended_)
         return;
     if (!error_)
@@ -97,7 +97,7 @@ void Source::Engine::trouble(Error error) {
         return;
     if (hinting_)
         return close_hints();
-    tell(HandOff::Event::trouble);
+    tell(what);
 }
 
 /// The guest first: nothing else is urgent.

@@ -90,7 +90,7 @@ private:
     void take_answer();
 
     void heed_cancel();
-    void trouble(Error);
+    void trouble(Error, HandOff::Event what = HandOff::Event::trouble);
     void resume();
     void end(Outcome);
     /// True when what comes next may go ahead, after the guest has answered a question.
