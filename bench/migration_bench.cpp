@@ -84,10 +84,11 @@ void migrate_streams(benchmark::State& state, const char* where, SourceOptions o
     StillGuest from(size_of(state), content);
     auto listener = Listener::open(Endpoint::parse(where).value());
     CHECK(listener);
-    options.connect = [there = Endpoint::parse(listener->where()).value()] { return connect_to(there, 5s); };
+    const Endpoint there = Endpoint::parse(listener->where()).value();
+    options.connect = [there](const EventFd&) { return connect_to(there, 5s); };
     for (auto _ : state) {
         FakeDestination to;
-        auto socket = options.connect();
+        auto socket = connect_to(there, 5s);
         pollfd waits{listener->fd(), POLLIN, 0};
         CHECK(socket && ::poll(&waits, 1, 5000) == 1);
         auto accepted = listener->accept();

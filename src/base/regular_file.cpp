@@ -19,6 +19,7 @@ Result<RegularFile> open_regular(const std::string& path, Link link, int directo
     file.length = {static_cast<std::uint64_t>(status.st_size)};
     file.device = status.st_dev;
     file.inode = status.st_ino;
+    file.mode = status.st_mode;
     return file;
 }
 
@@ -37,10 +38,17 @@ Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset) {
     return {};
 }
 
+Result<> check_secrecy(const std::string& path, mode_t mode) {
+    if ((mode & (S_IROTH | S_IWOTH)) == 0)
+        return {};
+    return fail("every user of this machine can read or write it (mode {:04o}): \"chmod 600 {}\"", mode & 07777U, path);
+}
+
 Result<> read_secret(const std::string& path, std::span<std::byte> into) {
     const auto file = TRY(open_regular(path, Link::follow));
     if (file.length != ByteCount{into.size()})
         return fail("it is not of {} bytes: \"head -c {} /dev/urandom\" makes one", into.size(), into.size());
+    TRY(check_secrecy(path, file.mode));
     return read_at(file.fd.get(), into, {0});
 }
 

@@ -22,6 +22,7 @@ struct RegularFile {
     ByteCount length{};
     dev_t device{};
     ino_t inode{};
+    mode_t mode{};
 };
 
 /// A symbolic link at the end of a path.
@@ -31,7 +32,9 @@ enum class Link : std::uint8_t { follow, refuse };
 [[nodiscard]] Result<RegularFile> open_regular(const std::string& path, Link, int directory = AT_FDCWD);
 /// Fills `into` from `offset` on; an error when the file ends before.
 [[nodiscard]] Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset);
-/// Fills `into` from a file that has as many bytes and no more.
+/// A secret that every user of this machine can read, or replace, is none.
+[[nodiscard]] Result<> check_secrecy(const std::string& path, mode_t mode);
+/// Fills `into` from a file that has as many bytes and no more, and is not for everybody.
 [[nodiscard]] Result<> read_secret(const std::string& path, std::span<std::byte> into);
 
 } // namespace aerate

@@ -26,8 +26,8 @@ Result<Departure> Departure::plan(const control::Migrate& wish, ByteCount guest_
         departure.lease = std::make_unique<migration::FileLease>(TRY(migration::FileLease::open(wish.lease_path)));
     departure.options.lease = departure.lease.get();
     departure.options.streams = wish.streams;
-    departure.options.connect = [destination = departure.destination] {
-        return migration::connect_to(destination, connect_limit);
+    departure.options.connect = [destination = departure.destination](const EventFd& interrupt) {
+        return migration::connect_to(destination, connect_limit, &interrupt);
     };
     departure.options.delta_cache = std::min(wish.delta_cache, guest_memory);
     return departure;

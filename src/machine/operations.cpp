@@ -1,5 +1,7 @@
 #include "machine/operations.hpp"
 
+#include "base/log.hpp"
+
 #include <utility>
 
 namespace aerate {
@@ -110,21 +112,8 @@ void Operations::migrate(Hardware& hardware, std::string config, Departure depar
     begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));
     departure_ = std::move(departure);
     migration_status_ = {.phase = "connecting"};
-    // Somebody who does not answer keeps only this thread waiting.
-    connecting_ = std::jthread([this, destination = departure_->destination] {
-        auto socket = migration::connect_to(destination, Departure::connect_limit);
-        main_loop_.post([this, socket = std::move(socket)]() mutable { connected(std::move(socket)); });
-    });
-}
-
-void Operations::connected(Result<FileDescriptor> socket) {
-    if (!socket || cancelled_) {
-        migration::SourceResult nothing;
-        nothing.error = socket ? "the migration was cancelled" : std::move(socket).error().message;
-        return migrated(nothing);
-    }
     migration_ = std::make_unique<migration::Source>(
-        *std::move(socket), *guest_, departure_->options,
+        *guest_, departure_->options,
         migration::Source::Callbacks{.progress =
                                          [this](const migration::SourceProgress& progress) {
                                              main_loop_.post([this, status = status_of(progress)] {
@@ -148,6 +137,11 @@ void Operations::migrated(const migration::SourceResult& result) {
     migration_status_.error = result.error;
     migration_status_.downtime = result.downtime;
     migration_status_.duration = result.total;
+    const std::string& there = departure_->destination.text();
+    if (result.outcome == Outcome::moved)
+        log::info("the guest runs at {} now, and this monitor ends", there);
+    else if (result.outcome == Outcome::unknown)
+        log::warning("the guest was given to {}, which did not answer: it stands still here, and may run there", there);
     end(migration_status_);
 }
 

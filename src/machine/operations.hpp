@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 
 namespace aerate {
 
@@ -39,7 +38,6 @@ public:
 private:
     void begin(std::string what, Hardware&, std::string config, LiveGuest::Purpose, control::Server::Answer);
     void end(control::Reply);
-    void connected(Result<FileDescriptor>);
     void migrated(const migration::SourceResult&);
 
     EventLoop& main_loop_;
@@ -49,11 +47,10 @@ private:
     std::optional<control::Server::Answer> answer_;
     std::unique_ptr<LiveGuest> guest_;
     std::unique_ptr<Snapshotter> snapshotter_;
-    std::jthread connecting_;
     std::optional<Departure> departure_;
     std::unique_ptr<migration::Source> migration_;
     control::MigrationStatus migration_status_{.phase = "none"};
-    bool cancelled_ = false;
+    bool cancelled_ = false; ///< since announce()
 };
 
 } // namespace aerate

@@ -39,6 +39,7 @@ public:
         , socket_(std::move(socket)) {}
 
     Result<DestinationReport> receive();
+    DestinationProgress progress() { return {round_, ByteCount{received_} + further_.arrived()}; }
     void cancel() {
         cancelled_ = true;
         further_.cancel();
@@ -72,6 +73,8 @@ private:
     DestinationOptions options_;
     Result<EventFd> interrupt_;
     std::atomic<bool> cancelled_{false};
+    std::atomic<unsigned> round_{0};
+    std::atomic<std::uint64_t> received_{0}; ///< on the control stream
     FileDescriptor socket_;
 
     IncomingStreams further_{[this] { interrupt_->signal(); }};
@@ -148,6 +151,7 @@ Result<> Destination::Engine::take_frame() {
     before_ = reader_->transcript();
     const auto limit = options_.deadline * (phase_ == ReceiverPhase::ready ? patience_for_go : 1);
     const Frame frame = TRY(reader_->receive(limit));
+    received_ = reader_->received().value;
     if (!may_come(frame.kind, phase_))
         return fail("the source sent {} when that may not come", name_of(frame.kind));
     const auto elsewhere = further_.frames();
@@ -230,7 +234,7 @@ Result<> Destination::Engine::take_round(const Frame& frame) {
     if (round.number != report_.rounds + 1 || round.number > options_.max_rounds)
         return fail("round {} after {} rounds, of at most {}", round.number, report_.rounds, options_.max_rounds);
     TRY(finish_round());
-    report_.rounds = round.number;
+    round_ = report_.rounds = round.number;
     intake_->begin_round(round.number);
     round_open_ = true;
     further_.open_round(round.number, round.last);
@@ -363,6 +367,9 @@ Destination::Destination(FileDescriptor socket, DestinationGuest& guest, Destina
 Destination::~Destination() = default;
 Result<DestinationReport> Destination::receive() {
     return engine_->receive();
+}
+DestinationProgress Destination::progress() const {
+    return engine_->progress();
 }
 void Destination::cancel() {
     engine_->cancel();

@@ -34,6 +34,11 @@ struct DestinationOptions {
     std::optional<Session> session{};
 };
 
+struct DestinationProgress {
+    unsigned round = 0;
+    ByteCount wire; ///< received
+};
+
 struct DestinationReport {
     unsigned rounds = 0;
     ByteCount wire;
@@ -53,6 +58,8 @@ public:
 
     /// Once. When it fails the guest does not run here, and discard() has been called if prepare() succeeded.
     [[nodiscard]] Result<DestinationReport> receive();
+    /// Any thread.
+    [[nodiscard]] DestinationProgress progress() const;
     /// Ends receive() with an error, unless the guest is running here already. Any thread, any number of times.
     void cancel();
 

@@ -1,5 +1,7 @@
 #include "migration/endpoint.hpp"
 
+#include "migration/channel.hpp"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,6 +34,19 @@ Result<FileDescriptor> make_socket(const Endpoint& endpoint) {
     if (!socket.valid())
         return fail_errno("cannot create a socket for {}", endpoint.text());
     return socket;
+}
+
+/// "192.0.2.7:4444", "[2001:db8::7]:4444".
+std::string text_of(const sockaddr_storage& address) {
+    std::array<char, INET6_ADDRSTRLEN> host{};
+    if (address.ss_family == AF_INET) {
+        const auto& four = reinterpret_cast<const sockaddr_in&>(address);
+        ::inet_ntop(AF_INET, &four.sin_addr, host.data(), host.size());
+        return fmt::format("{}:{}", host.data(), ntohs(four.sin_port));
+    }
+    const auto& six = reinterpret_cast<const sockaddr_in6&>(address);
+    ::inet_ntop(AF_INET6, &six.sin6_addr, host.data(), host.size());
+    return fmt::format("[{}]:{}", host.data(), ntohs(six.sin6_port));
 }
 
 } // namespace
@@ -117,13 +132,22 @@ std::string Endpoint::path() const {
     return address.sun_path;
 }
 
-Result<FileDescriptor> connect_to(const Endpoint& endpoint, std::chrono::milliseconds limit) {
+Result<FileDescriptor> connect_to(const Endpoint& endpoint, std::chrono::milliseconds limit, const EventFd* interrupt) {
     auto socket = TRY(make_socket(endpoint));
     int outcome = ::connect(socket.get(), endpoint.address(), endpoint.length());
     if (outcome != 0 && errno == EINPROGRESS) {
-        pollfd waits{.fd = socket.get(), .events = POLLOUT, .revents = 0};
-        if (::poll(&waits, 1, static_cast<int>(limit.count())) == 0)
+        std::array<pollfd, 2> waits{pollfd{socket.get(), POLLOUT, 0},
+                                    pollfd{interrupt != nullptr ? interrupt->fd() : -1, POLLIN, 0}};
+        int ready = 0;
+        do
+            ready = ::poll(waits.data(), waits.size(), static_cast<int>(limit.count()));
+        while (ready < 0 && errno == EINTR);
+        if (ready < 0)
+            return fail_errno("cannot wait for a connection to {}", endpoint.text());
+        if (ready == 0)
             return fail("cannot connect to {}: nobody answers within {} ms", endpoint.text(), limit.count());
+        if (waits[1].revents != 0)
+            return std::unexpected(Error{"the migration was cancelled", interrupted_error});
         socklen_t size = sizeof errno;
         int error = 0;
         (void)::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
@@ -191,14 +215,23 @@ Result<FileDescriptor> Listener::accept() {
 }
 
 std::string Listener::where() const {
-    sockaddr_in address{};
+    sockaddr_storage address{};
     socklen_t size = sizeof address;
-    if (endpoint_.address()->sa_family != AF_INET ||
-        ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    if (endpoint_.is_unix() || ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
         return endpoint_.text();
-    std::array<char, INET_ADDRSTRLEN> host{};
-    ::inet_ntop(AF_INET, &address.sin_addr, host.data(), host.size());
-    return fmt::format("tcp:{}:{}", host.data(), ntohs(address.sin_port));
+    return "tcp:" + text_of(address);
+}
+
+std::string peer_of(const FileDescriptor& socket) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0 && address.ss_family != AF_UNIX)
+        return text_of(address);
+    ucred peer{};
+    size = sizeof peer;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+        return fmt::format("process {}", peer.pid);
+    return "somebody";
 }
 
 } // namespace aerate::migration

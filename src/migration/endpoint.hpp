@@ -1,13 +1,14 @@
 // Where the other side of a migration is: "tcp:ADDRESS:PORT" or "unix:PATH".
 //
 //     const Endpoint there = TRY(Endpoint::parse("tcp:192.0.2.7:4444"));
-//     FileDescriptor socket = TRY(connect_to(there, std::chrono::seconds(10)));
+//     FileDescriptor socket = TRY(connect_to(there, std::chrono::seconds(10), &interrupt));
 //
 // Addresses are numbers, IPv6 in brackets: a monitor that is one static file can ask no resolver.
 #pragma once
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "event/event_fd.hpp"
 
 #include <sys/socket.h>
 
@@ -39,8 +40,12 @@ private:
     socklen_t length_ = 0;
 };
 
-/// Waits, but no longer than the limit.
-[[nodiscard]] Result<FileDescriptor> connect_to(const Endpoint&, std::chrono::milliseconds limit);
+/// Waits, but no longer than the limit, nor when `interrupt` is signalled (interrupted_error).
+[[nodiscard]] Result<FileDescriptor> connect_to(const Endpoint&, std::chrono::milliseconds limit,
+                                                const EventFd* interrupt = nullptr);
+
+/// Who is at the other end, for people: "192.0.2.7:40000", or the process on this machine.
+[[nodiscard]] std::string peer_of(const FileDescriptor& socket);
 
 /// Accepts connections. A unix socket's file is made for its owner alone, and removed in the end.
 class Listener {

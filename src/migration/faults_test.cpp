@@ -122,15 +122,23 @@ TEST(MigrationFaults, M11_WhatFailsAtEitherSideLeavesTheGuestRunningAtTheSource)
     }
 }
 
-TEST(MigrationFaults, AFailureToRunAfterGoLeavesNobodyRunningAndSaysSo) {
-    FakeSource from(tiny());
-    FakeDestination to;
-    to.fail_run = true;
-    Migration migration;
-    migration.run(from, to, unix_pair());
-    EXPECT_EQ(migration.source.outcome, Outcome::unknown);
-    EXPECT_NE(migration.source.error.find("cannot run"), std::string::npos) << migration.source.error;
-    EXPECT_FALSE(from.running());
+TEST(MigrationFaults, ADestinationThatSaysThatItDoesNotRunAfterGoLeavesTheGuestRunningAtTheSource) {
+    const TemporaryDirectory directory;
+    Leases leases(directory);
+    for (const bool with_lease : {false, true}) {
+        FakeSource from(tiny());
+        FakeDestination to;
+        to.fail_run = true;
+        Migration migration;
+        if (with_lease) {
+            migration.source_options.lease = &leases.source;
+            migration.destination_options.lease = &leases.destination;
+        }
+        migration.run(from, to, unix_pair());
+        EXPECT_EQ(migration.source.outcome, Outcome::stayed) << with_lease;
+        EXPECT_NE(migration.source.error.find("cannot run"), std::string::npos) << migration.source.error;
+        EXPECT_TRUE(expect_sane(migration, from, to, with_lease));
+    }
 }
 
 TEST(MigrationFaults, M15_CancelInEachPhaseIsIdempotentAndLeavesTheGuestRunning) {

@@ -1,79 +1,135 @@
 #include "migration/incoming_streams.hpp"
 
+#include "base/log.hpp"
 #include "migration/bytes.hpp"
 
 #include <poll.h>
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <utility>
 
 namespace aerate::migration {
 namespace {
 
-constexpr unsigned most_strangers = 16;
-/// In which somebody who has connected must have shown that it belongs here: others wait meanwhile.
-constexpr std::chrono::milliseconds to_introduce_oneself{1000};
+constexpr std::size_t most_visitors = 16; ///< at once: then the first of them makes room
+/// In which somebody who has connected must have shown that it belongs here: some round trips of a slow link.
+constexpr std::chrono::milliseconds to_introduce_oneself{3000};
 constexpr std::chrono::milliseconds to_send_away{10};
 
+log::GuestLogLimit strangers_told_of;
+
 } // namespace
+
+/// Somebody who has connected, until it has said who it is.
+struct IncomingStreams::Visitor {
+    std::string from;
+    std::unique_ptr<Stream> stream;
+    std::optional<Result<>> introduced; ///< written by the thread, then `ended`
+    std::atomic<bool> ended{false};
+    std::jthread thread;
+
+    ~Visitor() {
+        // Wakes the thread, if it is not through.
+        if (stream)
+            (void)::shutdown(stream->connection->fd(), SHUT_RDWR);
+    }
+};
 
 Result<> IncomingStreams::join(Listener& listener, const Terms& terms, PageIntake& intake, const Connection& control,
                                const EventFd& interrupt) {
     using Clock = std::chrono::steady_clock;
     stop_ = TRY(EventFd::create());
     patience_ = terms.deadline;
+    const EventFd heard = TRY(EventFd::create());
+    std::vector<std::unique_ptr<Visitor>> visitors;
     const auto until = Clock::now() + terms.deadline;
-    unsigned strangers = 0;
     while (streams_.size() + 1 < terms.streams) {
         const auto left = std::chrono::ceil<Milliseconds>(until - Clock::now());
-        if (left.count() <= 0 || strangers > most_strangers)
-            return fail("{} of the source's {} streams have not joined{}", terms.streams - 1 - streams_.size(),
-                        terms.streams, strangers > 0 ? ", and strangers have tried to" : "");
-        std::array<pollfd, 3> fds{pollfd{listener.fd(), POLLIN, 0}, pollfd{control.fd(), POLLIN, 0},
-                                  pollfd{interrupt.fd(), POLLIN, 0}};
-        if (::poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0 && errno != EINTR)
+        if (left.count() <= 0)
+            return fail("{} of the source's {} streams have not joined", terms.streams - 1 - streams_.size(),
+                        terms.streams);
+        std::array<pollfd, 4> fds{pollfd{listener.fd(), POLLIN, 0}, pollfd{heard.fd(), POLLIN, 0},
+                                  pollfd{control.fd(), POLLIN, 0}, pollfd{interrupt.fd(), POLLIN, 0}};
+        if (::poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0) {
+            if (errno == EINTR)
+                continue;
             return fail_errno("cannot wait for the source's streams");
-        if (fds[2].revents != 0)
+        }
+        if (fds[3].revents != 0)
             return fail("the migration was cancelled");
-        if (fds[1].revents != 0) {
+        if (fds[2].revents != 0) {
             control_spoke_ = true;
             return fail("the source has said something before all of its streams had joined");
         }
+        if (fds[1].revents != 0)
+            (void)heard.drain();
+        std::erase_if(visitors, [&](const auto& visitor) {
+            if (!visitor->ended)
+                return false;
+            if (const auto admitted = admit(*visitor, terms); !admitted && strangers_told_of.allow())
+                log::warning("{} wanted to join the migration and was sent away: {}", visitor->from,
+                             admitted.error().message);
+            return true;
+        });
         if (fds[0].revents == 0)
             continue;
+        if (visitors.size() >= most_visitors)
+            visitors.erase(visitors.begin());
         auto socket = listener.accept();
-        if (!socket || !admit(*std::move(socket), terms, std::min(left, to_introduce_oneself)))
-            ++strangers;
+        if (socket)
+            visitors.push_back(hear(*std::move(socket), terms, heard));
+        else if (strangers_told_of.allow())
+            log::warning("{}", socket.error().message);
     }
     for (const auto& stream : streams_)
         stream->thread = std::jthread([this, &stream = *stream, &intake, terms] { read(stream, intake, terms); });
     return {};
 }
 
-Result<> IncomingStreams::admit(FileDescriptor socket, const Terms& terms, Milliseconds limit) {
-    auto stream = std::make_unique<Stream>(connect_channel(std::move(socket), *stop_, terms.tls, TlsSide::server));
-    TRY(stream->connection->open(limit));
-    const auto introduced = [&]() -> Result<> {
-        stream->reader.set_session(terms.session);
-        const Frame frame = TRY(stream->reader.receive(limit));
-        const unsigned number = stream->reader.stream();
-        if (frame.kind != FrameKind::join || !frame.payload.empty() || number == 0 || number >= terms.streams)
-            return fail("another guest is on its way here");
-        if (std::ranges::any_of(streams_, [&](const auto& other) { return other->lane.stream == number; }))
-            return fail("stream {} is there already", number);
-        stream->lane.stream = number;
-        return {};
-    }();
-    if (!introduced) {
-        FrameWriter writer(*stream->connection, 0, to_send_away);
-        (void)writer.send(FrameKind::error, std::as_bytes(std::span(introduced.error().message)));
-        return introduced;
+std::unique_ptr<IncomingStreams::Visitor> IncomingStreams::hear(FileDescriptor socket, const Terms& terms,
+                                                                const EventFd& heard) const {
+    auto visitor = std::make_unique<Visitor>();
+    visitor->from = peer_of(socket);
+    visitor->stream = std::make_unique<Stream>(connect_channel(std::move(socket), *stop_, terms.tls, TlsSide::server));
+    visitor->thread = std::jthread([&visitor = *visitor, terms, &heard] {
+        const auto limit = std::min(terms.deadline, to_introduce_oneself);
+        visitor.introduced = [&]() -> Result<> {
+            TRY(visitor.stream->connection->open(limit));
+            FrameReader& reader = visitor.stream->reader;
+            reader.set_session(terms.session);
+            const Frame frame = TRY(reader.receive(limit));
+            const unsigned number = reader.stream();
+            if (frame.kind != FrameKind::join || !frame.payload.empty() || number == 0 || number >= terms.streams)
+                return fail("another guest is on its way here");
+            return {};
+        }();
+        visitor.ended = true;
+        heard.signal();
+    });
+    return visitor;
+}
+
+/// Moves its stream to the others, if it belongs to them.
+Result<> IncomingStreams::admit(Visitor& visitor, const Terms& terms) {
+    visitor.thread.join();
+    Stream& stream = *visitor.stream;
+    const unsigned number = stream.reader.stream();
+    Result<> welcome = *visitor.introduced;
+    if (welcome && std::ranges::any_of(streams_, [&](const auto& other) { return other->lane.stream == number; }))
+        welcome = fail("stream {} is there already", number);
+    FrameWriter writer(*stream.connection, welcome ? stream.reader.stream() : std::uint8_t{0}, to_send_away);
+    if (!welcome) {
+        (void)writer.send(FrameKind::error, std::as_bytes(std::span(welcome.error().message)));
+        return welcome;
     }
-    FrameWriter writer(*stream->connection, stream->reader.stream(), limit);
     writer.set_session(terms.session);
     TRY(writer.send(FrameKind::accept, {}));
-    streams_.push_back(std::move(stream));
+    stream.lane.stream = number;
+    streams_.push_back(std::move(visitor.stream));
     return {};
 }
 
@@ -104,6 +160,7 @@ Result<> IncomingStreams::read_round(Stream& stream, PageIntake& intake, const T
         {
             const std::lock_guard lock(mutex_);
             ++frames_;
+            arrived_ += ByteCount{frame_header_size + frame.payload.size()};
         }
         if (frame.kind == FrameKind::round_end) {
             ByteReader payload(frame.payload);
@@ -185,6 +242,11 @@ Transcript IncomingStreams::transcript() {
     for (const auto& stream : streams_)
         all.add(stream->transcript);
     return all;
+}
+
+ByteCount IncomingStreams::arrived() {
+    const std::lock_guard lock(mutex_);
+    return arrived_;
 }
 
 ByteCount IncomingStreams::received() const {

@@ -2,7 +2,8 @@
 // place and stops at the end of a round until the control stream has opened the next.
 //
 // Whoever knows the session may join: it was told to the source alone, on a connection that is protected if any is.
-// Strangers that connect meanwhile are sent away; there is an end to how many, and to how long this takes.
+// Strangers that connect meanwhile are sent away. Everybody is heard on a thread of their own, so that nobody has to
+// wait for one who says nothing; there is an end to how many at once, and to how long this takes.
 #pragma once
 
 #include "event/event_fd.hpp"
@@ -58,6 +59,8 @@ public:
 
     /// That have arrived: shows whether anything happens.
     [[nodiscard]] std::uint64_t frames();
+    /// In rounds, so far. Any thread.
+    [[nodiscard]] ByteCount arrived();
     // After the last round, or stop().
     [[nodiscard]] Transcript transcript();
     [[nodiscard]] ByteCount received() const;
@@ -70,13 +73,15 @@ private:
             , reader(*connection, FrameReader::any_stream) {}
         std::unique_ptr<Connection> connection;
         FrameReader reader;
-        PageIntake::Lane lane;
+        PageIntake::Lane lane; ///< its number is set once it has joined
         unsigned ended = 0;    ///< the round; guarded by mutex_
         Transcript transcript; ///< at its end; likewise
         std::jthread thread;
     };
 
-    [[nodiscard]] Result<> admit(FileDescriptor socket, const Terms&, Milliseconds limit);
+    struct Visitor;
+    [[nodiscard]] std::unique_ptr<Visitor> hear(FileDescriptor socket, const Terms&, const EventFd& heard) const;
+    [[nodiscard]] Result<> admit(Visitor&, const Terms&);
     void read(Stream&, PageIntake&, const Terms&);
     [[nodiscard]] Result<> read_round(Stream&, PageIntake&, const Terms&, unsigned number);
     /// False when there will be none.
@@ -95,6 +100,7 @@ private:
     bool stopped_ = false;
     bool cancelled_ = false;
     std::uint64_t frames_ = 0;
+    ByteCount arrived_;
     std::optional<Error> failure_;
 };
 

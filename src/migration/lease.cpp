@@ -133,11 +133,13 @@ Result<> FileLease::write(const Record& record) const {
 }
 
 Result<Lease::Terms> FileLease::terms() {
+    const std::lock_guard alone(*threads_);
     const Lock lock = TRY(Lock::take(file_.get(), path_));
     return TRY(read()).terms;
 }
 
 Result<bool> FileLease::claim(const Terms& terms, const Session& session, Side side) {
+    const std::lock_guard alone(*threads_);
     const Lock lock = TRY(Lock::take(file_.get(), path_));
     const Record now = TRY(read());
     if (now.terms.id != terms.id)

@@ -13,6 +13,8 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 
 namespace aerate::migration {
@@ -29,6 +31,7 @@ public:
         std::uint64_t epoch = 0;
         bool operator==(const Terms&) const = default;
     };
+    /// Any thread, as claim() is.
     virtual Result<Terms> terms() = 0;
     /// True when this side has it now, also by an earlier claim of the same session. An error means that nobody knows.
     virtual Result<bool> claim(const Terms&, const Session&, Side) = 0;
@@ -54,6 +57,7 @@ private:
 
     std::string path_;
     FileDescriptor file_;
+    std::unique_ptr<std::mutex> threads_ = std::make_unique<std::mutex>(); ///< they would share the file's lock
 };
 
 /// A durable note, `directory`/given-SESSION, that the guest was given away: whoever would start it here again can see

@@ -45,7 +45,8 @@ Result<> OutgoingStreams::join() {
     while (lanes_.size() < options_.streams) {
         const auto number = static_cast<unsigned>(lanes_.size());
         auto lane = std::make_unique<Lane>();
-        lane->connection = connect_channel(TRY(options_.connect()), interrupt_, options_.tls, TlsSide::client);
+        lane->connection =
+            connect_channel(TRY(options_.connect(interrupt_)), interrupt_, options_.tls, TlsSide::client);
         TRY(lane->connection->open(options_.deadline));
         const auto stream = static_cast<std::uint8_t>(number);
         lane->writer.emplace(*lane->connection, stream, options_.deadline);

@@ -39,8 +39,9 @@ void Source::Engine::begin() {
 Result<> Source::Engine::connect() {
     if (!interrupt_)
         return std::unexpected(interrupt_.error());
-    CHECK(options_.streams >= 1 && options_.streams <= max_streams && (options_.streams == 1 || options_.connect));
-    link_.emplace(connect_channel(std::move(socket_), *interrupt_, options_.tls, TlsSide::client), options_.deadline);
+    CHECK(options_.streams >= 1 && options_.streams <= max_streams && options_.connect);
+    link_.emplace(connect_channel(TRY(options_.connect(*interrupt_)), *interrupt_, options_.tls, TlsSide::client),
+                  options_.deadline);
     hand_off_.has_lease = options_.lease != nullptr;
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
@@ -81,7 +82,7 @@ bool Source::Engine::answered() {
 }
 
 /// One thing after the other: the guest answers what it was asked, then hints are closed, and then it is told.
-void Source::Engine::trouble(Error error) {
+void Source::Engine::trouble(Error error, HandOff::Event what) {
     if (ended_)
         return;
     if (!error_)
@@ -96,7 +97,7 @@ void Source::Engine::trouble(Error error) {
         return;
     if (hinting_)
         return close_hints();
-    tell(HandOff::Event::trouble);
+    tell(what);
 }
 
 /// The guest first: nothing else is urgent.
@@ -162,8 +163,8 @@ void Source::Engine::keep_alive() {
             trouble(std::move(sent).error());
 }
 
-Source::Source(FileDescriptor socket, SourceGuest& guest, SourceOptions options, Callbacks callbacks)
-    : engine_(std::make_unique<Engine>(std::move(socket), guest, std::move(options), std::move(callbacks))) {}
+Source::Source(SourceGuest& guest, SourceOptions options, Callbacks callbacks)
+    : engine_(std::make_unique<Engine>(guest, std::move(options), std::move(callbacks))) {}
 Source::~Source() = default;
 void Source::start() {
     engine_->start();

@@ -2,7 +2,7 @@
 // own: pages go out in rounds while the guest runs, hints keep free ones back, and when what is left fits into the
 // downtime limit the guest is frozen, the rest and the devices' state follow, and the guest is handed over.
 //
-//     Source source(connect_to(address), guest, {.downtime_limit = 100ms},
+//     Source source(guest, {.downtime_limit = 100ms, .connect = to_the_destination},
 //                   {.progress = [](const SourceProgress&) {...}, .finished = [](SourceResult) {...}});
 //     source.start();
 //
@@ -45,9 +45,10 @@ struct SourceOptions {
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
     Lease* lease = nullptr;         ///< the destination must have the same
     const Tls* tls = nullptr;       ///< likewise; null: plain
-    /// Connections that carry pages, at most max_streams, each with a thread. More than one need `connect`.
-    unsigned streams = 1;
-    std::function<Result<FileDescriptor>()> connect{}; ///< another connection to the same place
+    unsigned streams = 1;           ///< connections that carry pages, at most max_streams, each with a thread
+    /// A connection to the destination, a stream (Unix or TCP). Gives up when `interrupt` is signalled. Called on the
+    /// migration's thread, once a stream.
+    std::function<Result<FileDescriptor>(const EventFd& interrupt)> connect{};
     /// For what was sent last of pages that are written again and again, so that only what differs is sent: 0, or a
     /// page and more.
     ByteCount delta_cache{};
@@ -95,8 +96,8 @@ public:
         std::move_only_function<void(SourceResult)> finished;
     };
 
-    /// `socket`: connected, a stream (Unix or TCP). `guest`, the lease and the credentials outlive this.
-    Source(FileDescriptor socket, SourceGuest& guest, SourceOptions, Callbacks);
+    /// REQUIRES: `connect` is given. `guest`, the lease and the credentials outlive this.
+    Source(SourceGuest& guest, SourceOptions, Callbacks);
     ~Source();
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;

@@ -25,11 +25,10 @@ namespace aerate::migration {
 
 class Source::Engine {
 public:
-    Engine(FileDescriptor socket, SourceGuest& guest, SourceOptions options, Callbacks callbacks)
+    Engine(SourceGuest& guest, SourceOptions options, Callbacks callbacks)
         : guest_(guest)
         , options_(std::move(options))
         , callbacks_(std::move(callbacks))
-        , socket_(std::move(socket))
         , interrupt_(EventFd::create()) {}
     ~Engine() {
         thread_.stop();
@@ -91,7 +90,7 @@ private:
     void take_answer();
 
     void heed_cancel();
-    void trouble(Error);
+    void trouble(Error, HandOff::Event what = HandOff::Event::trouble);
     void resume();
     void end(Outcome);
     /// True when what comes next may go ahead, after the guest has answered a question.
@@ -103,7 +102,6 @@ private:
     SourceGuest& guest_;
     SourceOptions options_;
     Callbacks callbacks_;
-    FileDescriptor socket_;
     Result<EventFd> interrupt_;
     std::atomic<bool> cancelled_{false};
     bool started_ = false;

@@ -126,7 +126,8 @@ void Source::Engine::take_answer() {
     if (!frame)
         return trouble(frame.error());
     if (frame->kind == FrameKind::error)
-        return trouble({"the destination has ended the migration: " + parse_error(frame->payload), 0});
+        return trouble({"the destination has ended the migration: " + parse_error(frame->payload), 0},
+                       HandOff::Event::refused);
     if (frame->kind == FrameKind::ready && hand_off_.phase == HandOff::Phase::offered) {
         const auto sums = parse_sums(frame->payload);
         if (sums && *sums == expected_)

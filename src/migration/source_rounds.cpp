@@ -65,8 +65,8 @@ void Source::Engine::judge() {
     case Verdict::give_up:
         return trouble(
             {fmt::format("after {} rounds stopping the guest would still take {} ms, {} are allowed: it writes "
-                         "faster than the link carries. Let it be slowed down (auto_converge), allow more downtime, or "
-                         "force the move",
+                         "faster than the link carries. Slow it down (--auto-converge), allow more (--downtime), or "
+                         "stop it for as long as it takes (--force)",
                          options_.max_rounds, progress_.expected.count() / 1000, options_.downtime_limit.count()),
              0});
     case Verdict::go_on:

@@ -157,8 +157,8 @@ TEST(Streams, M15_CancelWhileTheyAreBusyIsPrompt) {
         auto listener = Listener::open(Endpoint::parse("tcp:127.0.0.1:0").value());
         ASSERT_TRUE(listener);
         const Endpoint there = Endpoint::parse(listener->where()).value();
-        const auto connect = [&] { return connect_to(there, 5s); };
-        auto socket = connect();
+        const auto connect = [&](const EventFd&) { return connect_to(there, 5s); };
+        auto socket = connect_to(there, 5s);
         ASSERT_TRUE(socket);
         auto accepted = listener->accept();
         ASSERT_TRUE(accepted);
@@ -181,6 +181,64 @@ TEST(Streams, M15_CancelWhileTheyAreBusyIsPrompt) {
         EXPECT_EQ(migration.source.outcome, Outcome::stayed);
         EXPECT_NE(migration.source.error.find("cancelled"), std::string::npos) << migration.source.error;
         expect_sane(migration, from, to, false);
+    }
+}
+
+/// An address at which connecting takes for ever: somebody listens there and accepts nobody.
+class BlackHole {
+public:
+    BlackHole()
+        : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t length = sizeof address;
+        CHECK(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
+        CHECK(::listen(listener_.get(), 0) == 0);
+        CHECK(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
+        there = Endpoint::parse(fmt::format("tcp:127.0.0.1:{}", ntohs(address.sin_port))).value();
+        // Until its backlog is full.
+        while (auto taken = connect_to(*there, 100ms))
+            backlog_.push_back(*std::move(taken));
+    }
+    std::optional<Endpoint> there;
+
+private:
+    FileDescriptor listener_;
+    std::vector<FileDescriptor> backlog_;
+};
+
+TEST(Streams, M15_CancelWhileOneConnectsIsPrompt) {
+    const BlackHole hole;
+    for (const bool first : {true, false}) {
+        FakeSource from({.layout = spread, .filled = 10});
+        FakeDestination to;
+        auto listener = Listener::open(Endpoint::parse("tcp:127.0.0.1:0").value());
+        ASSERT_TRUE(listener);
+        auto sockets = tcp_pair();
+        Destination arriving(std::move(sockets.second), to, {.listener = &*listener});
+        std::promise<void> connecting;
+        std::promise<SourceResult> ended;
+        Source leaving(from,
+                       {.streams = 2,
+                        .connect = [&, calls = 0](const EventFd& interrupt) mutable -> Result<FileDescriptor> {
+                            if (calls++ == 0 && !first)
+                                return std::move(sockets.first);
+                            connecting.set_value();
+                            return connect_to(*hole.there, 60s, &interrupt);
+                        }},
+                       {.progress = {}, .finished = [&](SourceResult result) { ended.set_value(std::move(result)); }});
+        auto arrived = std::async(std::launch::async, [&] { return arriving.receive(); });
+        leaving.start();
+        connecting.get_future().wait();
+        const auto start = std::chrono::steady_clock::now();
+        leaving.cancel();
+        const SourceResult result = ended.get_future().get();
+        EXPECT_LT(std::chrono::steady_clock::now() - start, 2s);
+        EXPECT_EQ(result.outcome, Outcome::stayed);
+        EXPECT_EQ(result.error, "the migration was cancelled");
+        sockets.first = {};
+        EXPECT_FALSE(arrived.get());
     }
 }
 

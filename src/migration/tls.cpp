@@ -7,6 +7,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include <sys/stat.h>
+
 #include <string_view>
 
 namespace aerate::migration {
@@ -110,6 +112,10 @@ Result<> Tls::use_certificates(const Protection& files) {
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(context_, files.certificate_path.c_str()) != 1)
         return fail_tls("certificate", files.certificate_path);
+    struct stat key{};
+    if (::stat(files.key_path.c_str(), &key) == 0)
+        if (auto secret = check_secrecy(files.key_path, key.st_mode); !secret)
+            return fail_because(std::move(secret).error(), "cannot use the private key {}", files.key_path);
     if (SSL_CTX_use_PrivateKey_file(context_, files.key_path.c_str(), SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(context_) != 1)
         return fail_tls("private key", files.key_path);

@@ -249,6 +249,23 @@ TEST(Tls, FilesThatCannotBeUsedAreNamed) {
     EXPECT_NE(refusal(Tls::load({.psk_path = directory / "none"})).find("No such file"), std::string::npos);
 }
 
+TEST(Tls, ASecretThatEverybodyCanReadIsRefused) {
+    const TemporaryDirectory directory;
+    const Authority authority(directory, "authority");
+    const std::string psk = secret_file(directory, "psk", 'k');
+    const Protection files = authority.issue("good");
+    for (const auto& [path, protection] : {std::pair{psk, Protection{.psk_path = psk}}, {files.key_path, files}}) {
+        for (const mode_t mode : {0400U, 0600U, 0640U, 0440U}) {
+            ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+            EXPECT_EQ(refusal(Tls::load(protection)), "") << std::oct << mode;
+        }
+        for (const mode_t mode : {0644U, 0604U, 0602U}) {
+            ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+            EXPECT_NE(refusal(Tls::load(protection)).find("chmod 600 " + path), std::string::npos) << std::oct << mode;
+        }
+    }
+}
+
 TEST(Tls, MemoryCrossesNoNetworkInTheClearUnlessThatIsAskedFor) {
     const TemporaryDirectory directory;
     const Protection secret{.psk_path = secret_file(directory, "psk", 'k')};

@@ -86,15 +86,18 @@ std::string saved(const nlohmann::json& status) {
 std::string describe(const nlohmann::json& status, const Options& options) {
     const auto number = [&](const char* field) { return status.at(field).get<std::uint64_t>(); };
     const auto mib_of_pages = [&](const char* field) { return number(field) >> 8; };
-    std::string text =
-        fmt::format("{}, round {}: sent {} MiB at {} MiB/s, {} MiB left, written {} MiB/s, hinted {} MiB",
-                    status.at("phase").get<std::string>(), number("round"), number("sent_bytes") >> 20,
-                    number("throughput_bytes_per_second") >> 20, mib_of_pages("pending_pages"),
-                    mib_of_pages("dirty_pages_per_second"), mib_of_pages("hinted_pages"));
+    const auto phase = status.at("phase").get<std::string>();
+    std::string text = fmt::format("{}round {}: sent {} MiB at {} MiB/s, {} left",
+                                   phase == "copying" ? "" : phase + ", ", number("round"), number("sent_bytes") >> 20,
+                                   number("throughput_bytes_per_second") >> 20, mib_of_pages("pending_pages"));
+    // Of the first round, which sends everything, neither says anything.
+    if (const auto expected = number("expected_downtime_us"); expected > 0 && number("round") > 1)
+        text += fmt::format(", would stop for {} ms", expected / 1000);
+    if (number("round") > 1)
+        text += fmt::format(", guest writes {} MiB/s", mib_of_pages("dirty_pages_per_second"));
+    text += fmt::format(", {} MiB left out as free", mib_of_pages("hinted_pages"));
     if (options.compression != "none")
         text += fmt::format(", {}", saved(status));
-    if (const auto expected = number("expected_downtime_us"); expected > 0)
-        text += fmt::format(", downtime would be {} ms", expected / 1000);
     if (const auto throttle = number("throttle_percent"); throttle > 0)
         text += fmt::format(", throttled {} %", throttle);
     return text;

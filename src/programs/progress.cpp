@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <sys/ioctl.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -25,7 +27,10 @@ void ProgressLine::show(const std::string& text) {
         return;
     last_ = now;
     shown_ = true;
-    fmt::print(stderr, "\r\033[K{}: {}", what_, text);
+    // A line that wraps could not be cleared.
+    winsize size{};
+    const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    fmt::print(stderr, "\r\033[K{:.{}}", what_ + ": " + text, known ? size.ws_col - 1 : 79);
     std::fflush(stderr);
 }
 

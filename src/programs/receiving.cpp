@@ -6,6 +6,24 @@
 #include <utility>
 
 namespace aerate {
+namespace {
+
+/// Who are heard at once: then the first of them must make room.
+constexpr std::size_t most_heard = 16;
+constexpr std::size_t most_visitors = 2 * most_heard;
+
+log::GuestLogLimit strangers_told_of;
+
+} // namespace
+
+/// Somebody who has connected: a guest may come from there.
+struct Receiving::Visitor {
+    std::string from;
+    bool made_room = false;
+    std::unique_ptr<Arrival> arrival;
+    std::unique_ptr<migration::Destination> destination;
+    std::jthread thread;
+};
 
 Result<> replace_drives(control::VmConfig& config, const std::vector<std::string>& drives) {
     for (const std::string& text : drives) {
@@ -48,33 +66,58 @@ Receiving::Receiving(EventLoop& loop, ReceiveOptions options, migration::Listene
     , tls_(std::move(tls))
     , callbacks_(std::move(callbacks)) {}
 
+Receiving::~Receiving() {
+    for (const auto& visitor : visitors_)
+        visitor->destination->cancel();
+}
+
 bool Receiving::cancel() {
-    if (!destination_)
-        return false;
+    const std::lock_guard lock(mutex_);
     cancelled_ = true;
-    destination_->cancel();
+    if (guest_ == nullptr)
+        return false;
+    guest_->destination->cancel();
     return true;
 }
 
+/// While there is room, and no guest on its way: the streams of one are accepted by its end, and nobody else is.
 void Receiving::wait() {
-    connections_ = loop_.watch(listener_->fd(), [this] { accept(); });
+    connections_.cancel();
+    if (listener_ && visitors_.size() < most_visitors)
+        connections_ = loop_.watch(listener_->fd(), [this] { accept(); });
 }
 
 void Receiving::accept() {
     auto socket = listener_->accept();
-    if (!socket)
-        return log::warning("{}", socket.error().message);
-    // One guest at a time: others wait in the backlog, and are refused by its end.
-    connections_.cancel();
+    if (!socket) {
+        if (strangers_told_of.allow())
+            log::warning("{}", socket.error().message);
+        return;
+    }
     receive(*std::move(socket));
+    if (visitors_.size() > most_heard)
+        make_room(*visitors_[visitors_.size() - 1 - most_heard]);
+    wait();
+}
+
+void Receiving::make_room(Visitor& oldest) {
+    const std::lock_guard lock(mutex_);
+    if (guest_ == &oldest)
+        return;
+    oldest.made_room = true;
+    oldest.destination->cancel();
 }
 
 void Receiving::receive(FileDescriptor socket) {
-    arrival_ = std::make_unique<Arrival>(Arrival::Place{
-        .settle = [this](control::VmConfig config) -> Result<control::VmConfig> {
+    Visitor& visitor = *visitors_.emplace_back(std::make_unique<Visitor>());
+    visitor.from = migration::peer_of(socket);
+    visitor.arrival = std::make_unique<Arrival>(Arrival::Place{
+        .settle = [this, &visitor](control::VmConfig config) -> Result<control::VmConfig> {
+            TRY(claim(visitor));
             if (!options_.name.empty())
                 config.name = options_.name;
             TRY(replace_drives(config, options_.drives));
+            loop_.call([&] { coming(config); });
             return config;
         },
         .assemble =
@@ -83,37 +126,97 @@ void Receiving::receive(FileDescriptor socket) {
             },
         .load = [this](const state::SavedVm& saved) { return loop_.call([&] { return callbacks_.load(saved); }); },
         .run = [this]() -> Result<> {
-            loop_.call([&] { callbacks_.run(); });
+            loop_.call([&] {
+                line_timer_.cancel();
+                line_.reset(); // the terminal is the guest's now
+                callbacks_.run();
+            });
             return {};
         },
         .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
-    destination_ = std::make_unique<migration::Destination>(
-        std::move(socket), *arrival_,
+    visitor.destination = std::make_unique<migration::Destination>(
+        std::move(socket), *visitor.arrival,
         migration::DestinationOptions{
             .lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get(), .listener = &*listener_});
-    thread_ = std::jthread([this] {
-        auto result = destination_->receive();
-        loop_.post([this, result = std::move(result)] { ended(result); });
+    visitor.thread = std::jthread([this, &visitor] {
+        auto result = visitor.destination->receive();
+        loop_.post([this, &visitor, result = std::move(result)] { ended(visitor, result); });
     });
 }
 
+/// One guest at a time. The visitor's thread.
+Result<> Receiving::claim(Visitor& visitor) {
+    const std::lock_guard lock(mutex_);
+    if (guest_ != nullptr || cancelled_)
+        return fail("another guest is on its way here");
+    guest_ = &visitor;
+    return {};
+}
+
+void Receiving::coming(const control::VmConfig& config) {
+    connections_.cancel();
+    name_ = config.name;
+    began_ = shown_at_ = std::chrono::steady_clock::now();
+    shown_ = {};
+    log::info("the guest {} is on its way here, from {}", name_, guest_->from);
+    line_.emplace("receiving " + name_);
+    constexpr std::chrono::milliseconds refresh{500};
+    line_timer_ = loop_.every(refresh, [this] { show_progress(); });
+}
+
+void Receiving::show_progress() {
+    const auto now = std::chrono::steady_clock::now();
+    const auto progress = guest_->destination->progress();
+    const std::chrono::duration<double> passed = now - std::exchange(shown_at_, now);
+    const double received = static_cast<double>((progress.wire - shown_.wire).value);
+    shown_ = progress;
+    line_->show(fmt::format("round {}, {} MiB, {:.0f} MiB/s", progress.round, progress.wire.value >> 20,
+                            received / passed.count() / (1U << 20)));
+}
+
 /// A stranger that connects, or a migration that comes to nothing, is no reason to go.
-void Receiving::ended(const Result<migration::DestinationReport>& result) {
-    thread_.join();
-    destination_.reset();
-    arrival_.reset();
+void Receiving::ended(Visitor& visitor, const Result<migration::DestinationReport>& result) {
+    const auto found = std::ranges::find(visitors_, &visitor, &std::unique_ptr<Visitor>::get);
+    const auto gone = std::move(*found); // joined at the end of this
+    visitors_.erase(found);
+    bool was_guest = false;
+    bool cancelled = false;
+    {
+        const std::lock_guard lock(mutex_);
+        was_guest = guest_ == &visitor;
+        if (was_guest)
+            guest_ = nullptr;
+        cancelled = cancelled_;
+    }
+    if (was_guest) {
+        line_timer_.cancel();
+        line_.reset();
+    }
     if (result) {
         listener_.reset();
-        log::info("the guest has arrived: {} pages with content and {} that are zero, in {} rounds{}",
-                  result->pages.value, result->zero.value, result->rounds,
+        for (const auto& stranger : visitors_)
+            stranger->destination->cancel();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_;
+        log::info("the guest has arrived and runs here as {}: {} MiB in {:.1f} s and {} rounds{}", name_,
+                  result->wire.value >> 20, took.count(), result->rounds,
                   result->verified ? "; memory is identical" : "");
         // Too late to refuse it.
-        return cancelled_ ? callbacks_.cancelled() : void();
+        return cancelled ? callbacks_.cancelled() : void();
     }
-    log::warning("no guest has arrived: {}", result.error().message);
-    if (cancelled_)
-        return callbacks_.cancelled();
-    wait();
+    if (!listener_)
+        return; // one that came here beside the guest
+    if (was_guest || (!cancelled && strangers_told_of.allow()))
+        log::warning("no guest has arrived from {}: {}{}", gone->from,
+                     gone->made_room ? "it said nothing, and others came" : result.error().message,
+                     cancelled ? "" : fmt::format("; still waiting at {}", listener_->where()));
+    if (cancelled)
+        return was_guest ? callbacks_.cancelled() : void();
+    const bool free = [&] {
+        const std::lock_guard lock(mutex_);
+        return guest_ == nullptr;
+    }();
+    if (free)
+        wait();
 }
 
 } // namespace aerate

@@ -1,4 +1,5 @@
-// Waits for a guest to arrive by migration. Main loop; what arrives is received on a thread of its own.
+// Waits for a guest to arrive by migration. Main loop; whoever connects is heard on a thread of their own, so that a
+// stranger who says nothing holds up nobody, and the first who has a guest is the one whose guest is received.
 #pragma once
 
 #include "event/event_loop.hpp"
@@ -7,8 +8,11 @@
 #include "migration/endpoint.hpp"
 #include "migration/lease.hpp"
 #include "migration/tls.hpp"
+#include "programs/progress.hpp"
 
+#include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -39,21 +43,26 @@ public:
 
     [[nodiscard]] static Result<std::unique_ptr<Receiving>> start(EventLoop&, const ReceiveOptions&, Callbacks);
     /// REQUIRES: no guest is on its way.
-    ~Receiving() = default;
+    ~Receiving();
     Receiving(const Receiving&) = delete;
     Receiving& operator=(const Receiving&) = delete;
 
-    /// Refuses the guest that is on its way, and says so to `cancelled`. False: none is.
+    /// Refuses the guest that is on its way, and says so to `cancelled`. False: none is, and none is taken any more.
     bool cancel();
 
 private:
     Receiving(EventLoop& loop, ReceiveOptions options, migration::Listener listener,
               std::optional<migration::FileLease> lease, std::unique_ptr<const migration::Tls> tls,
               Callbacks callbacks);
+    struct Visitor;
     void wait();
     void accept();
     void receive(FileDescriptor socket);
-    void ended(const Result<migration::DestinationReport>&);
+    void make_room(Visitor& oldest);
+    [[nodiscard]] Result<> claim(Visitor&);
+    void coming(const control::VmConfig&);
+    void show_progress();
+    void ended(Visitor&, const Result<migration::DestinationReport>&);
 
     EventLoop& loop_;
     ReceiveOptions options_;
@@ -62,10 +71,18 @@ private:
     std::unique_ptr<const migration::Tls> tls_;
     Callbacks callbacks_;
     Subscription connections_;
-    std::unique_ptr<Arrival> arrival_;
-    std::unique_ptr<migration::Destination> destination_;
+
+    std::mutex mutex_;         ///< for these two
+    Visitor* guest_ = nullptr; ///< whose guest is on its way
     bool cancelled_ = false;
-    std::jthread thread_;
+
+    std::string name_; ///< of that guest here
+    std::optional<ProgressLine> line_;
+    Subscription line_timer_;
+    std::chrono::steady_clock::time_point began_;
+    std::chrono::steady_clock::time_point shown_at_;
+    migration::DestinationProgress shown_;
+    std::vector<std::unique_ptr<Visitor>> visitors_;
 };
 
 } // namespace aerate

@@ -44,7 +44,7 @@ public:
                 return;
             if (receiving_ && receiving_->cancel())
                 return; // it calls back
-            machine_ ? machine_->kill() : end(Outcome::killed);
+            leave();
         })) {}
 
     [[nodiscard]] Result<> live() {
@@ -99,13 +99,7 @@ private:
              .load = [this](const state::SavedVm& saved) { return machine_->arrive(saved); },
              .run = [this] { machine_->go(); },
              .discard = [this] { discard(); },
-             .cancelled =
-                 [this] {
-                     if (discarding_)
-                         cancelled_ = true;
-                     else
-                         machine_ ? machine_->kill() : end(Outcome::killed);
-                 }}));
+             .cancelled = [this] { leave(); }}));
         return {};
     }
 
@@ -121,6 +115,14 @@ private:
         discarding_ = machine_.has_value();
         if (machine_)
             machine_->kill();
+    }
+
+    /// Whoever runs this process wants it to end.
+    void leave() {
+        if (discarding_)
+            cancelled_ = true;
+        else
+            machine_ ? machine_->kill() : end(Outcome::killed);
     }
 
     void end(Outcome how) {

@@ -12,7 +12,8 @@
 //
 // Until it has recorded "given" the source resumes on any trouble: the destination can't run without GO. After it, only
 // whoever claims the lease may run. Without a lease the source which has given and hears no more stays quiet, and an
-// operator decides: neither side can know whether GO arrived (the two generals' limit).
+// operator decides: neither side can know whether GO arrived (the two generals' limit). A destination that discards its
+// copy says so, REFUSED, if it still can: it will never run, so then the source may.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ struct HandOffSource {
         destroyed, ///< the destination has it
         quiet,     ///< given, and no way to know
     };
-    enum class Event : std::uint8_t { all_sent, ready, mismatch, recorded, ack, trouble, won, lost };
+    enum class Event : std::uint8_t { all_sent, ready, mismatch, recorded, ack, refused, trouble, won, lost };
     enum class Effect : std::uint8_t { send_state, record_given, send_go, claim, resume, destroy, ask_operator };
 
     Phase phase = Phase::copying;
@@ -69,24 +70,27 @@ inline std::optional<HandOffSource::Effect> step(HandOffSource& state, HandOffSo
     case Phase::copying:
         if (event == Event::all_sent)
             return go(Phase::offered, Effect::send_state);
-        if (event == Event::trouble)
+        if (event == Event::trouble || event == Event::refused)
             return go(Phase::resumed, Effect::resume);
         break;
     case Phase::offered:
         if (event == Event::ready)
             return go(Phase::recording, Effect::record_given);
-        if (event == Event::mismatch || event == Event::trouble)
+        if (event == Event::mismatch || event == Event::trouble || event == Event::refused)
             return go(Phase::resumed, Effect::resume);
         break;
     case Phase::recording:
         if (event == Event::recorded)
             return go(Phase::given, Effect::send_go);
-        if (event == Event::trouble)
+        if (event == Event::trouble || event == Event::refused)
             return go(Phase::resumed, Effect::resume);
         break;
     case Phase::given:
         if (event == Event::ack)
             return go(Phase::destroyed, Effect::destroy);
+        // Whoever has the lease: a destination that could not run what it had claimed says this too.
+        if (event == Event::refused)
+            return go(Phase::resumed, Effect::resume);
         if (event == Event::trouble)
             return state.has_lease ? go(Phase::claiming, Effect::claim) : go(Phase::quiet, Effect::ask_operator);
         break;

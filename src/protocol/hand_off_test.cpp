@@ -40,6 +40,14 @@ TEST(HandOff, AfterGoOnlyTheLeaseDecides) {
     EXPECT_EQ(step(source, S::Event::lost), S::Effect::destroy);
 }
 
+TEST(HandOff, ADestinationThatRefusesEvenAfterGoLeavesTheGuestToTheSource) {
+    for (const auto phase : {S::Phase::copying, S::Phase::offered, S::Phase::recording, S::Phase::given})
+        for (const bool has_lease : {true, false}) {
+            S source{.phase = phase, .has_lease = has_lease};
+            EXPECT_EQ(step(source, S::Event::refused), S::Effect::resume);
+        }
+}
+
 TEST(HandOff, TheDestinationNeverRunsWithoutGo) {
     for (const auto event : {D::Event::state, D::Event::bad_state, D::Event::trouble, D::Event::won, D::Event::lost}) {
         D destination;

@@ -30,6 +30,11 @@ Message take(Channel& channel) {
     return message;
 }
 
+HandOffSource::Event event_of(Message to_source) {
+    using Event = HandOffSource::Event;
+    return to_source == Message::ready ? Event::ready : to_source == Message::ack ? Event::ack : Event::refused;
+}
+
 template <typename Side, typename Event>
 bool accepts(Side side, Event event) {
     return step(side, event).has_value();
@@ -137,7 +142,7 @@ void HandOffModel::act(State& state, HandOffDestination::Effect effect) const {
         return put(state, state.to_source, Message::ack);
     case Effect::send_mismatch:
     case Effect::discard:
-        return;
+        return put(state, state.to_source, Message::refused);
     }
 }
 
@@ -153,7 +158,7 @@ Verdict HandOffModel::apply(State& state, Action action) const {
         tell(state, HandOffSource::Event::trouble);
         break;
     case HandOffAction::deliver_to_source:
-        tell(state, take(state.to_source) == Message::ready ? HandOffSource::Event::ready : HandOffSource::Event::ack);
+        tell(state, event_of(take(state.to_source)));
         break;
     case HandOffAction::source_dies:
         state.source_dead = true;
@@ -206,7 +211,7 @@ std::uint64_t HandOffModel::fingerprint(const State& state) const {
     for (const Channel* channel : {&state.to_source, &state.to_destination}) {
         field(3, channel->count);
         for (const Message message : channel->messages)
-            field(2, static_cast<unsigned>(message));
+            field(3, static_cast<unsigned>(message));
     }
     Fingerprint fingerprint;
     fingerprint.mix(key);

@@ -42,7 +42,7 @@ class HandOffModel {
 public:
     static constexpr Verdict when_nothing_is_possible = Verdict::none_running;
 
-    enum class Message : std::uint8_t { state, ready, go, ack };
+    enum class Message : std::uint8_t { state, ready, go, ack, refused };
     enum class Owner : std::uint8_t { nobody, source, destination };
     struct Channel {
         std::array<Message, 4> messages{};

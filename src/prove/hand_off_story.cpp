@@ -40,13 +40,13 @@ StoryStep destination_acts(HandOffDestination::Effect effect) {
     case Effect::send_ready:
         return {destination, source, "READY", "Everything is here and its hash matches: the destination says READY."};
     case Effect::send_mismatch:
-        return {destination, source, "MISMATCH", "The hash does not match."};
+        return {destination, source, "REFUSED", "The hash does not match, and the destination says so."};
     case Effect::claim:
         return {destination, destination, "claim", "The destination tries to claim the lease."};
     case Effect::run_and_ack:
         return {destination, source, "run, ACK", "The destination runs the guest and says so.", true};
     case Effect::discard:
-        return {destination, destination, "discard", "The destination forgets its copy."};
+        return {destination, source, "discard, REFUSED", "The destination forgets its copy, and says so."};
     }
     return {};
 }

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <fstream>
 
 namespace aerate::snapshot {
@@ -39,6 +41,7 @@ TEST(Digest, AKeyIsAFileOf32Bytes) {
     const TemporaryDirectory directory;
     const auto write = [&](std::size_t size) {
         std::ofstream(directory / "key") << std::string(size, 'k');
+        EXPECT_EQ(::chmod((directory / "key").c_str(), 0600), 0);
         return Key::load(directory / "key");
     };
     const auto key = write(32);

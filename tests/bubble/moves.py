@@ -35,6 +35,7 @@ def moves_in_every_form():
     """Over TCP that a secret protects, over several streams, compressed, as differences, over a link so slow that pages are sent again."""
     secret = path("psk")
     pathlib.Path(secret).write_bytes(os.urandom(32))
+    os.chmod(secret, 0o600)
     protected, deltas = ["--psk", secret], 0
     with contextlib.ExitStack() as monitors:
         vm = monitors.enter_context(Bubble("churn", seconds=12, driver="stock-linux"))
@@ -50,6 +51,46 @@ def moves_in_every_form():
             vm = there
         require(deltas > 0, "no page was sent as a difference")
         return f"{vm.ended_well()} deltas={deltas}"
+
+
+def moves_among_strangers():
+    """Who connects and says nothing, or nonsense, neither ends `receive` nor holds the guest up, whenever they come."""
+    with contextlib.ExitStack() as monitors:
+        vm = monitors.enter_context(Bubble("churn", seconds=600, driver="stock-linux"))
+        vm.wait_for("BUBBLE-PROGRESS")
+        there = monitors.enter_context(Later("there", "receive", "tcp:127.0.0.1:0"))
+        port = int(there.wait_for(r"waiting for a guest at \S+:(\d+)")[0][1])
+        strangers = [socket.create_connection(("127.0.0.1", port)) for _ in range(12)]
+        strangers[0].sendall(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n" + bytes(100))
+        there.wait_for(r"no guest has arrived from 127.0.0.1:\d+: .*does not begin with AERM; still waiting at tcp:127.0.0.1")
+        strangers[1].close()
+        there.wait_for("no guest has arrived from .*(has closed the connection|reset by peer); still waiting")
+        over = threading.Event()
+
+        def bother():
+            with contextlib.suppress(OSError):
+                while not over.wait(0.005):
+                    strangers.append(socket.create_connection(("127.0.0.1", port), timeout=1))
+
+        bothering = threading.Thread(target=bother)
+        bothering.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        aerate("migrate", vm.name, f"tcp:127.0.0.1:{port}", "--streams", "4", "--verify")
+        took = time.monotonic() - began
+        over.set()
+        bothering.join()
+        require(took < 8, f"the strangers held it up for {took:.1f} s")
+        there.wait_for("the guest has arrived and runs here as there")
+        vm.end()
+        vm.wait_for("the guest runs at tcp:127.0.0.1:.* now")
+        there.wait_for("BUBBLE-PROGRESS")
+        require_whole(there)
+        aerate("stop", "--kill", there.name)
+        there.end()
+        for stranger in strangers:
+            stranger.close()
+        return f"{took:.1f} s, {len(strangers)} strangers"
 
 
 class Relay:

@@ -9,6 +9,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <sys/stat.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -22,6 +24,7 @@ namespace aerate::migration::testing {
 [[nodiscard]] inline std::string secret_file(const TemporaryDirectory& directory, const std::string& name, char fill,
                                              std::size_t length = 32) {
     std::ofstream(directory / name) << std::string(length, fill);
+    CHECK(::chmod((directory / name).c_str(), 0600) == 0);
     return directory / name;
 }
 
@@ -52,7 +55,7 @@ public:
         write(files.certificate_path, certificate.get());
         std::FILE* file = std::fopen(files.key_path.c_str(), "w");
         CHECK(file != nullptr && PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
-        CHECK(std::fclose(file) == 0);
+        CHECK(std::fclose(file) == 0 && ::chmod(files.key_path.c_str(), 0600) == 0);
         return files;
     }
 

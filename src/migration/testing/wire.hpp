@@ -160,7 +160,7 @@ class RunningSource {
 public:
     RunningSource(FileDescriptor socket, SourceGuest& guest, SourceOptions options,
                   std::function<void(const SourceProgress&)> progress = {})
-        : source_(std::move(socket), guest, std::move(options),
+        : source_(guest, first_over(std::move(socket), std::move(options)),
                   {.progress = std::move(progress),
                    .finished = [this](SourceResult result) { result_.set_value(std::move(result)); }}) {
         source_.start();
@@ -169,6 +169,15 @@ public:
     void cancel() { source_.cancel(); }
 
 private:
+    /// The control stream's socket is here already.
+    static SourceOptions first_over(FileDescriptor socket, SourceOptions options) {
+        options.connect = [first = std::make_shared<FileDescriptor>(std::move(socket)),
+                           further = std::move(options.connect)](const EventFd& interrupt) -> Result<FileDescriptor> {
+            return first->valid() ? std::move(*first) : further(interrupt);
+        };
+        return options;
+    }
+
     std::promise<SourceResult> result_;
     Source source_;
 };
@@ -206,7 +215,7 @@ struct Migration {
         const Endpoint there = Endpoint::parse(listener->where()).value();
         std::optional<Proxy> proxy;
         unsigned connections = 0;
-        source_options.connect = [&]() -> Result<FileDescriptor> {
+        source_options.connect = [&](const EventFd&) -> Result<FileDescriptor> {
             auto direct = TRY(connect_to(there, 5s));
             if (connections++ != faulty_stream)
                 return direct;
@@ -215,7 +224,7 @@ struct Migration {
             return std::move(pair.first);
         };
         destination_options.listener = &*listener;
-        auto socket = source_options.connect();
+        auto socket = source_options.connect(*EventFd::create());
         CHECK(socket);
         pollfd waits{listener->fd(), POLLIN, 0};
         CHECK(::poll(&waits, 1, 5000) == 1);
