@@ -1,5 +1,7 @@
 #include "vhost_user/session.hpp"
 
+#include "base/log.hpp"
+
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -137,6 +139,10 @@ Result<> Session::handle(Message message) {
         ++counters_.refused;
         if (!message.need_reply || !uses(protocol_feature::reply_ack))
             return std::unexpected(std::move(outcome).error());
+        // The acknowledgement has no room for the reason.
+        static log::GuestLogLimit limit;
+        if (limit.allow())
+            log::warning("vhost-user: request {} is refused: {}", number, outcome.error().message);
         return acknowledge(message, false);
     }
     if (*outcome)
