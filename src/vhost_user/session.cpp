@@ -115,7 +115,7 @@ void Session::end(std::string why) {
     ::shutdown(socket_.fd(), SHUT_RDWR);
     loop_.post([this, why = std::move(why), alive = std::weak_ptr(alive_)]() mutable {
         if (!alive.expired())
-            events_.ended(std::move(why));
+            std::exchange(events_.ended, nullptr)(std::move(why));
     });
 }
 
