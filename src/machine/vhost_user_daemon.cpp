@@ -17,6 +17,8 @@ namespace {
 
 /// Front-ends choose names by how they connect, so what is remembered of them is bounded.
 constexpr std::size_t kept_max = 256;
+/// Of its API, at a time; counted in descriptors_per_guest.
+constexpr std::size_t callers_per_guest = 32;
 /// Of ballooned and reported pages; a MiB. They are there to be shown, and are counted anew without.
 constexpr std::size_t kept_runs_max = 65536;
 
@@ -127,7 +129,8 @@ Result<> VhostUserDaemon::serve(Arrival arrival, const std::string& name) {
         TRY(control::Server::create(loop_, control::socket_path(options_.api_directory, name),
                                     [guest](const control::Request& request, control::Server::Answer answer) {
                                         guest->handle(request, std::move(answer));
-                                    })));
+                                    },
+                                    {.connections = callers_per_guest})));
     if (kept != kept_.end())
         kept_.erase(kept);
     guests_.emplace(name, std::move(served));

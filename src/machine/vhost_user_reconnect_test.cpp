@@ -86,25 +86,32 @@ struct Guest {
     std::unique_ptr<FrontEnd> front;
 };
 
+/// A guest with a target of 4 MiB, and a squeeze that waits for pages which this guest does not give.
+struct SqueezedGuest : Guest {
+    explicit SqueezedGuest(Daemon& daemon)
+        : Guest(daemon) {
+        CHECK(start());
+        CHECK(daemon.names_after(1).size() == 1);
+        CHECK(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 4})").has_value());
+        CHECK(front->config_change().has_value());
+        give_statistics(24U << 20);
+        CHECK(front->settled());
+        answer = std::async(std::launch::async,
+                            [&] { return daemon.call("web1", "PUT", "/aerate/squeeze", R"({"keep_mib": 4})"); });
+        CHECK(front->wait_used(vhost_user::testing::statistics).has_value()); // it is asked how it is
+        give_statistics(24U << 20);
+        CHECK(front->config_change().has_value());
+        CHECK(front->read_config(0) > 1024U);
+    }
+    std::future<Result<std::string>> answer;
+};
+
 TEST(VhostUserReconnect, V10_ASqueezeThatLosesItsGuestIsAnsweredAtOnceAndLeavesTheTargetAsItWas) {
     Daemon daemon;
     {
-        Guest guest(daemon);
-        ASSERT_TRUE(guest.start());
-        ASSERT_EQ(daemon.names_after(1).size(), 1U);
-        ASSERT_TRUE(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 4})"));
-        ASSERT_TRUE(guest.front->config_change());
-        guest.give_statistics(24U << 20);
-        ASSERT_TRUE(guest.front->settled());
-        auto squeeze = std::async(std::launch::async,
-                                  [&] { return daemon.call("web1", "PUT", "/aerate/squeeze", R"({"keep_mib": 4})"); });
-        // The device asks for numbers, and then for pages, which this guest does not give: the squeeze waits for them.
-        ASSERT_TRUE(guest.front->wait_used(vhost_user::testing::statistics));
-        guest.give_statistics(24U << 20);
-        ASSERT_TRUE(guest.front->config_change());
-        EXPECT_GT(guest.front->read_config(0), 1024U);
+        SqueezedGuest guest(daemon);
         guest.front->hang_up();
-        const auto answer = squeeze.get();
+        const auto answer = guest.answer.get();
         ASSERT_FALSE(answer) << *answer;
         EXPECT_THAT(answer.error().message, ::testing::HasSubstr("the guest is gone"));
     }
@@ -114,6 +121,19 @@ TEST(VhostUserReconnect, V10_ASqueezeThatLosesItsGuestIsAnsweredAtOnceAndLeavesT
     EXPECT_EQ(again.front->read_config(0), 1024U);
     EXPECT_TRUE(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 2})")) << "no squeeze is under way";
     EXPECT_EQ(again.front->read_config(0), 512U);
+}
+
+TEST(VhostUserReconnect, V8_ASqueezeWhoseMemoryIsReplacedIsAnsweredAtOnceAndLeavesTheTargetAsItWas) {
+    Daemon daemon;
+    SqueezedGuest guest(daemon);
+    const vhost_user::testing::SharedRam more(1ULL << 32, 4U << 20);
+    ASSERT_EQ(guest.front->set(vhost_user::RequestCode::add_mem_reg, vhost_user::SingleRegion{0, more.description()},
+                               std::array{more.fd()}),
+              true);
+    const auto answer = guest.answer.get();
+    ASSERT_FALSE(answer) << *answer;
+    EXPECT_EQ(guest.front->read_config(0), 1024U);
+    EXPECT_TRUE(daemon.call("web1", "PATCH", "/balloon", R"({"amount_mib": 2})")) << "no squeeze is under way";
 }
 
 TEST(VhostUserReconnect, V10_WhoConnectsAgainAtOnceIsTheSameGuest) {
