@@ -4,21 +4,31 @@
 
 namespace aerate::balloon {
 
+namespace {
+
+/// A batch larger than this is discarded in parts. Chains may share their descriptors, so a ring of 32768 can name half
+/// a thousand million ranges.
+constexpr std::size_t max_ranges = 1U << 12;
+/// Chains are batched until they hold this many buffers, so that the loop gets its turn.
+constexpr std::size_t max_turn_buffers = 1U << 12;
+
+} // namespace
+
 std::expected<bool, virtio::RingFault> FreePageReporting::serve(virtio::Virtqueue& queue, ReportedContent content) {
-    ranges_.clear();
     taken_.clear();
-    const auto more = take_chains(queue, queue.size(), [&](const virtio::DescriptorChain& chain) {
-        taken_.push_back(chain.id);
-        if (content == ReportedContent::poison_value)
-            counters_.skip(SkipReason::page_poison);
-        else
-            take(chain);
-    });
-    if (!ranges_.empty()) {
-        const DiscardResult result = memory_.discard(ranges_);
-        counters_.add(result);
-        counters_.reported += result.discarded;
+    std::expected<bool, virtio::RingFault> more = true;
+    std::size_t buffers = 0;
+    while (more && *more && taken_.size() < queue.size() && buffers < max_turn_buffers) {
+        more = take_chains(queue, 1, [&](const virtio::DescriptorChain& chain) {
+            taken_.push_back(chain.id);
+            buffers += chain.readable.size() + chain.writable.size();
+            if (content == ReportedContent::poison_value)
+                counters_.skip(SkipReason::page_poison);
+            else
+                take(chain);
+        });
     }
+    discard();
     // The used length stays 0: a proposal gives it the meaning "initialised by the device", which is not negotiated.
     for (const virtio::ChainId id : taken_)
         queue.complete(id, 0);
@@ -43,10 +53,21 @@ void FreePageReporting::take(const virtio::DescriptorChain& chain) {
                 return counters_.skip(SkipReason::no_whole_page);
             const PageRange whole{{first}, {end - first}};
             states_.reported.set(whole);
+            if (ranges_.size() == max_ranges)
+                discard();
             ranges_.push_back(whole);
         });
         counters_.skip(SkipReason::frame_outside_ram, range.count.value - inside.value);
     }
+}
+
+void FreePageReporting::discard() {
+    if (ranges_.empty())
+        return;
+    const DiscardResult result = memory_.discard(ranges_);
+    counters_.add(result);
+    counters_.reported += result.discarded;
+    ranges_.clear();
 }
 
 } // namespace aerate::balloon
