@@ -6,28 +6,20 @@ namespace aerate::balloon {
 
 namespace {
 
-/// A batch larger than this is discarded in parts. Chains may share their descriptors, so a ring of 32768 can name half
-/// a thousand million ranges.
+/// A batch larger than this is discarded in parts: a buffer may reach over every region of the guest's.
 constexpr std::size_t max_ranges = 1U << 12;
-/// Chains are batched until they hold this many buffers, so that the loop gets its turn.
-constexpr std::size_t max_turn_buffers = 1U << 12;
 
 } // namespace
 
 std::expected<bool, virtio::RingFault> FreePageReporting::serve(virtio::Virtqueue& queue, ReportedContent content) {
     taken_.clear();
-    std::expected<bool, virtio::RingFault> more = true;
-    std::size_t buffers = 0;
-    while (more && *more && taken_.size() < queue.size() && buffers < max_turn_buffers) {
-        more = take_chains(queue, 1, [&](const virtio::DescriptorChain& chain) {
-            taken_.push_back(chain.id);
-            buffers += chain.readable.size() + chain.writable.size();
-            if (content == ReportedContent::poison_value)
-                counters_.skip(SkipReason::page_poison);
-            else
-                take(chain);
-        });
-    }
+    const auto more = take_chains(queue, queue.size(), [&](const virtio::DescriptorChain& chain) {
+        taken_.push_back(chain.id);
+        if (content == ReportedContent::poison_value)
+            counters_.skip(SkipReason::page_poison);
+        else
+            take(chain);
+    });
     discard();
     // The used length stays 0: a proposal gives it the meaning "initialised by the device", which is not negotiated.
     for (const virtio::ChainId id : taken_)

@@ -38,8 +38,7 @@ Result<Notifier> notifier(VringFd& given) {
 
 } // namespace
 
-using pf = std::uint64_t;
-constexpr pf any_front_end = 0;
+constexpr std::uint64_t any_front_end = 0;
 
 // By request. Sizes in bytes, of the payload.
 const Session::Rule Session::rules[] = {
