@@ -3,10 +3,10 @@
 //     anonymous, hugetlb   PAGEMAP_SCAN (Linux 6.7)   present, not the shared zero page     0.05 to 5 ms
 //     the same, older      /proc/self/pagemap         present, the zero page too            1.7 to 8 ms
 //     memfd, all of it     st_blocks                  allocated, in RAM or swapped          below 10 us
-//     memfd, within        SEEK_DATA, SEEK_HOLE       the same, whoever maps it             below 0.1 to 83 ms
+//     memfd, within        SEEK_DATA, SEEK_HOLE       the same, whoever maps it             below 0.1 to 98 ms
 //
 // A memfd is asked for its holes since those may be without end: a sparse TiB of another process's costs nothing that
-// way, and 10 s with mincore. What takes longest is every other page in use, which costs 0.16 ms for each MiB of them.
+// way, and 10 s with mincore. What takes longest is every other page in use, which costs 0.2 ms for each MiB of them.
 // Measured on a shared 2-CPU virtual machine with Linux 6.18; huge pages are fastest, 4 KiB pages and holes slowest.
 // /proc/self/smaps adds text to the same walk. Part of a transparent huge page that was discarded does not count,
 // though the host gets it back only when it splits the page (mm/huge_memory.c, deferred split).
