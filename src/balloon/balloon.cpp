@@ -65,10 +65,14 @@ constexpr ByteCount hint_block{4U << 20};
     return sizes;
 }
 
-[[nodiscard]] std::vector<PageRange> runs_of(const PageBitmap& pages) {
+/// None at all if there are more.
+[[nodiscard]] std::vector<PageRange> runs_of(const PageBitmap& pages, std::size_t most) {
     std::vector<PageRange> runs;
-    for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end()))
+    for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end())) {
+        if (runs.size() == most)
+            return {};
         runs.push_back(run);
+    }
     return runs;
 }
 
@@ -241,13 +245,13 @@ void Balloon::resume() {
             host_->kick_again(*index);
 }
 
-BalloonState Balloon::save() const {
+BalloonState Balloon::save(std::size_t runs_max) const {
     return {.target = target_,
             .actual = actual_,
             .poison_value = poison_value_,
             .last_command = hinting_.tracker().issued,
-            .ballooned = runs_of(states_.ballooned),
-            .reported = runs_of(states_.reported)};
+            .ballooned = runs_of(states_.ballooned, runs_max),
+            .reported = runs_of(states_.reported, runs_max)};
 }
 
 Result<> Balloon::restore(const BalloonState& state) {

@@ -71,8 +71,9 @@ public:
     void pause(EventLoop::Callback quiesced) override;
     void resume() override;
 
-    /// REQUIRES: paused.
-    [[nodiscard]] BalloonState save() const;
+    /// Without `ballooned` where that would be more than `runs_max` runs of pages, and `reported` likewise: the guest
+    /// decides how many there are. REQUIRES: paused.
+    [[nodiscard]] BalloonState save(std::size_t runs_max = ~std::size_t{0}) const;
     /// After the transport is restored. Values beyond the guest's RAM are refused.
     [[nodiscard]] Result<> restore(const BalloonState&);
 

@@ -187,6 +187,23 @@ TEST_F(HintingTest, B12_TimeLimit) {
     EXPECT_EQ(counters.hint_rounds_cut, 1U);
 }
 
+TEST_F(HintingTest, B12_ALongRingIsServedInBoundedTurns) {
+    constexpr std::uint16_t chains = 5000;
+    Counters counters;
+    FreePageHinting hinting(fake.memory(), loop, counters);
+    FakeQueue long_queue(fake.allocator(), 8192, split_ring);
+    hinting.attach(long_queue.device(), host);
+    long_queue.add({command(hinting.start(sink).value)});
+    for (std::uint32_t i = 1; i < chains; ++i)
+        long_queue.add({writable_at(base, 4096)});
+    const auto more = hinting.serve(long_queue.device());
+    EXPECT_TRUE(more && *more);
+    EXPECT_EQ(long_queue.device().completed(), 4096U);
+    const auto rest = hinting.serve(long_queue.device());
+    EXPECT_TRUE(rest && !*rest);
+    EXPECT_EQ(long_queue.device().completed(), chains);
+}
+
 TEST_F(HintingTest, RangesAreCutToRam) {
     start();
     const CommandId id = begin();

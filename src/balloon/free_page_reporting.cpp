@@ -4,8 +4,14 @@
 
 namespace aerate::balloon {
 
+namespace {
+
+/// A batch larger than this is discarded in parts: a buffer may reach over every region of the guest's.
+constexpr std::size_t max_ranges = 1U << 12;
+
+} // namespace
+
 std::expected<bool, virtio::RingFault> FreePageReporting::serve(virtio::Virtqueue& queue, ReportedContent content) {
-    ranges_.clear();
     taken_.clear();
     const auto more = take_chains(queue, queue.size(), [&](const virtio::DescriptorChain& chain) {
         taken_.push_back(chain.id);
@@ -14,11 +20,7 @@ std::expected<bool, virtio::RingFault> FreePageReporting::serve(virtio::Virtqueu
         else
             take(chain);
     });
-    if (!ranges_.empty()) {
-        const DiscardResult result = memory_.discard(ranges_);
-        counters_.add(result);
-        counters_.reported += result.discarded;
-    }
+    discard();
     // The used length stays 0: a proposal gives it the meaning "initialised by the device", which is not negotiated.
     for (const virtio::ChainId id : taken_)
         queue.complete(id, 0);
@@ -43,10 +45,21 @@ void FreePageReporting::take(const virtio::DescriptorChain& chain) {
                 return counters_.skip(SkipReason::no_whole_page);
             const PageRange whole{{first}, {end - first}};
             states_.reported.set(whole);
+            if (ranges_.size() == max_ranges)
+                discard();
             ranges_.push_back(whole);
         });
         counters_.skip(SkipReason::frame_outside_ram, range.count.value - inside.value);
     }
+}
+
+void FreePageReporting::discard() {
+    if (ranges_.empty())
+        return;
+    const DiscardResult result = memory_.discard(ranges_);
+    counters_.add(result);
+    counters_.reported += result.discarded;
+    ranges_.clear();
 }
 
 } // namespace aerate::balloon

@@ -30,6 +30,7 @@ public:
 
 private:
     void take(const virtio::DescriptorChain&);
+    void discard();
 
     GuestMemory& memory_;
     PageStates& states_;

@@ -55,6 +55,23 @@ TEST_F(ReportingTest, B9_Ranges) {
     }
 }
 
+TEST_F(ReportingTest, B9_ALongRingIsServedInBoundedTurns) {
+    constexpr std::uint16_t chains = 5000;
+    FakeQueue long_queue(fake.allocator(), 8192, split_ring);
+    for (std::uint32_t i = 0; i < chains; ++i)
+        long_queue.add({writable_at({base.value + i % 512 * 8192ULL}, 4096)});
+    PageStates states(fake.memory().address_space());
+    Counters counters;
+    FreePageReporting reporting(fake.memory(), states, counters);
+    const auto more = reporting.serve(long_queue.device(), ReportedContent::undefined_or_zero);
+    EXPECT_TRUE(more && *more);
+    EXPECT_EQ(long_queue.device().completed(), 4096U);
+    const auto rest = reporting.serve(long_queue.device(), ReportedContent::undefined_or_zero);
+    EXPECT_TRUE(rest && !*rest);
+    EXPECT_EQ(long_queue.device().completed(), chains);
+    EXPECT_EQ(states.reported.count(), PageCount{512});
+}
+
 TEST_F(ReportingTest, B9_NeverOutsideTheRegion) {
     start();
     fill({{0}, {16}});

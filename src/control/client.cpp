@@ -75,7 +75,9 @@ Result<Client::Answer> receive_answer(int fd, Clock::time_point deadline) {
         const std::size_t got = TRY(receive(fd, chunk, deadline));
         boost::system::error_code error;
         if (got == 0) {
-            parser.put_eof(error);
+            // Of nothing at all the parser makes an answer of success.
+            if (parser.got_some())
+                parser.put_eof(error);
             if (error || !parser.is_done())
                 return fail("the VM closed the connection without an answer");
             break;

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <fstream>
+#include <future>
 #include <thread>
 
 namespace aerate::control {
@@ -159,6 +160,17 @@ TEST_F(ServerTest, AnAnswerNeverGivenClosesTheConnection) {
         std::this_thread::yield();
     loop_.call([this] { kept_.clear(); });
     EXPECT_EQ(peer.read_all(), "");
+}
+
+TEST_F(ServerTest, AConnectionThatIsClosedWithoutAnAnswerIsNoSuccess) {
+    ASSERT_TRUE(start());
+    auto answer = std::async(std::launch::async, [this] { return Client(socket()).exchange("GET", "/aerate/status"); });
+    while (handled_ == 0)
+        std::this_thread::yield();
+    loop_.call([this] { kept_.clear(); });
+    const auto got = answer.get();
+    ASSERT_FALSE(got) << got->status;
+    EXPECT_THAT(got.error().message, HasSubstr("without an answer"));
 }
 
 TEST_F(ServerTest, AClientsDeadlineHolds) {

@@ -17,6 +17,8 @@ namespace {
 
 /// Front-ends choose names by how they connect, so what is remembered of them is bounded.
 constexpr std::size_t kept_max = 256;
+/// Of its API, at a time; counted in descriptors_per_guest.
+constexpr std::size_t callers_per_guest = 32;
 /// Of ballooned and reported pages; a MiB. They are there to be shown, and are counted anew without.
 constexpr std::size_t kept_runs_max = 65536;
 
@@ -65,14 +67,35 @@ void VhostUserDaemon::accept(Listening& listening) {
                          credentials ? static_cast<long>(credentials->uid) : -1, credentials ? credentials->pid : 0);
         return;
     }
-    if (guests_.size() >= options_.guests_max) {
-        if (limit.allow())
-            log::warning("vhost-user: turned away process {}: there are {} guests", credentials->pid, guests_.size());
+    arrived({std::move(peer), *credentials, listening.listener.name()});
+}
+
+void VhostUserDaemon::arrived(Arrival arrival) {
+    if (Served* const before = leaving(arrival)) {
+        before->successor = std::move(arrival);
         return;
     }
-    const std::string name = free_name(listening.listener.name());
-    if (auto served = serve(std::move(peer), *credentials, name); !served && limit.allow())
+    static log::GuestLogLimit limit;
+    if (guests_.size() >= options_.guests_max) {
+        if (limit.allow())
+            log::warning("vhost-user: turned away process {}: there are {} guests", arrival.credentials.pid,
+                         guests_.size());
+        return;
+    }
+    const std::string name = free_name(arrival.called);
+    if (auto served = serve(std::move(arrival), name); !served && limit.allow())
         log::error("vhost-user: cannot serve {}: {}", name, served.error().message);
+}
+
+/// The guest that connects again. Its thread may still be at work for the connection before, and has what is kept.
+VhostUserDaemon::Served* VhostUserDaemon::leaving(const Arrival& arrival) {
+    const auto front_end = ProcessIdentity::of(arrival.credentials.pid);
+    const auto found = std::ranges::find_if(guests_, [&](const auto& guest) {
+        const Served& served = guest.second;
+        return front_end && served.front_end == front_end && served.called == arrival.called && !served.successor &&
+               served.guest->hung_up();
+    });
+    return found == guests_.end() ? nullptr : &found->second;
 }
 
 /// web1, or web1-2, web1-3, … when there is one already.
@@ -87,23 +110,27 @@ std::string VhostUserDaemon::free_name(const std::string& wanted) const {
     }
 }
 
-Result<> VhostUserDaemon::serve(FileDescriptor socket, control::PeerCredentials front_end, const std::string& name) {
+Result<> VhostUserDaemon::serve(Arrival arrival, const std::string& name) {
+    const control::PeerCredentials front_end = arrival.credentials;
     Served served;
+    served.called = std::move(arrival.called);
     served.front_end = ProcessIdentity::of(front_end.pid);
     const auto kept = kept_.find(name);
     const bool came_back = kept != kept_.end() && served.front_end == kept->second.front_end;
-    served.guest = TRY(VhostUserGuest::create(loop_, std::move(socket),
-                                              {.name = name,
-                                               .front_end = front_end,
-                                               .back_end = options_.back_end,
-                                               .kept = came_back ? std::optional(kept->second.state) : std::nullopt},
-                                              [this, name](const std::string& why) { ended(name, why); }));
+    served.guest = TRY(VhostUserGuest::create(
+        loop_, std::move(arrival.socket),
+        {.name = name,
+         .front_end = front_end,
+         .back_end = options_.back_end,
+         .kept = came_back ? std::optional(kept->second.state) : std::nullopt},
+        [this, name](const std::string& why, vhost_user::KeptState state) { ended(name, why, std::move(state)); }));
     VhostUserGuest* const guest = served.guest.get();
     served.server = std::make_unique<control::Server>(
         TRY(control::Server::create(loop_, control::socket_path(options_.api_directory, name),
                                     [guest](const control::Request& request, control::Server::Answer answer) {
                                         guest->handle(request, std::move(answer));
-                                    })));
+                                    },
+                                    {.connections = callers_per_guest})));
     if (kept != kept_.end())
         kept_.erase(kept);
     guests_.emplace(name, std::move(served));
@@ -113,17 +140,19 @@ Result<> VhostUserDaemon::serve(FileDescriptor socket, control::PeerCredentials 
     return {};
 }
 
-void VhostUserDaemon::ended(const std::string& name, const std::string& why) {
+void VhostUserDaemon::ended(const std::string& name, const std::string& why, vhost_user::KeptState state) {
     const auto found = guests_.find(name);
     if (found == guests_.end())
         return;
     static log::GuestLogLimit limit;
     if (limit.allow())
         log::info("vhost-user: {} is gone: {}", name, why);
-    auto state = found->second.guest->stop();
     if (found->second.front_end)
         keep(name, {*found->second.front_end, std::move(state)});
+    auto successor = std::move(found->second.successor);
     guests_.erase(found);
+    if (successor)
+        arrived(*std::move(successor));
 }
 
 void VhostUserDaemon::keep(const std::string& name, Kept kept) {

@@ -39,10 +39,17 @@ public:
     [[nodiscard]] std::size_t guests() const { return guests_.size(); }
 
 private:
+    struct Arrival {
+        FileDescriptor socket;
+        control::PeerCredentials credentials;
+        std::string called; ///< by the socket that it came to
+    };
     struct Served {
         std::unique_ptr<VhostUserGuest> guest;
         std::unique_ptr<control::Server> server;
+        std::string called;
         std::optional<ProcessIdentity> front_end;
+        std::optional<Arrival> successor; ///< the same front-end's next connection, which came before this one was over
     };
     /// Of a guest that is gone, for the process that had it: another one's guest is another guest, whatever it is
     /// called.
@@ -57,9 +64,11 @@ private:
     [[nodiscard]] Result<> watch(Listening&);
     void watch_later();
     void accept(Listening&);
-    [[nodiscard]] Result<> serve(FileDescriptor socket, control::PeerCredentials, const std::string& name);
+    void arrived(Arrival);
+    [[nodiscard]] Served* leaving(const Arrival&);
+    [[nodiscard]] Result<> serve(Arrival, const std::string& name);
     [[nodiscard]] std::string free_name(const std::string& wanted) const;
-    void ended(const std::string& name, const std::string& why);
+    void ended(const std::string& name, const std::string& why, vhost_user::KeptState);
     void keep(const std::string& name, Kept);
 
     EventLoop& loop_;

@@ -4,6 +4,9 @@
 #include "control/configuration.hpp"
 #include "machine/vm_counters.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
+
 #include <fstream>
 #include <utility>
 #include <variant>
@@ -12,6 +15,7 @@ namespace aerate {
 namespace {
 
 using control::conflict;
+using vhost_user::BackEnd;
 
 /// What only a monitor can do.
 control::Failure for_the_monitor(const char* what) {
@@ -24,6 +28,10 @@ control::Failure no_dirty_log() {
             "a sweep needs a dirty log and a way to hold the guest's processors, and vhost-user has neither: a hint "
             "could be of memory that is in use again. Free page reports, the balloon and squeeze give memory back; "
             "hints are counted only"};
+}
+
+control::Failure gone() {
+    return conflict("the guest is gone: its front-end's connection is over");
 }
 
 control::Failure no_memory_yet() {
@@ -43,58 +51,64 @@ control::Failure no_memory_yet() {
 } // namespace
 
 Result<std::unique_ptr<VhostUserGuest>> VhostUserGuest::create(EventLoop& main_loop, FileDescriptor socket,
-                                                               Options options,
-                                                               std::function<void(std::string why)> ended) {
+                                                               Options options, Ended ended) {
     auto guest = std::unique_ptr<VhostUserGuest>(new VhostUserGuest(main_loop, std::move(options), std::move(ended)));
+    guest->connection_ = FileDescriptor(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    if (!guest->connection_.valid())
+        return fail_errno("cannot watch the connection");
     TRY(guest->thread_.try_start());
+    guest->serving_ = true;
     TRY(guest->thread_.loop().call([&] { return guest->begin(std::move(socket)); }));
     return guest;
 }
 
-Result<> VhostUserGuest::begin(FileDescriptor socket) {
-    auto ended = [this](std::string why) {
-        main_loop_.post([this, why = std::move(why), alive = std::weak_ptr(alive_)]() mutable {
-            if (!alive.expired())
-                ended_(std::move(why));
-        });
-    };
-    session_ =
-        TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
-                                        {.replacing =
-                                             [this] {
-                                                 if (squeezer_)
-                                                     squeezer_->abandon("the front-end replaces the guest's memory");
-                                                 squeezer_.reset();
-                                             },
-                                         .ended = std::move(ended)},
-                                        options_.kept));
-    return {};
-}
-
-VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, std::function<void(std::string why)> ended)
+VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, Ended ended)
     : main_loop_(main_loop)
     , options_(std::move(options))
     , ended_(std::move(ended))
     , thread_("guest") {}
 
-VhostUserGuest::~VhostUserGuest() {
-    if (session_)
-        (void)stop();
+/// All that touches the guest happens on its own thread, its device's coming to rest too. So the main loop never waits
+/// for what a guest has that thread do, but when the daemon ends.
+Result<> VhostUserGuest::begin(FileDescriptor socket) {
+    auto replacing = [this] {
+        if (squeezer_)
+            squeezer_->abandon("the front-end replaces the guest's memory");
+        squeezer_.reset();
+    };
+    auto ended = [this](std::string why) {
+        main_loop_.post([this, why = std::move(why), kept = leave(), alive = std::weak_ptr(alive_)]() mutable {
+            if (!alive.expired())
+                std::exchange(ended_, nullptr)(std::move(why), std::move(kept));
+        });
+    };
+    session_ = TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
+                                               {.replacing = std::move(replacing), .ended = std::move(ended)},
+                                               std::exchange(options_.kept, std::nullopt)));
+    return {};
 }
 
-/// All that touches the guest happens on its own thread, its device's coming to rest too.
-vhost_user::KeptState VhostUserGuest::stop() {
-    auto kept = thread_.loop().call([this] {
-        if (squeezer_)
-            squeezer_->abandon("the guest is gone");
-        auto state = session_->back_end().keep();
-        session_.reset(); // its balloon answers what the squeezer has asked
-        squeezer_.reset();
-        thread_.loop().stop();
-        return state;
-    });
-    thread_.stop();
+vhost_user::KeptState VhostUserGuest::leave() {
+    if (squeezer_)
+        squeezer_->abandon("the guest is gone");
+    auto kept = session_->back_end().keep();
+    session_.reset(); // its balloon answers what the squeezer has asked
+    squeezer_.reset();
     return kept;
+}
+
+VhostUserGuest::~VhostUserGuest() {
+    if (serving_)
+        thread_.loop().call([this] {
+            if (session_)
+                (void)leave();
+        });
+    thread_.stop();
+}
+
+bool VhostUserGuest::hung_up() const {
+    pollfd poll{.fd = connection_.get(), .events = POLLRDHUP, .revents = 0};
+    return ::poll(&poll, 1, 0) == 1;
 }
 
 void VhostUserGuest::handle(const control::Request& request, control::Server::Answer answer) {
@@ -103,17 +117,16 @@ void VhostUserGuest::handle(const control::Request& request, control::Server::An
         Overloaded{
             [&](const PatchBalloon& patch) { set_balloon_target(patch.target, std::move(answer)); },
             [&](const PatchBalloonStatistics& patch) {
-                on_guest_thread(std::move(answer), [this, interval = patch.polling_interval]() -> Reply {
+                on_guest_thread(std::move(answer), [this, interval = patch.polling_interval](BackEnd& guest) -> Reply {
                     options_.back_end.statistics_interval = interval;
-                    session_->back_end().set_statistics_interval(interval);
+                    guest.set_statistics_interval(interval);
                     return Done{};
                 });
             },
             [&](const StartHinting& start) {
                 const auto on_stop =
                     start.acknowledge_on_stop ? balloon::OnGuestStop::done : balloon::OnGuestStop::hold;
-                on_guest_thread(std::move(answer), [this, on_stop]() -> Reply {
-                    vhost_user::BackEnd& guest = session_->back_end();
+                on_guest_thread(std::move(answer), [on_stop](BackEnd& guest) -> Reply {
                     guest.counted_hints().clear();
                     if (guest.balloon().hinting().start(guest.counted_hints(), on_stop).value == 0)
                         return conflict("the guest does not take part in hinting: its virtio_balloon driver is not "
@@ -122,29 +135,28 @@ void VhostUserGuest::handle(const control::Request& request, control::Server::An
                 });
             },
             [&](const StopHinting&) {
-                on_guest_thread(std::move(answer), [this]() -> Reply {
-                    session_->back_end().balloon().hinting().done();
+                on_guest_thread(std::move(answer), [](BackEnd& guest) -> Reply {
+                    guest.balloon().hinting().done();
                     return Done{};
                 });
             },
             [&](const GetHintingStatus&) {
-                on_guest_thread(std::move(answer), [this]() -> Reply {
-                    const auto status = session_->back_end().balloon().hinting().status();
+                on_guest_thread(std::move(answer), [](BackEnd& guest) -> Reply {
+                    const auto status = guest.balloon().hinting().status();
                     return HintingStatus{status.host_command, status.guest_command};
                 });
             },
             [&](const Squeeze& wish) { squeeze(wish.keep, std::move(answer)); },
             [&](const GetBalloonStatistics&) {
-                report_status([answer = std::move(answer)](VmStatus status) mutable {
-                    answer(std::move(status.balloon).value_or(BalloonStatus{}));
+                on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply {
+                    return status(guest).balloon.value_or(BalloonStatus{});
                 });
             },
             [&](const GetStatus&) {
-                report_status([answer = std::move(answer)](VmStatus status) mutable { answer(std::move(status)); });
+                on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply { return status(guest); });
             },
             [&](const GetMetrics&) {
-                report_status(
-                    [answer = std::move(answer)](VmStatus status) mutable { answer(Metrics{std::move(status)}); });
+                on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply { return Metrics{status(guest)}; });
             },
             [&](const Sweep&) { answer(no_dirty_log()); },
             [&](const TakeSnapshot&) { answer(for_the_monitor("a snapshot")); },
@@ -158,8 +170,8 @@ void VhostUserGuest::handle(const control::Request& request, control::Server::An
             [&](const InstanceStart&) { answer(for_the_monitor("starting the guest")); },
             // What is left asks for the configuration, or wants to change what is fixed.
             [&](const auto& other) {
-                on_guest_thread(std::move(answer), [this, other]() -> Reply {
-                    VmConfig shown = config();
+                on_guest_thread(std::move(answer), [this, other](BackEnd& guest) -> Reply {
+                    VmConfig shown = config(guest);
                     return configure(shown, control::VmState::running, other).value_or(Failure{500, "not handled"});
                 });
             },
@@ -170,14 +182,13 @@ void VhostUserGuest::handle(const control::Request& request, control::Server::An
 template <typename F>
 void VhostUserGuest::on_guest_thread(control::Server::Answer answer, F f) {
     thread_.loop().post([this, answer = std::move(answer), f = std::move(f)]() mutable {
-        control::Reply reply = f();
+        control::Reply reply = session_ ? f(session_->back_end()) : gone();
         main_loop_.post([answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
     });
 }
 
 void VhostUserGuest::set_balloon_target(ByteCount target, control::Server::Answer answer) {
-    on_guest_thread(std::move(answer), [this, target]() -> control::Reply {
-        vhost_user::BackEnd& guest = session_->back_end();
+    on_guest_thread(std::move(answer), [this, target](BackEnd& guest) -> control::Reply {
         if (!guest.has_memory())
             return no_memory_yet();
         if (squeezer_ && squeezer_->busy()) // it moves the target, and puts it back
@@ -190,7 +201,6 @@ void VhostUserGuest::set_balloon_target(ByteCount target, control::Server::Answe
 
 void VhostUserGuest::squeeze(ByteCount keep, control::Server::Answer answer) {
     thread_.loop().post([this, keep, answer = std::move(answer)]() mutable {
-        vhost_user::BackEnd& guest = session_->back_end();
         auto done = [this, answer = std::move(answer)](Result<SqueezeReport> report) mutable {
             control::Reply reply =
                 report ? control::Reply(control::SqueezeStatus{.taken = report->taken,
@@ -202,6 +212,9 @@ void VhostUserGuest::squeeze(ByteCount keep, control::Server::Answer answer) {
             main_loop_.post(
                 [answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
         };
+        if (!session_)
+            return done(std::unexpected(Error{gone().message}));
+        BackEnd& guest = session_->back_end();
         if (!guest.has_memory())
             return done(std::unexpected(Error{no_memory_yet().message}));
         if (!squeezer_)
@@ -210,8 +223,7 @@ void VhostUserGuest::squeeze(ByteCount keep, control::Server::Answer answer) {
     });
 }
 
-control::VmConfig VhostUserGuest::config() {
-    vhost_user::BackEnd& guest = session_->back_end();
+control::VmConfig VhostUserGuest::config(BackEnd& guest) {
     const balloon::BalloonConfig& balloon = options_.back_end.balloon;
     control::VmConfig config{.name = options_.name};
     config.machine.mem_size = guest.has_memory() ? guest.memory().size() : ByteCount{};
@@ -224,14 +236,7 @@ control::VmConfig VhostUserGuest::config() {
     return config;
 }
 
-void VhostUserGuest::report_status(std::move_only_function<void(control::VmStatus)> report) {
-    thread_.loop().post([this, report = std::move(report)]() mutable {
-        main_loop_.post([status = status(), report = std::move(report)]() mutable { report(std::move(status)); });
-    });
-}
-
-control::VmStatus VhostUserGuest::status() {
-    vhost_user::BackEnd& guest = session_->back_end();
+control::VmStatus VhostUserGuest::status(BackEnd& guest) {
     control::VmStatus status;
     status.name = options_.name;
     status.pid = options_.front_end.pid;

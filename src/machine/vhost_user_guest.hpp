@@ -28,39 +28,44 @@ public:
         std::optional<vhost_user::KeptState> kept; ///< of this front-end's earlier connection
     };
 
-    /// Serves the front-end at the other end of `socket`. `ended` comes on the main loop, once, with the reason.
-    [[nodiscard]] static Result<std::unique_ptr<VhostUserGuest>>
-    create(EventLoop& main_loop, FileDescriptor socket, Options, std::function<void(std::string why)> ended);
+    /// The connection is over, and the device has come to rest. On the main loop, once; the guest may be destroyed in
+    /// it, which waits for nothing then.
+    using Ended = std::function<void(std::string why, vhost_user::KeptState)>;
+
+    /// Serves the front-end at the other end of `socket`.
+    [[nodiscard]] static Result<std::unique_ptr<VhostUserGuest>> create(EventLoop& main_loop, FileDescriptor socket,
+                                                                        Options, Ended);
     ~VhostUserGuest();
 
+    /// Answered with an error, at once, when the guest is gone before it is done.
     void handle(const control::Request&, control::Server::Answer);
-    /// Ends the session, and tells what to keep. Nothing else may be called afterwards.
-    [[nodiscard]] vhost_user::KeptState stop();
-
-    [[nodiscard]] const std::string& name() const { return options_.name; }
+    /// The connection is over, though Ended may still have to come.
+    [[nodiscard]] bool hung_up() const;
 
 private:
-    VhostUserGuest(EventLoop& main_loop, Options, std::function<void(std::string why)> ended);
+    VhostUserGuest(EventLoop& main_loop, Options, Ended);
     [[nodiscard]] Result<> begin(FileDescriptor socket);
+    [[nodiscard]] vhost_user::KeptState leave();
     template <typename F>
     void on_guest_thread(control::Server::Answer, F);
-    void report_status(std::move_only_function<void(control::VmStatus)>);
     void set_balloon_target(ByteCount, control::Server::Answer);
     void squeeze(ByteCount keep, control::Server::Answer);
-    [[nodiscard]] control::VmConfig config();
-    [[nodiscard]] control::VmStatus status();
+    [[nodiscard]] control::VmConfig config(vhost_user::BackEnd&);
+    [[nodiscard]] control::VmStatus status(vhost_user::BackEnd&);
 
     EventLoop& main_loop_;
     Options options_;
-    std::function<void(std::string why)> ended_;
+    Ended ended_;
+    FileDescriptor connection_; ///< another descriptor of the session's socket
+    bool serving_ = false;      ///< the guest's thread runs
     std::chrono::steady_clock::time_point connected_ = std::chrono::steady_clock::now();
     LoopThread thread_;
     /// The main loop outlives a guest: what is posted there looks here first.
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();
 
     // The guest's thread.
-    std::unique_ptr<vhost_user::Session> session_;
-    std::unique_ptr<Squeezer> squeezer_; ///< of the balloon there is now; goes before it
+    std::unique_ptr<vhost_user::Session> session_; ///< nothing once the connection is over
+    std::unique_ptr<Squeezer> squeezer_;           ///< of the balloon there is now; goes before it
 };
 
 } // namespace aerate

@@ -214,9 +214,19 @@ ByteCount Residency::total() const {
 }
 
 PageCount Residency::within(const PageBitmap& bitmap) const {
-    PageCount total{};
-    visit(Question::resident, &bitmap, [&](PageRange range) { total += bitmap.count(range); });
-    return total;
+    PageCount found{};
+    if (backing_ != Backing::memfd) {
+        visit(Question::resident, &bitmap, [&](PageRange range) { found += bitmap.count(range); });
+        return found;
+    }
+    PageCount data{};
+    visit_data([&](PageRange range) {
+        data += range.count;
+        found += bitmap.count(range);
+    });
+    // hugetlbfs does not tell where its holes are, only how much there is. They are taken to be where one asks.
+    const PageCount holes = data - std::min(data, whole_pages_of(total()));
+    return found - std::min(found, holes);
 }
 
 void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
@@ -232,7 +242,12 @@ void Residency::collect_populated(PageBitmap& into) const {
         visit(Question::populated, nullptr, [&](PageRange range) { into.set(range); });
         return;
     }
-    // What is in the file, whoever maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
+    visit_data([&](PageRange range) { into.set(range); });
+}
+
+/// What is in the file, whoever maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
+template <typename Visit>
+void Residency::visit_data(Visit&& visit) const {
     for (const MappedRegion& region : regions_) {
         const auto first = static_cast<off_t>(region.fd_offset.value);
         const off_t end = first + static_cast<off_t>(region.guest.length.value);
@@ -242,8 +257,9 @@ void Residency::collect_populated(PageBitmap& into) const {
         while (data >= first && data < end) {
             const off_t told = ::lseek(region.fd, data, SEEK_HOLE);
             const off_t hole = told < 0 ? end : std::min(end, told);
-            into.set({{frame_of(region.guest.start).value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
-                      whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
+            visit(PageRange{
+                {frame_of(region.guest.start).value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
+                whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
             data = ::lseek(region.fd, hole, SEEK_DATA);
         }
     }

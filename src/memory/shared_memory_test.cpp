@@ -1,7 +1,9 @@
 // Guest memory that is another process's files: mapped, discarded and measured in place, and cut short under us.
 #include "base/fd.hpp"
 #include "memory/guest_memory.hpp"
+#include "memory/page_bitmap.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -104,6 +106,37 @@ TEST(SharedMemory, RefusesRegionsThatOverlapOrAreNotWholePagesOrLieBeyondTheirFi
     EXPECT_TRUE(refused({{{{1ULL << 44}, {0x1000}}, fd, {0}}}));
     EXPECT_TRUE(refused({{{{~0xfffULL}, {0x2000}}, fd, {0}}}));
     EXPECT_TRUE(refused({{{{0}, {0x2000}}, fd, {0}}, {{{0x1000}, {0x1000}}, fd, {0}}}));
+}
+
+TEST(SharedMemory, HasWithinASetOfPagesWhatIsInTheFileThere) {
+    const FileDescriptor file = file_of(4_MiB);
+    auto memory = GuestMemory::share(std::array{SharedRegion{{{1U << 20}, 2_MiB}, file.get(), 1_MiB}});
+    ASSERT_TRUE(memory);
+    fill(file, 0, 0x1000); // not in the region
+    fill(file, (1U << 20) + 0x3000, 0x2000);
+    fill(file, (1U << 20) + 0x9000, 0x1000);
+    fill(file, 3U << 20, 0x1000); // nor is this
+    PageBitmap all(memory->address_space());
+    all.set({{0}, memory->address_space()});
+    EXPECT_EQ(memory->resident_within(all), 3_pages);
+    PageBitmap some(memory->address_space());
+    some.set({{256 + 4}, {100}});
+    EXPECT_EQ(memory->resident_within(some), 2_pages);
+    EXPECT_EQ(memory->resident_within(PageBitmap(memory->address_space())), 0_pages);
+}
+
+TEST(SharedMemory, OfHugePagesOnlyTheirNumberIsKnown) {
+    const FileDescriptor file(::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
+    if (!file.valid() || ::ftruncate(file.get(), 8 << 20) != 0 || ::fallocate(file.get(), 0, 0, 2 << 20) != 0)
+        GTEST_SKIP() << "SKIPPED: no huge page is reserved in /proc/sys/vm/nr_hugepages";
+    auto memory = GuestMemory::share(std::array{SharedRegion{{{0}, 8_MiB}, file.get(), {0}}});
+    ASSERT_TRUE(memory);
+    PageBitmap all(memory->address_space());
+    all.set({{0}, memory->address_space()});
+    EXPECT_EQ(memory->resident_within(all), 512_pages);
+    PageBitmap empty_ones(memory->address_space());
+    empty_ones.set({{512}, {3 * 512}});
+    EXPECT_EQ(memory->resident_within(empty_ones), 0_pages);
 }
 
 TEST(SharedMemory, RefusesWhatIsNotARegularFile) {

@@ -29,6 +29,7 @@ struct Flags {
         .api_directory = {}};
     unsigned statistics_interval = 5;
     std::string max_memory;
+    std::string max_guest_memory;
 };
 
 Result<uid_t> user_id(const std::string& user) {
@@ -53,14 +54,23 @@ ByteCount default_max_memory() {
     return {16 * static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
 }
 
+Result<std::shared_ptr<vhost_user::MemoryBudget>> memory_budget(const Flags& flags) {
+    const ByteCount all = flags.max_memory.empty() ? default_max_memory() : TRY(control::parse_size(flags.max_memory));
+    const ByteCount one =
+        flags.max_guest_memory.empty() ? ByteCount{all.value / 8} : TRY(control::parse_size(flags.max_guest_memory));
+    if (one > all)
+        return fail("--max-guest-memory is {} MiB, more than the {} MiB of --max-memory for all guests together",
+                    one.value >> 20, all.value >> 20);
+    return std::make_shared<vhost_user::MemoryBudget>(all, one);
+}
+
 Result<> run_daemon(Flags flags) {
     TRY(make_room_for_guests(flags.options.guests_max));
     TRY(vhost_user::EventfdSignal::get()); // who starts well does not fail at its first guest
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
-    const ByteCount most = flags.max_memory.empty() ? default_max_memory() : TRY(control::parse_size(flags.max_memory));
-    flags.options.back_end.memory_budget = std::make_shared<vhost_user::MemoryBudget>(most);
+    flags.options.back_end.memory_budget = TRY(memory_budget(flags));
     flags.options.api_directory = control::runtime_directory();
     TRY(control::secure_directory(flags.options.api_directory));
 
@@ -100,6 +110,10 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
     command
         .add_option("--max-memory", flags->max_memory,
                     "guest-physical address space of all guests together (default: 16 times this host's memory)")
+        ->type_name("SIZE");
+    command
+        .add_option("--max-guest-memory", flags->max_guest_memory,
+                    "guest-physical address space of one guest (default: an eighth of --max-memory)")
         ->type_name("SIZE");
     const auto toggle = [&command](const std::string& names, bool& into, const std::string& help) {
         command.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");

@@ -50,9 +50,10 @@ BackEnd::BackEnd(EventLoop& loop, const BackEndOptions& options, Events events, 
     if (kept) {
         state_ = std::move(kept->balloon);
         poison_value_ = kept->poison_value;
+        kept_target_ = state_.target;
     }
     (void)device_->balloon.restore(fitted(
-        {.target = state_.target, .last_command = state_.last_command, .ballooned = {}, .reported = {}}, memory()));
+        {.target = kept_target_, .last_command = state_.last_command, .ballooned = {}, .reported = {}}, memory()));
 }
 
 BackEnd::~BackEnd() {
@@ -72,10 +73,10 @@ balloon::Counters BackEnd::counters() const {
     return sum;
 }
 
-KeptState BackEnd::keep() const {
-    KeptState kept{active_ ? device_->balloon.save() : state_, poison_value_};
-    if (has_memory())
-        kept.balloon.target = static_cast<std::uint32_t>(device_->balloon.target().value);
+KeptState BackEnd::keep() {
+    deactivate();
+    KeptState kept{state_, poison_value_};
+    kept.balloon.target = wanted_target();
     return kept;
 }
 
@@ -119,7 +120,7 @@ void BackEnd::reset_device() {
     for (Vring& ring : rings_)
         ring.enabled = false;
     stop_all_rings();
-    state_ = {.target = state_.target, .last_command = state_.last_command, .ballooned = {}, .reported = {}};
+    state_ = {.last_command = state_.last_command, .ballooned = {}, .reported = {}};
     status_ = 0;
 }
 
@@ -158,7 +159,7 @@ void BackEnd::write_config(std::uint32_t offset, std::span<const std::byte> from
         features = features.with(balloon::feature::page_poison);
     balloon().write_config(offset, from, features);
     if (of_poison && !active_) {
-        poison_value_ = balloon().save().poison_value;
+        poison_value_ = balloon().save(0).poison_value;
         poison_fixed_ = true;
     }
     if (early)

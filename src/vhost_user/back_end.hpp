@@ -77,7 +77,8 @@ public:
     /// Since the front-end connected, whatever memory the guest had.
     [[nodiscard]] balloon::Counters counters() const;
     [[nodiscard]] virtio::TransportCounters transport_counters() const { return counters_.values(); }
-    [[nodiscard]] KeptState keep() const;
+    /// Brings the device to rest.
+    [[nodiscard]] KeptState keep();
 
     // --- For the session: what the front-end asks. Errors say what was wrong; nothing has changed then. ---
     [[nodiscard]] virtio::FeatureSet offered() const { return offered_; }
@@ -159,6 +160,7 @@ private:
     [[nodiscard]] static Result<std::shared_ptr<GuestMemory>> stand_in();
     /// The state without what is not this guest's RAM any more.
     [[nodiscard]] static balloon::BalloonState fitted(balloon::BalloonState, const GuestMemory&);
+    [[nodiscard]] std::uint32_t wanted_target() const;
     /// What was negotiated, without the bits that are vhost's own.
     [[nodiscard]] virtio::FeatureSet driver_features() const;
 
@@ -172,9 +174,10 @@ private:
     virtio::FeatureSet negotiated_;
     std::uint8_t status_ = 0;
     bool active_ = false;
-    bool kicked_ = false;         ///< a ring that is ready, since rings were last stopped
-    bool broken_ = false;         ///< until the front-end stops or resets the device
-    balloon::BalloonState state_; ///< when the device last came to rest
+    bool kicked_ = false;           ///< a ring that is ready, since rings were last stopped
+    bool broken_ = false;           ///< until the front-end stops or resets the device
+    balloon::BalloonState state_;   ///< when the device last came to rest; its target does not count
+    std::uint32_t kept_target_ = 0; ///< see wanted_target()
     std::optional<std::uint32_t> poison_value_;
     bool poison_fixed_ = false; ///< written since the driver began
     balloon::Counters earlier_; ///< of balloons before this one

@@ -20,6 +20,12 @@ using virtio::RingFault;
 /// content.
 constexpr std::uint32_t unknown_poison_value = 0xffff'ffff;
 
+/// What was ballooned and reported is kept to be shown, and is counted anew without. A MiB of it, and a bit for each
+/// page, as all else that is known of them.
+std::size_t runs_max(const GuestMemory& memory) {
+    return 65536 + memory.address_space().value / (8 * sizeof(PageRange));
+}
+
 std::size_t queues_asked_for(FeatureSet features) {
     return 2U + std::size_t{features.has(balloon::feature::statistics)} +
            std::size_t{features.has(balloon::feature::free_page_hinting)} +
@@ -132,7 +138,7 @@ void BackEnd::deactivate() {
     active_ = true;
     balloon.pause([] {});
     active_ = false;
-    state_ = balloon.save();
+    state_ = balloon.save(runs_max(memory()));
     balloon.reset();
     balloon.resume();
     for (std::uint16_t i = 0; i < ring_count(); ++i) {

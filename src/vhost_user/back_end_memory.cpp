@@ -32,6 +32,13 @@ balloon::BalloonState BackEnd::fitted(balloon::BalloonState state, const GuestMe
     return state;
 }
 
+/// What was asked for. Front-ends hand memory over piece by piece, and the device has no target beyond what is there.
+std::uint32_t BackEnd::wanted_target() const {
+    const auto now = static_cast<std::uint32_t>(device_->balloon.target().value);
+    const auto most = whole_pages_of(device_->memory->size()).value;
+    return now == std::min<std::uint64_t>(kept_target_, most) ? kept_target_ : now;
+}
+
 Result<> BackEnd::set_memory(MemoryTable table) {
     const ByteCount before = memory_part_.size();
     const ByteCount wanted = table.address_space();
@@ -44,14 +51,13 @@ Result<> BackEnd::set_memory(MemoryTable table) {
     deactivate();
     flush_log();
     logging_ = false;
-    // What was written to the config space since the device came to rest, and the target, which somebody may have set
-    // before there was memory.
-    const balloon::BalloonState last = device_->balloon.save();
-    const std::uint32_t target = has_memory() ? last.target : std::max(last.target, state_.target);
+    events_.replacing(); // may put the target back
+    kept_target_ = wanted_target();
+    // What was written to the config space since the device came to rest.
+    const balloon::BalloonState last = device_->balloon.save(0);
     earlier_ += device_->balloon.counters();
-    events_.replacing();
     device_ = std::make_unique<Device>(std::move(table), *std::move(mapped), options_.balloon, loop_);
-    TRY(device_->balloon.restore(fitted({.target = target,
+    TRY(device_->balloon.restore(fitted({.target = kept_target_,
                                          .actual = last.actual,
                                          .poison_value = last.poison_value,
                                          .last_command = last.last_command,

@@ -338,5 +338,24 @@ TEST(VhostUser, MemorySlotsComeAndGoWhileTheDeviceRuns) {
     EXPECT_EQ(served.with([](BackEnd& b) { return b.counters().skips(balloon::SkipReason::frame_outside_ram); }), 4U);
 }
 
+TEST(VhostUser, ATargetIsForAllOfTheMemoryThoughThatComesPieceByPiece) {
+    const auto half = [](std::uint64_t i) { return SingleRegion{0, {i << 20, 1U << 20, (7ULL << 32) + (i << 20), 0}}; };
+    Served served(KeptState{{.target = 512, .last_command = {}, .ballooned = {}, .reported = {}}, std::nullopt});
+    ASSERT_TRUE(served.front->negotiate(split_guest));
+    const std::array file{served.ram.fd()};
+    ASSERT_EQ(served.front->set(RequestCode::add_mem_reg, half(0), file), true);
+    EXPECT_EQ(served.front->read_config(0), 256U) << "all that there is";
+    ASSERT_EQ(served.front->set(RequestCode::add_mem_reg, half(1), file), true);
+    EXPECT_EQ(served.front->read_config(0), 512U);
+    // One that was set since counts, whatever was kept, also when all memory goes and comes.
+    ASSERT_TRUE(served.with([](BackEnd& b) { return b.balloon().set_target({300}); }));
+    for (const std::uint64_t i : {0U, 1U})
+        ASSERT_EQ(served.front->set(RequestCode::rem_mem_reg, half(i)), true);
+    for (const std::uint64_t i : {0U, 1U})
+        ASSERT_EQ(served.front->set(RequestCode::add_mem_reg, half(i), file), true);
+    EXPECT_EQ(served.front->read_config(0), 300U);
+    EXPECT_EQ(served.stop().balloon.target, 300U);
+}
+
 } // namespace
 } // namespace aerate::vhost_user::testing

@@ -152,7 +152,7 @@ TEST(HostileFrontEnd, V3_RegionsThatOverlapWrapAreEmptyUnalignedOrTooManyAreRefu
 }
 
 TEST(HostileFrontEnd, V3_AllGuestsTogetherHaveABoundOnTheirMemory) {
-    const auto budget = std::make_shared<MemoryBudget>(ByteCount{64U << 20});
+    const auto budget = std::make_shared<MemoryBudget>(ByteCount{64U << 20}, ByteCount{64U << 20});
     Served other(std::nullopt, true, budget);
     {
         Served served(std::nullopt, true, budget);
@@ -175,6 +175,27 @@ TEST(HostileFrontEnd, V3_AllGuestsTogetherHaveABoundOnTheirMemory) {
         EXPECT_EQ(other.front->share_memory({&other.ram}), false) << "43 MiB and 43 MiB";
     }
     EXPECT_EQ(other.front->share_memory({&other.ram}), true);
+}
+
+TEST(HostileFrontEnd, V3_NoGuestTakesAllThatIsThereForAllOfThem) {
+    const auto budget = std::make_shared<MemoryBudget>(ByteCount{100U << 20}, ByteCount{48U << 20});
+    const FileDescriptor sparse(::memfd_create("sparse", MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(sparse.get(), 64LL << 20), 0);
+    const SingleRegion up_to_48{0, {44U << 20, 4U << 20, 0x7000'0000'0000, 0}};
+    const SingleRegion one_page_more{0, {48U << 20, 0x1000, 0x7001'0000'0000, 0}};
+    Served greedy(std::nullopt, true, budget);
+    ASSERT_TRUE(greedy.start());
+    EXPECT_EQ(greedy.front->set(RequestCode::add_mem_reg, up_to_48, std::array{sparse.get()}), true);
+    EXPECT_EQ(greedy.front->set(RequestCode::add_mem_reg, one_page_more, std::array{sparse.get()}), false);
+    EXPECT_TRUE(greedy.send_pages(inflate, {data_start})) << "it goes on with what it had";
+    Served other(std::nullopt, true, budget);
+    EXPECT_TRUE(other.start()) << "there is as much for another";
+    // Without NEED_REPLY a refusal ends the connection, and says why.
+    ASSERT_TRUE(greedy.front->send(RequestCode::add_mem_reg, bytes_of_struct(one_page_more), std::array{sparse.get()}));
+    const auto why = greedy.ended();
+    ASSERT_TRUE(why);
+    EXPECT_NE(why->find("48 MiB; see --max-guest-memory"), std::string::npos) << *why;
+    EXPECT_TRUE(other.send_pages(inflate, {data_start}));
 }
 
 // --- V4, V5: messages ------------------------------------------------------------------------------------------------

@@ -72,6 +72,29 @@ TEST(HostileFrontEnd, V10_AConnectionThatEndsAfterAnyMessageLeavesNothingBehind)
     EXPECT_EQ(open_descriptors(), before);
 }
 
+TEST(HostileFrontEnd, V10_WhatIsKeptOfAGuestIsBoundedWhateverItReported) {
+    constexpr std::uint64_t start = 1ULL << 32;
+    constexpr std::uint64_t size = 1ULL << 30;
+    Served served;
+    ASSERT_TRUE(served.start());
+    const SharedRam more(start, size);
+    ASSERT_EQ(served.front->set(RequestCode::add_mem_reg, SingleRegion{0, more.description()}, std::array{more.fd()}),
+              true);
+    // Every other page.
+    for (std::uint64_t address = start; address < start + size;) {
+        std::array<virtio::DriverBuffer, 32> chain;
+        for (virtio::DriverBuffer& buffer : chain) {
+            buffer = {{address}, 0x1000, true};
+            address += 0x2000;
+        }
+        ASSERT_TRUE(served.front->send_chain(reporting, chain));
+    }
+    ASSERT_TRUE(served.send_pages(inflate, {data_start}));
+    const KeptState kept = served.stop();
+    EXPECT_LE(kept.balloon.reported.size(), 100'000U);
+    EXPECT_EQ(kept.balloon.ballooned.size(), 1U);
+}
+
 class InFlight : public ::testing::TestWithParam<virtio::FeatureSet> {};
 INSTANTIATE_TEST_SUITE_P(HostileFrontEnd, InFlight, ::testing::Values(split_guest, packed_guest),
                          [](const auto& rings) {

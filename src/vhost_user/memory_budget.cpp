@@ -5,6 +5,9 @@ namespace aerate::vhost_user {
 Result<> MemoryBudget::Part::grow_to(ByteCount size) {
     if (!budget_ || size <= size_)
         return {};
+    if (size > budget_->most_of_a_guest_)
+        return fail("the guest's memory ends at {:#x} ({} MiB), and each guest may have {} MiB; see --max-guest-memory",
+                    size.value, size.value >> 20, budget_->most_of_a_guest_.value >> 20);
     const std::uint64_t more = (size - size_).value;
     std::uint64_t used = budget_->used_.load();
     do {

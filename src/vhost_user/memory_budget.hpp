@@ -1,5 +1,6 @@
-// A bound on the guest-physical address space of all guests of a daemon together. A file with nothing in it may be of
-// any size and costs its owner nothing, but us a few bits for each page up to the last.
+// A bound on the guest-physical address space of all guests of a daemon together, and one on each guest's, so that none
+// of them takes it all. A file with nothing in it may be of any size and costs its owner nothing, but us a few bits for
+// each page up to the last.
 //
 // Any thread.
 #pragma once
@@ -15,8 +16,9 @@ namespace aerate::vhost_user {
 
 class MemoryBudget {
 public:
-    explicit MemoryBudget(ByteCount most)
-        : most_(most) {}
+    MemoryBudget(ByteCount most, ByteCount most_of_a_guest)
+        : most_(most)
+        , most_of_a_guest_(most_of_a_guest) {}
 
     /// One guest's part. What it takes is given back when it goes.
     class Part {
@@ -29,7 +31,8 @@ public:
         ~Part() { shrink_to({}); }
 
         [[nodiscard]] ByteCount size() const { return size_; }
-        /// Fails, with nothing changed, when that is not left. A part that is larger already stays as it is.
+        /// Fails, with nothing changed, when no guest may have that much, or it is not left. A part that is larger
+        /// already stays as it is.
         [[nodiscard]] Result<> grow_to(ByteCount);
         void shrink_to(ByteCount);
 
@@ -40,6 +43,7 @@ public:
 
 private:
     ByteCount most_;
+    ByteCount most_of_a_guest_;
     std::atomic<std::uint64_t> used_{0}; ///< bytes, never more than most_
 };
 

@@ -1,5 +1,7 @@
 #include "vhost_user/session.hpp"
 
+#include "base/log.hpp"
+
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -36,8 +38,7 @@ Result<Notifier> notifier(VringFd& given) {
 
 } // namespace
 
-using pf = std::uint64_t;
-constexpr pf any_front_end = 0;
+constexpr std::uint64_t any_front_end = 0;
 
 // By request. Sizes in bytes, of the payload.
 const Session::Rule Session::rules[] = {
@@ -113,7 +114,7 @@ void Session::end(std::string why) {
     ::shutdown(socket_.fd(), SHUT_RDWR);
     loop_.post([this, why = std::move(why), alive = std::weak_ptr(alive_)]() mutable {
         if (!alive.expired())
-            events_.ended(std::move(why));
+            std::exchange(events_.ended, nullptr)(std::move(why));
     });
 }
 
@@ -137,6 +138,10 @@ Result<> Session::handle(Message message) {
         ++counters_.refused;
         if (!message.need_reply || !uses(protocol_feature::reply_ack))
             return std::unexpected(std::move(outcome).error());
+        // The acknowledgement has no room for the reason.
+        static log::GuestLogLimit limit;
+        if (limit.allow())
+            log::warning("vhost-user: request {} is refused: {}", number, outcome.error().message);
         return acknowledge(message, false);
     }
     if (*outcome)
