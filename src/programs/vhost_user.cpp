@@ -1,3 +1,4 @@
+#include "base/log.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/size.hpp"
 #include "machine/guest_limits.hpp"
@@ -84,6 +85,8 @@ Result<> run_daemon(Flags flags) {
     const FileDescriptor signals = TRY(signals_to_end());
     EventLoop loop;
     const Subscription ending = loop.watch(signals.get(), [&] { loop.stop(); });
+    for (const VhostUserListener& listener : listeners)
+        log::info("vhost-user: guests of {} are waited for", listener.name());
     VhostUserDaemon daemon(loop, std::move(listeners), std::move(flags.options));
     loop.run();
     return {};
