@@ -124,6 +124,8 @@ int main(int argc, char** argv) {
             in.have = 0;
             if (in.frame.type == FRAME_WINDOW) {
                 ioctl(to, TIOCSWINSZ, in.frame.bytes);
+            } else if (in.frame.type == FRAME_NUDGE) {
+                continue;
             } else if (in.frame.length > 0 && to >= 0) {
                 pending = (struct outbox){in.frame.bytes, in.frame.length};
             } else if (in.frame.length == 0 && to >= 0 && !tty) {

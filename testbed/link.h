@@ -9,6 +9,7 @@
 enum {
     FRAME_STDIN = 'i',  // to the machine; no bytes: end of file
     FRAME_WINDOW = 'w', // to the machine; struct winsize
+    FRAME_NUDGE = 'n',  // to the machine; nothing: the interrupt is what it is for
     FRAME_STDOUT = 'o', // from the machine
     FRAME_STDERR = 'e',
     FRAME_STATUS = 's', // from the machine; one byte, the last frame of all

@@ -18,6 +18,12 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+// QEMU's emulation of SVM changes cpu->interrupt_request without its lock (target/i386/tcg/sysemu/svm_helper.c: VMRUN and
+// #VMEXIT set and clear VIRQ), and so can undo that another thread has just noted an interrupt there. The local APIC keeps it in its IRR,
+// and nobody looks before the next interrupt comes. Where that was the timer of the only processor, none would: in the
+// machine nothing that waits would ever end. Seen with QEMU 7.2 (IRR 236, IF set, nothing in service), and cured by one key press.
+static const double nudge_period = 0.05;
+
 static volatile sig_atomic_t resized;
 static void on_resize(int signal) {
     (void)signal;
@@ -80,7 +86,14 @@ int main(int argc, char** argv) {
     static struct frame out;
     struct outbox pending = {0};
     int input_open = 1, status = -1;
+    double next_nudge = now();
     while (status < 0) {
+        if (pending.left == 0 && now() >= next_nudge) {
+            next_nudge = now() + nudge_period;
+            out.type = FRAME_NUDGE;
+            out.length = 0;
+            pending = (struct outbox){(char*)&out, FRAME_HEAD};
+        }
         if (resized && pending.left == 0) {
             struct winsize window = {0};
             resized = 0;
@@ -99,7 +112,8 @@ int main(int argc, char** argv) {
             status = 124;
             break;
         }
-        if (poll(polled, 2, left > 3600 ? 3600000 : (int)(left * 1000) + 1) < 0)
+        double wait = pending.left || left < nudge_period ? left : nudge_period;
+        if (poll(polled, 2, wait > 3600 ? 3600000 : (int)(wait * 1000) + 1) < 0)
             continue;
 
         if (polled[1].revents) {

@@ -627,7 +627,7 @@ def main():
                 result = run_scenario(function, context)
             except NoTimer as error:
                 print(f"    {error}: this machine is given up. What it says of its own clock:", flush=True)
-                subprocess.run("dmesg | grep -iE 'tsc|clock|timer|hpet'; cat /sys/devices/system/clocksource/clocksource0/current_clocksource", shell=True, check=False)
+                subprocess.run("dmesg | grep -iE 'tsc|clock|timer|hpet'; cat /sys/devices/system/clocksource/clocksource0/current_clocksource; grep LOC /proc/interrupts; head -60 /proc/timer_list", shell=True, check=False)
                 return 2
             failures += result["error"] is not None
             results.write(json.dumps(result) + "\n")
