@@ -82,7 +82,6 @@ void LiveGuest::run_on() {
 }
 
 void LiveGuest::gone() {
-    writes_ = {};
     on_main([this] { run_states_.moved(); });
 }
 

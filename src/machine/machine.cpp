@@ -2,11 +2,22 @@
 
 #include "base/log.hpp"
 
+#include <sys/resource.h>
+
 #include <utility>
 
 namespace aerate {
 
 using control::conflict;
+
+namespace {
+
+/// To the guest that runs elsewhere now, which may be on this host: undoing gigabytes of mappings takes a while.
+void give_way() {
+    (void)::setpriority(PRIO_PROCESS, 0, 19); // of this thread (setpriority(2), C library/kernel differences)
+}
+
+} // namespace
 
 Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
     : loop_(loop)
@@ -15,7 +26,11 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
     , operations_(loop,
                   {.hold = [this](LiveGuest::Held held) { hold(std::move(held)); },
                    .release = [this] { release(); },
-                   .moved = [this] { shut_down(Outcome::moved); },
+                   .moved =
+                       [this] {
+                           give_way();
+                           shut_down(Outcome::moved);
+                       },
                    .throttle = [this](unsigned percent) { throttle(percent); }},
                   [this] { operation_ended(); }) {}
 

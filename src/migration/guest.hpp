@@ -56,7 +56,7 @@ public:
     // (Outcome::unknown): then it stays frozen until an operator decides.
     /// It stays: goes on from where it was, and takes back what it has hinted.
     virtual void run_on() = 0;
-    /// The destination has it.
+    /// The destination has it. Tracking need not be stopped first.
     virtual void gone() = 0;
 };
 

@@ -65,7 +65,6 @@ void Source::Engine::tell(HandOff::Event event) {
         return resume();
     case HandOff::Effect::destroy:
         downtime_ = since(frozen_);
-        guest_.stop_tracking();
         guest_.gone();
         forget_given(record_path_);
         return end(Outcome::moved);
