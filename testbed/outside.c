@@ -18,10 +18,11 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-// QEMU's emulation of SVM changes cpu->interrupt_request without its lock (target/i386/tcg/sysemu/svm_helper.c: VMRUN and
-// #VMEXIT set and clear VIRQ), and so can undo that another thread has just noted an interrupt there. The local APIC keeps it in its IRR,
-// and nobody looks before the next interrupt comes. Where that was the timer of the only processor, none would: in the
-// machine nothing that waits would ever end. Seen with QEMU 7.2 (IRR 236, IF set, nothing in service), and cured by one key press.
+// QEMU's emulation of VMRUN notes a virtual interrupt in cpu->interrupt_request without its lock (helper_vmrun in
+// target/i386/tcg/sysemu/svm_helper.c), and so can undo that another thread has just noted an interrupt there. The local
+// APIC keeps it in its IRR, and nobody looks before the next interrupt comes. Where that was the timer of the only
+// processor, none would: in the machine nothing that waits would ever end. Seen with QEMU 7.2 (IRR 236, interrupts
+// enabled, nothing in service), and cured by one key press.
 static const double nudge_period = 0.05;
 
 static volatile sig_atomic_t resized;
