@@ -102,7 +102,7 @@ Result<void> round(Guest& guest, DirtyLog& log, Figures& figures) {
         return fail("only {} of {} pages were logged", taken.count().value, all.value);
     TRY(timed(figures["take, none written"], take));
     if (taken.count() > PageCount{16})
-        fmt::print(stderr, "{} pages were logged of a guest that stood still\n", taken.count().value);
+        fmt::print(stderr, "{} pages were logged of a guest that was stopped\n", taken.count().value);
     TRY(guest.write(few, PageCount{100}));
     TRY(timed(figures["take, 1 % written"], take));
     return timed(figures["stop"], [&] { return log.stop(); });

@@ -1,8 +1,8 @@
-// Whole migrations of a guest that stands still, all of its pages with content, against what they cannot beat: the same
+// Whole migrations of a guest that is stopped, all of its pages with content, against what they cannot beat: the same
 // bytes copied, and the same bytes sent and received with nothing around them. Argument: MiB.
-#include "migration/delta_frame.hpp"
-#include "migration/frame.hpp"
 #include "migration/testing/wire.hpp"
+#include "migration/wire/delta_frame.hpp"
+#include "migration/wire/frame.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -47,9 +47,9 @@ public:
     GuestMemory& memory() override { return memory_; }
     std::string config() override { return "a fake guest"; }
     Result<> start_tracking() override { return {}; }
-    void gather(PageBitmap&, PageBitmap&) override {}
+    void gather(PageBitmap&) override {}
     void stop_tracking() override {}
-    void start_hinting(HintCallbacks, std::move_only_function<void(bool)> published) override { published(false); }
+    void start_hinting(Hints, std::move_only_function<void(bool)> published) override { published(false); }
     void stop_hinting(std::move_only_function<void()> closed) override { closed(); }
     void freeze(std::move_only_function<void(Result<>)> frozen) override { frozen({}); }
     void save(std::move_only_function<void(Result<std::vector<std::byte>>)> saved) override { saved({}); }

@@ -148,21 +148,28 @@ void open_snapshot(benchmark::State& state) {
 BENCHMARK(open_snapshot)->ArgName("MiB")->Arg(128)->Arg(1024)->Arg(8192)->Unit(benchmark::kMicrosecond);
 
 /// Opening included; taking the memory apart again is not.
-void open_and_restore(benchmark::State& state) {
+void open_and_restore(benchmark::State& state, bool with_key) {
     const TemporaryDirectory directory;
-    if (!sparse_snapshot(directory, state))
+    const auto key = with_key ? std::optional(testing::sample_key()) : std::nullopt;
+    if (!sparse_snapshot(directory, state, key))
         return;
     for (auto _ : state) {
-        const auto snapshot = Snapshot::open(directory / "a");
-        auto memory = GuestMemory::restore({.regions = snapshot->regions()}, snapshot->pieces());
+        const auto snapshot = Snapshot::open(directory / "a", key);
+        auto memory = snapshot->restore({.regions = snapshot->regions()});
         benchmark::DoNotOptimize(memory);
         state.PauseTiming();
         memory = fail("gone");
         state.ResumeTiming();
     }
-    state.counters["pieces"] = static_cast<double>(Snapshot::open(directory / "a")->pieces().size());
+    state.counters["pieces"] = static_cast<double>(Snapshot::open(directory / "a", key)->pieces().size());
 }
-BENCHMARK(open_and_restore)->ArgName("MiB")->Arg(128)->Arg(1024)->Arg(8192)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(open_and_restore, no_key, false)
+    ->ArgName("MiB")
+    ->Arg(128)
+    ->Arg(1024)
+    ->Arg(8192)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(open_and_restore, key, true)->ArgName("MiB")->Arg(1024)->Unit(benchmark::kMicrosecond);
 
 void verify(benchmark::State& state, bool with_key) {
     const TemporaryDirectory directory;

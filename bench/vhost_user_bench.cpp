@@ -76,11 +76,11 @@ public:
     InProcess()
         : memory_(*GuestMemory::create({.regions = {{{0}, 64_MiB}}, .backing = Backing::memfd}))
         , interrupt_(*EventFd::create())
-        , counted_(memory_.address_space())
+        , counted_(PageBitmap(memory_.address_space()))
         , balloon_(testing::everything, memory_, thread_.loop())
         , transport_(*virtio::MmioTransport::create(balloon_, memory_, thread_.loop(), interrupt_,
                                                     {.offer_packed = false, .offer_event_index = false})) {
-        thread_.start();
+        CHECK(thread_.start());
         const virtio::FeatureSet features = split_guest.with(feature::protocol_features, false);
         using namespace virtio::mmio_register;
         write(status, 3);

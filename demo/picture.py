@@ -3,8 +3,8 @@
 import argparse
 import json
 
-WIDTH, HEIGHT, LEFT, TOP, GAP, BOTTOM = 1120, 492, 64, 106, 36, 66
-LABEL = 62  # the width of an event's label
+WIDTH, HEIGHT, LEFT, TOP, GAP, BOTTOM = 1120, 514, 64, 128, 56, 66
+LABEL, LABEL_ROWS = 66, 4  # the width of an event's label; the story has four events
 BLUE, ORANGE, GREY = "#2a6fb0", "#d1602a", "#777"
 
 
@@ -16,7 +16,7 @@ def panel(run, x, width, top_mib, seconds, budget):
         return f"{x + (time - begin) / seconds * width:.1f},{TOP + height - mib / top_mib * height:.1f}"
 
     title = "free page reporting on" if run["reporting"] else "free page reporting off"
-    parts = [f'<text x="{x}" y="{TOP - 36}" class="title">{title}</text>']
+    parts = [f'<text x="{x}" y="{TOP - 58}" class="title">{title}</text>']
     for mib in range(0, top_mib + 1, 200):
         y = TOP + height - mib / top_mib * height
         parts.append(f'<line x1="{x}" x2="{x + width}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
@@ -32,13 +32,14 @@ def panel(run, x, width, top_mib, seconds, budget):
     y = at(begin, budget).split(",")[1]
     parts.append(f'<line x1="{x}" x2="{x + width}" y1="{y}" y2="{y}" stroke="{GREY}" stroke-dasharray="6 4"/>')
     parts.append(f'<text x="{x + 4}" y="{float(y) - 6:.1f}" class="tick">budget {budget} MiB</text>')
-    labelled_to = 0
+    labelled_to = [0.0] * LABEL_ROWS  # the lowest row first
     for time, text in run["events"]:
         if "writes" in text or "deletes" in text:
             place = float(at(time, 0).split(",")[0])
             label = text.split(" ")[0] + (" fills" if "writes" in text else " frees")
-            row = TOP - (6 if place - LABEL / 2 > labelled_to else 17)
-            labelled_to = place + LABEL / 2
+            level = next((level for level, end in enumerate(labelled_to) if place - LABEL / 2 > end), len(labelled_to) - 1)
+            labelled_to[level] = place + LABEL / 2
+            row = TOP - 6 - 11 * level
             parts.append(f'<line x1="{place}" x2="{place}" y1="{row + 3}" y2="{TOP + height}" class="event"/>')
             parts.append(f'<text x="{place}" y="{row}" class="tick" text-anchor="middle">{label}</text>')
     return parts

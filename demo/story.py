@@ -21,6 +21,7 @@ from vm import Vm  # noqa: E402
 GUEST_MIB, FILL_MIB, SORT_MIB = 768, 480, 120
 SAMPLE_SECONDS = 0.5
 SETTLE_SECONDS = 12  # given to reporting: a pass every 2 s, two passes as a rule, and a slow machine
+FILL_STEPS = 6  # with a pause after each, so that the guest's own figures, a second old at most, show the way up
 
 
 class Recorder(threading.Thread):
@@ -86,6 +87,13 @@ def settle(recorder, timeout):
     return None
 
 
+def fill(guest, path, mib):
+    """Writes a file of so many MiB to the guest's tmpfs, and lets the guest's statistics tell of it before anything else happens."""
+    for step in range(FILL_STEPS):
+        guest.check(f"dd if=/dev/zero of={path} bs=1M count={mib // FILL_STEPS} seek={step * (mib // FILL_STEPS)} conv=notrunc 2>/dev/null; sleep 0.4", 120)
+    guest.check("sleep 2")
+
+
 @contextlib.contextmanager
 def guests(arguments, reporting):
     """The two of them, started."""
@@ -121,13 +129,14 @@ def tell(arguments, reporting, budget_mib):
         time.sleep(4)
 
         recorder.event(f"{first.name} writes a {FILL_MIB} MiB file to its tmpfs")
-        first.check(f"dd if=/dev/zero of=/tmp/fill bs=1M count={FILL_MIB} 2>/dev/null", 120)
+        fill(first, "/tmp/fill", FILL_MIB)
         recorder.event(f"{first.name} deletes it")
         first.check("rm /tmp/fill")
         first_settled = settle(recorder, SETTLE_SECONDS if reporting else 5)
         recorder.event(f"{second.name} writes {FILL_MIB - SORT_MIB} MiB and sorts")
-        second.check(f"dd if=/dev/zero of=/tmp/fill bs=1M count={FILL_MIB - SORT_MIB} 2>/dev/null", 120)
-        second.check(f"seq 200000 | sort -r | md5sum; dd if=/dev/zero of=/tmp/more bs=1M count={SORT_MIB} 2>/dev/null", 180)
+        fill(second, "/tmp/fill", FILL_MIB - SORT_MIB)
+        second.check("seq 200000 | sort -r | md5sum", 180)
+        fill(second, "/tmp/more", SORT_MIB)
         recorder.event(f"{second.name} deletes its files")
         second.check("rm /tmp/fill /tmp/more")
         second_settled = settle(recorder, SETTLE_SECONDS if reporting else 5)

@@ -2,10 +2,10 @@
 // headers (a fuzzer does not guess sums), so that everything behind the sums is reached.
 // Nothing may be left of a guest that does not run.
 #include "base/check.hpp"
-#include "migration/delta_frame.hpp"
 #include "migration/destination.hpp"
-#include "migration/frame.hpp"
-#include "migration/messages.hpp"
+#include "migration/wire/delta_frame.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/messages.hpp"
 #include "script.hpp"
 
 #include <sys/socket.h>
@@ -33,6 +33,12 @@ public:
         memory.emplace(std::move(*made));
         return &*memory;
     }
+    Result<> attach(Attachment::Kind kind, ByteCount length, std::span<const std::byte> piece) override {
+        auto& came = attached.at(static_cast<std::size_t>(kind));
+        came += ByteCount{piece.size()};
+        CHECK(!piece.empty() && came <= length && length <= memory->size());
+        return {};
+    }
     Result<> load(std::span<const std::byte> state) override {
         CHECK(state.size() <= max_state);
         return {};
@@ -48,6 +54,7 @@ public:
     }
 
     std::optional<GuestMemory> memory;
+    std::array<ByteCount, 2> attached{};
     bool running = false;
 };
 

@@ -307,7 +307,7 @@ private:
     std::unique_ptr<Session> session_;
     std::array<std::uint16_t, 5> next_{};
     bool packed_ = false;
-    bool again_ = true; ///< a second beginning is still to be had: it is by far the longest step
+    bool again_ = true; ///< whether a second beginning is left: it is by far the longest step
     bool over_ = false;
     unsigned replaced_ = 0;
 };

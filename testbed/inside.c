@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
@@ -27,7 +29,8 @@ static void run_job(const char* root, size_t size) {
     clearenv();
     for (char** variable = environment; variable < arguments; variable++)
         putenv(*variable);
-    if (chroot(root) != 0)
+    // The tree is the root of a mount namespace, not of a chroot, in which the kernel refuses user namespaces.
+    if (unshare(CLONE_NEWNS) != 0 || chdir(root) != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0)
         _exit(125);
     if (chdir(words[0]) != 0 && chdir("/") != 0)
         _exit(125);

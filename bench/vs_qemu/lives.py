@@ -8,12 +8,15 @@ import argparse
 import contextlib
 import json
 import os
+import re
+import socket
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from monitors import MONITORS, GuestError, file, move_balloon, resident_mib  # noqa: E402
+from network import tap, up  # noqa: E402
 
 
 def used_mib(vm):
@@ -120,6 +123,35 @@ def sweep(monitor, note):
 # QEMU's way to know free pages: its own hints for what has just been freed, reports where there was time for them.
 OWN = {"aerate": "reports", "qemu": "hints"}
 SETTLED = 8  # seconds: Linux reports two seconds after it has freed, and goes on with that for some
+def network(monitor, note):
+    """One TCP connection each way over the same kind of tap, and the time of a small packet there and back."""
+    mib, address = 96, "10.97.0.1"
+    with tap("btap0", address), monitor(512, tap="btap0") as vm:
+        vm.wait_for("AERATE-GUEST-READY", 60)
+        up(vm, "10.97.0.2")
+        for row in ("to guest", "from guest", "to guest", "from guest"):  # the second time counts
+            with socket.create_server((address, 7001)) as server:
+                server.settimeout(60)
+                vm.send(f"nc {address} 7001 >/dev/null" if row == "to guest" else f"dd if=/dev/zero bs=1M count={mib} 2>/dev/null | nc {address} 7001")
+                connection, _ = server.accept()
+                began, piece, came = time.monotonic(), bytes(1 << 20), 0
+                with connection:
+                    connection.settimeout(120)
+                    if row == "to guest":
+                        for _ in range(mib):
+                            connection.sendall(piece)
+                        connection.shutdown(socket.SHUT_WR)
+                    while got := connection.recv(1 << 20):
+                        came += len(got)
+                seconds = time.monotonic() - began
+            vm.wait_for("##END", 60)
+            if row == "from guest" and came != mib << 20:
+                raise GuestError(f"{vm.name}: {came} bytes came of {mib} MiB")
+            note(row, mib / seconds)
+        answer = vm.check(f"ping -c 200 -A -q {address}", 60)
+        note("round trip", float(re.search(r"= [0-9.]+/([0-9.]+)/", answer)[1]) * 1000)
+
+
 LIVES = {
     "memory": lambda name, monitor, note: memory(monitor, note),
     "idle": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED),
@@ -129,6 +161,7 @@ LIVES = {
     "compiling": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED, COMPILING, "compile --check"),
     "snapshot": lambda name, monitor, note: snapshot(monitor, note, OWN[name]),
     "sweep": lambda name, monitor, note: sweep(monitor, note),
+    "network": lambda name, monitor, note: network(monitor, note),
 }
 
 MOVE_ROWS = {"sent": ("sent", "MiB"), "sent over use": ("sent, by what the guest uses", ""), "seconds": ("total time", "s"), "downtime": ("downtime, by the source's word", "ms"), "standstill": ("the console was silent for", "ms")}
@@ -140,6 +173,7 @@ ROWS = {
     "snapshot": {"size": ("file", "MiB"), "size over use": ("file, by what the guest uses", ""), "seconds": ("saved after", "s"),
                  "restore": ("a command's answer after", "s")},
     "sweep": {"freed": ("given back", "MiB"), "rate": ("given back", "MiB/s"), "hold": ("longest standstill", "ms")},
+    "network": {"to guest": ("to the guest", "MiB/s"), "from guest": ("from the guest", "MiB/s"), "round trip": ("there and back", "us")},
 }
 # The script in testbed/ that makes the initramfs, where a life wants another than the plain one.
 INITRAMFS = {"compiling": "guest-compiler"}
@@ -147,7 +181,8 @@ TITLES = {"memory": "Memory of a guest of 512 MiB", "idle": "Move of an idle gue
           "reported": "The same, with reports under QEMU too", "at once": "The same as the first, right after it has freed",
           "busy": "The same as the first, with a guest that writes and deletes files",
           "compiling": "The same as the first, with a guest that compiles C programs, one after the other",
-          "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation"}
+          "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation",
+          "network": "A TCP connection over a tap, and a ping"}
 
 
 def main():
@@ -171,7 +206,7 @@ def main():
             os.fsync(output.fileno())
 
     try:
-        LIVES[options.life](options.monitor, lambda *how: MONITORS[options.monitor](options, *how), note)
+        LIVES[options.life](options.monitor, lambda *how, **more: MONITORS[options.monitor](options, *how, **more), note)
     except (GuestError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
         return 1

@@ -49,10 +49,10 @@ class Ticking(Vm):
 
 
 class Aerate(Ticking):
-    def __init__(self, options, memory_mib, free_pages="reports"):
+    def __init__(self, options, memory_mib, free_pages="reports", tap=None):
         self.options, self.memory_mib = options, memory_mib
         super().__init__(options.binary, options.kernel, options.initrd, "bench", memory=f"{memory_mib}M",
-                         arguments=["--no-reporting"] if free_pages == "none" else [])
+                         arguments=[*(["--no-reporting"] if free_pages == "none" else []), *(["--net", f"tap={tap}"] if tap else [])])
 
     def _other(self, name, *words):
         vm = Aerate.__new__(Aerate)
@@ -91,26 +91,28 @@ class Aerate(Ticking):
         return stack.enter_context(self._other("again", "restore", file("saved")))
 
     def give_free_memory_back(self, _mib):
-        """Seconds that it took, and milliseconds for which the guest stood still at the most."""
+        """Seconds that it took, and milliseconds for which the guest was stopped at the most."""
         began = time.monotonic()
         report = self._cli("sweep", self.name)
         return time.monotonic() - began, report["longest_hold_us"] / 1e3
 
 
 class Qemu(Ticking):
-    def __init__(self, options, memory_mib, free_pages="reports", incoming=None):
+    def __init__(self, options, memory_mib, free_pages="reports", incoming=None, tap=None):
         # Vm starts any command that puts the guest's console on its standard streams.
         self.options, self.memory_mib, self.free_pages = options, memory_mib, free_pages
         self.name, self.runtime = "qemu-again" if incoming else "qemu", os.environ["AERATE_RUNTIME_DIR"]
         self.socket = file(self.name + ".qmp")
         self.qmp = None
-        balloon = f"virtio-balloon-{'device' if options.qemu_machine.startswith('microvm') else 'pci'},deflate-on-oom=on"
+        bus = "device" if options.qemu_machine.startswith("microvm") else "pci"
+        balloon = f"virtio-balloon-{bus},deflate-on-oom=on"
         # Its own hinting needs a thread for the hints.
         balloon += {"reports": ",free-page-reporting=on", "hints": ",free-page-hint=on,iothread=io0", "none": ""}[free_pages]
         self.start(["qemu-system-x86_64", "-accel", "kvm", "-cpu", options.qemu_cpu, "-M", options.qemu_machine, "-object", "iothread,id=io0",
                     "-global", "virtio-mmio.force-legacy=false", "-smp", "1", "-m", str(memory_mib), "-nodefaults", "-no-user-config",
                     "-display", "none", "-no-reboot", "-serial", "stdio", "-qmp", f"unix:{self.socket},server=on,wait=off", "-device", balloon,
                     "-kernel", options.kernel, "-initrd", options.initrd, "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+                    *(["-netdev", f"tap,id=net0,ifname={tap},script=no,downscript=no", "-device", f"virtio-net-{bus},netdev=net0"] if tap else []),
                     *(["-incoming", incoming] if incoming else [])])
 
     def command(self, name, **arguments):
@@ -175,7 +177,7 @@ class Qemu(Ticking):
         return stack.enter_context(Qemu(self.options, self.memory_mib, self.free_pages, f"exec:cat {file('saved')}"))
 
     def give_free_memory_back(self, mib):
-        """It has the balloon for that; the guest does not stand still for it."""
+        """It has the balloon for that; the guest is not stopped for it."""
         return move_balloon(self, mib), 0
 
 

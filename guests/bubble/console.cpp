@@ -12,7 +12,7 @@ constexpr std::uint8_t data_ready = 1U << 0;
 
 } // namespace
 
-/// The receive interrupt must be on: until then the line is quiet (devices/uart_16550.hpp). Nobody hears it, as
+/// The receive interrupt must be on: until then the line is quiet (platform/uart_16550.hpp). Nobody hears it, as
 /// interrupts are off.
 Console::Console() {
     out(interrupt_enable, 1);

@@ -1,4 +1,5 @@
-// Fills RAM, frees all of it, and lets reporting tell the host: what a guest's free memory costs, from its side.
+// Fills RAM, frees all of it, and lets reporting tell the host, or a sweep: what a guest's free memory costs, from its
+// side.
 #include "page_content.hpp"
 #include "scripts.hpp"
 
@@ -42,6 +43,8 @@ void fill_free(const Guest& guest) {
     const std::uint64_t limit = guest.info.number("bubble.seconds", 5);
     Stopwatch watch;
     for (unsigned seconds = 0; seconds < limit;) {
+        if ((transport.take_interrupts() & virtio::interrupt_reason::config_change) != 0)
+            driver->config_changed();
         driver->poll();
         if (const unsigned now = watch.seconds(); now != seconds) {
             seconds = now;

@@ -42,6 +42,15 @@ inline constexpr guestkit::MmioSlots virtio_slots{{0xd0000000}, {0x1000}, 18};
 inline constexpr std::uint16_t sleep_control_port = 0x600;
 inline constexpr std::uint8_t sleep_control_power_off = 0x34;
 
+inline constexpr std::uint16_t reset_port = 0x64; // the keyboard controller's
+inline constexpr std::uint8_t reset_value = 0xfe;
+
+[[noreturn]] inline void reboot() {
+    out(reset_port, reset_value);
+    for (;;)
+        asm volatile("hlt");
+}
+
 [[noreturn]] inline void power_off() {
     out(sleep_control_port, sleep_control_power_off);
     for (;;)

@@ -22,7 +22,7 @@ std::uint32_t& in_flight(guestkit::BuddyAllocator& allocator, FrameNumber block)
 
 } // namespace
 
-constexpr std::array<SerialScript::Command, 24> SerialScript::commands{{
+constexpr std::array<SerialScript::Command, 25> SerialScript::commands{{
     {"help", &SerialScript::help},
     {"driver", &SerialScript::choose_driver},
     {"init", &SerialScript::init},
@@ -47,6 +47,7 @@ constexpr std::array<SerialScript::Command, 24> SerialScript::commands{{
     {"dma", &SerialScript::dma},
     {"poll", &SerialScript::poll},
     {"poweroff", &SerialScript::power_off},
+    {"reboot", &SerialScript::reboot},
 }};
 
 void serial_script(const Guest& guest) {
@@ -331,73 +332,9 @@ void SerialScript::power_off() {
     bubble::power_off();
 }
 
-bool SerialScript::take(std::uint64_t& number) {
-    const auto value = number_in(take_word(arguments_));
-    if (!value) {
-        error("a number is missing");
-        return false;
-    }
-    number = *value;
-    return true;
-}
-
-bool SerialScript::take(Block& block) {
-    std::uint64_t order = 0;
-    if (!take(block.first) || !take(order))
-        return false;
-    if (order > guestkit::max_order.value) {
-        error("orders go up to 10");
-        return false;
-    }
-    block.order = {static_cast<unsigned>(order)};
-    return true;
-}
-
-bool SerialScript::take(PageRange& range, std::uint32_t& sequence) {
-    std::uint64_t number = 0;
-    if (!take(range.first) || !take(number))
-        return false;
-    sequence = static_cast<std::uint32_t>(number);
-    range.count = {optional_number(1)};
-    return true;
-}
-
-std::uint64_t SerialScript::optional_number(std::uint64_t otherwise) {
-    return number_in(take_word(arguments_)).value_or(otherwise);
-}
-
-bool SerialScript::initialised() {
-    if (!driver_)
-        error("init first");
-    return driver_.has_value();
-}
-
-SerialScript::HintQueue* SerialScript::hint_queue() {
-    if (!initialised())
-        return nullptr;
-    if (!driver_->hinting()) {
-        error("hinting was not negotiated");
-        return nullptr;
-    }
-    return &driver_->hinting()->queue();
-}
-
-SerialScript::Channel* SerialScript::channel() {
-    const std::string_view name = take_word(arguments_);
-    if (name.empty() || name == "hinting") {
-        HintQueue* const queue = hint_queue();
-        return queue == nullptr ? nullptr : &queue->channel();
-    }
-    if (!initialised())
-        return nullptr;
-    if (name == "inflate")
-        return &driver_->inflation().inflate_channel();
-    if (name == "deflate")
-        return &driver_->inflation().deflate_channel();
-    if (name == "reporting" && driver_->reporting())
-        return &driver_->reporting()->channel();
-    error("no such queue");
-    return nullptr;
+void SerialScript::reboot() {
+    ok();
+    bubble::reboot();
 }
 
 } // namespace bubble

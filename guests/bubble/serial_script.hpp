@@ -28,7 +28,7 @@ private:
         std::string_view name;
         void (SerialScript::*run)();
     };
-    static const std::array<Command, 24> commands;
+    static const std::array<Command, 25> commands;
 
     void help();
     void choose_driver();
@@ -54,6 +54,7 @@ private:
     void dma();
     void poll();
     void power_off();
+    void reboot();
 
     template <typename... Parts>
     void ok(const Parts&... parts) {

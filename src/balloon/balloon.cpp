@@ -1,7 +1,9 @@
 #include "balloon/balloon.hpp"
 
 #include "balloon/config_space.hpp"
+#include "base/check.hpp"
 #include "base/endian.hpp"
+#include "base/log.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -47,8 +49,8 @@ constexpr ByteCount hint_block{4U << 20};
     return 0;
 }
 
-/// An index can be one queue for one driver and another for the next, so it is as large as the largest of them needs.
-/// An index that no driver uses has size 0: no such queue.
+/// Returns the sizes of queues. An index can be one queue for one driver and another for the next, so it is as large as
+/// the largest of them needs. An index that no driver uses has size 0: no such queue.
 [[nodiscard]] std::vector<std::uint16_t> sizes_of_queues(virtio::FeatureSet offered, const GuestMemory& memory) {
     std::vector<std::uint16_t> sizes;
     const auto possible = possible_indices(offered);
@@ -65,7 +67,7 @@ constexpr ByteCount hint_block{4U << 20};
     return sizes;
 }
 
-/// None at all if there are more.
+/// Returns the runs of pages, or none at all if there are more than allowed.
 [[nodiscard]] std::vector<PageRange> runs_of(const PageBitmap& pages, std::size_t most) {
     std::vector<PageRange> runs;
     for (PageRange run = pages.next_run({0}); run.count > PageCount{}; run = pages.next_run(run.end())) {
@@ -91,30 +93,50 @@ void write_field(std::uint32_t& field, std::uint32_t field_offset, std::uint32_t
 
 } // namespace
 
+Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, GuestMemory& memory, EventLoop& loop) {
+    return std::make_unique<Balloon>(config, memory, loop, TRY(PageStates::create(memory.address_space())));
+}
+
 Balloon::Balloon(const BalloonConfig& config, GuestMemory& memory, EventLoop& loop)
-    : memory_(memory)
+    : Balloon(config, memory, loop,
+              {.ballooned = PageBitmap(memory.address_space()), .reported = PageBitmap(memory.address_space())}) {}
+
+Balloon::Balloon(const BalloonConfig& config, GuestMemory& memory, EventLoop& loop, PageStates states)
+    : Device("balloon")
+    , loop_(loop)
+    , memory_(memory)
     , offered_(features_of(config, memory))
     , queue_sizes_(sizes_of_queues(offered_, memory))
-    , states_(memory.address_space())
+    , states_(std::move(states))
     , inflation_(memory, states_, counters_)
     , statistics_(memory, loop, counters_)
     , hinting_(memory, loop, counters_)
-    , reporting_(memory, states_, counters_) {}
+    , reporting_(memory, states_, counters_)
+    , rest_after_oom_(config.rest_after_oom) {}
 
 Result<> Balloon::set_target(PageCount target) {
+    CHECK(loop_.owned_here());
     const PageCount ram = whole_pages_of(memory_.size());
     const PageCount most = std::min(ram, PageCount{std::numeric_limits<std::uint32_t>::max()});
     if (target > most)
         return fail("balloon target: {} pages of 4 KiB, but the guest has {}", target.value, most.value);
     if (target == this->target())
         return {};
+    if (const auto since = since_taken_back(); target > actual() && since && *since < rest_after_oom_)
+        return fail(
+            "balloon target: the guest ran out of memory {} s ago and took some back from the balloon: try again "
+            "in {} s, or ask for less than {} MiB",
+            std::chrono::floor<std::chrono::seconds>(*since).count(),
+            std::chrono::ceil<std::chrono::seconds>(rest_after_oom_ - *since).count(), bytes_of(actual()).value >> 20);
     target_ = static_cast<std::uint32_t>(target.value);
-    if (host_ != nullptr)
-        host_->config_changed();
+    wanted_ = target_;
+    lowest_target_ = std::min(lowest_target_, target_);
+    config_changed();
     return {};
 }
 
 MemoryState Balloon::memory_state() const {
+    CHECK(loop_.owned_here());
     return {.ballooned = inflation_.ballooned(),
             .reported = states_.reported.count(),
             .hinted = hinting_.hinted_this_round()};
@@ -144,56 +166,63 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
     write_field(actual_, config_space::actual, offset, from);
     actual_written(before);
     // Virtio 1.2, 5.5.6.6.1: set before DRIVER_OK, and never changed after it.
-    if (host_ == nullptr && negotiated.has(feature::page_poison))
+    if (!active() && negotiated.has(feature::page_poison))
         write_field(poison_value_, config_space::poison_value, offset, from);
 }
 
 void Balloon::actual_written(std::uint32_t before) {
-    if (actual_ < before && actual_ < target_)
-        ++counters_.unasked_deflations;
+    const std::uint32_t asked = std::exchange(lowest_target_, target_);
+    if (actual_ < before && actual_ < asked)
+        taken_back({std::min(before, target_) - actual_});
     if (on_actual_)
         on_actual_();
 }
 
-void Balloon::activate(const virtio::Activation& activation) {
-    host_ = activation.host;
-    negotiated_ = activation.features;
-    broken_ = false;
-
-    QueueSet enabled = 0;
-    for (std::size_t i = 0; i < std::min(activation.queues.size(), queue_kinds); ++i)
-        if (activation.queues[i] != nullptr)
-            enabled |= 1U << i;
-    layout_ = queue_layout(offered_, negotiated_, enabled);
-    for (std::size_t kind = 0; kind < queue_kinds; ++kind)
-        queues_[kind] = layout_[kind] ? activation.queues[layout_[kind]->value] : nullptr;
-
-    if (virtio::Virtqueue* statistics = queue(Queue::statistics))
-        statistics_.attach(*statistics, *layout_[static_cast<std::size_t>(Queue::statistics)], *host_);
-    if (virtio::Virtqueue* hinting = queue(Queue::hinting))
-        hinting_.attach(*hinting, *host_);
+void Balloon::taken_back(PageCount pages) {
+    ++counters_.unasked_deflations;
+    counters_.taken_back += pages;
+    const auto since = since_taken_back();
+    static log::GuestLogLimit limit;
+    if ((!since || *since >= rest_after_oom_) && limit.allow())
+        log::warning(
+            "the guest ran out of memory and took some back from its balloon: the target is {} MiB now, and was "
+            "{} MiB; it stays there for {} s at least",
+            bytes_of(actual()).value >> 20, bytes_of(target()).value >> 20,
+            std::chrono::ceil<std::chrono::seconds>(rest_after_oom_).count());
+    taken_back_ = std::chrono::steady_clock::now();
+    // Without an interrupt: the driver is at it, may want more, and reads the target when it next goes towards it.
+    target_ = lowest_target_ = actual_;
 }
 
-void Balloon::kicked(virtio::QueueIndex index) {
+std::optional<std::chrono::milliseconds> Balloon::since_taken_back() const {
+    if (!taken_back_)
+        return std::nullopt;
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - *taken_back_);
+}
+
+void Balloon::on_activate(virtio::FeatureSet features) {
+    negotiated_ = features;
+    QueueSet enabled = 0;
+    for (std::uint16_t i = 0; i < queue_kinds; ++i)
+        if (virtqueue({i}) != nullptr)
+            enabled |= 1U << i;
+    layout_ = queue_layout(offered_, negotiated_, enabled);
+    // A driver may enable an index for which its features leave no use.
+    for (std::uint16_t i = 0; i < static_cast<std::uint16_t>(queue_sizes_.size()); ++i)
+        if (std::ranges::find(layout_, std::optional(virtio::QueueIndex{i})) == layout_.end())
+            forget_queue({i});
+
+    if (const auto index = layout_[static_cast<std::size_t>(Queue::statistics)])
+        statistics_.attach(*virtqueue(*index), *index, host());
+    if (const auto index = layout_[static_cast<std::size_t>(Queue::hinting)])
+        hinting_.attach(*virtqueue(*index), host());
+}
+
+std::expected<bool, virtio::RingFault> Balloon::serve(virtio::QueueIndex index, virtio::Virtqueue& queue) {
     const auto found = std::ranges::find(layout_, std::optional(index));
-    if (found == layout_.end() || paused_ || broken_)
-        return;
-    const auto kind = static_cast<std::size_t>(found - layout_.begin());
-    virtio::Virtqueue& kicked_queue = *queues_[kind];
-
-    kicked_queue.want_kicks(false);
-    const auto more = serve(static_cast<Queue>(kind), kicked_queue);
-    kicked_queue.want_kicks(true);
-    if (kicked_queue.publish())
-        host_->interrupt_queue(index);
-
-    if (!more) {
-        broken_ = true;
-        ++counters_.ring_faults;
-        host_->needs_reset(index, virtio::describe(more.error()));
-    } else if (*more || kicked_queue.available() > 0) {
-        host_->kick_again(index);
-    }
+    const auto more = serve(static_cast<Queue>(found - layout_.begin()), queue);
+    counters_.ring_faults += more ? 0U : 1U;
+    return more;
 }
 
 std::expected<bool, virtio::RingFault> Balloon::serve(Queue kind, virtio::Virtqueue& queue) {
@@ -214,14 +243,14 @@ std::expected<bool, virtio::RingFault> Balloon::serve(Queue kind, virtio::Virtqu
     return false;
 }
 
-/// The guest that comes next knows nothing of the pages that the last one gave up: it takes them by touching them.
-void Balloon::reset() {
-    host_ = nullptr;
+/// Forgets the pages that the last driver gave up: the next one does not know of them, and takes them by touching them.
+void Balloon::on_reset() {
     negotiated_ = {};
     layout_ = {};
-    queues_ = {};
-    broken_ = false;
     actual_ = 0;
+    // A driver that leaves has given back all that it had: the request goes to the next one.
+    target_ = lowest_target_ = wanted_;
+    taken_back_.reset();
     poison_value_ = 0;
     inflation_.reset();
     states_.reported.clear_all();
@@ -231,21 +260,7 @@ void Balloon::reset() {
         on_actual_();
 }
 
-void Balloon::pause(EventLoop::Callback quiesced) {
-    paused_ = true;
-    statistics_.return_buffer();
-    quiesced();
-}
-
-void Balloon::resume() {
-    paused_ = false;
-    // Kicks that came meanwhile were dropped.
-    for (const auto& index : layout_)
-        if (index)
-            host_->kick_again(*index);
-}
-
-BalloonState Balloon::save(std::size_t runs_max) const {
+BalloonState Balloon::state(std::size_t runs_max) const {
     return {.target = target_,
             .actual = actual_,
             .poison_value = poison_value_,
@@ -264,6 +279,7 @@ Result<> Balloon::restore(const BalloonState& state) {
                 return fail("saved balloon: frames {:#x} to {:#x} are not RAM of this guest", run.first.value,
                             run.end().value);
     actual_ = state.actual;
+    wanted_ = lowest_target_ = target_;
     poison_value_ = state.poison_value;
     inflation_.restore(state.ballooned);
     for (const PageRange& run : state.reported)

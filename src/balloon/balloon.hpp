@@ -20,7 +20,9 @@
 #include "virtio/device.hpp"
 
 #include <array>
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,8 @@ struct BalloonConfig {
     bool free_page_reporting = false;
     bool page_poison = true;
     bool statistics = true;
+    /// How long nothing inflates after the guest took memory back: see Balloon::set_target().
+    std::chrono::milliseconds rest_after_oom = std::chrono::seconds(10);
 };
 
 /// What the guest has told of its pages.
@@ -43,16 +47,26 @@ struct MemoryState {
 
 class Balloon final : public virtio::Device {
 public:
-    Balloon(const BalloonConfig& config, GuestMemory& memory, EventLoop& loop);
+    /// Fails when the host refuses the memory to know each page's state.
+    [[nodiscard]] static Result<std::unique_ptr<Balloon>> create(const BalloonConfig&, GuestMemory&, EventLoop&);
+    /// Takes over `states`, in which no page has a state yet.
+    Balloon(const BalloonConfig&, GuestMemory&, EventLoop&, PageStates states);
+    /// Serves tests and models, which end when the host refuses the memory.
+    Balloon(const BalloonConfig&, GuestMemory&, EventLoop&);
 
-    /// How many pages the guest should give up.
+    /// Sets how many pages the guest should give up. Refuses to inflate for a while after the guest took memory back.
     [[nodiscard]] Result<> set_target(PageCount);
     [[nodiscard]] PageCount target() const { return {target_}; }
-    /// How many the guest says that it has given up. A guest may lie: to be shown, not to be relied on.
+    /// Returns how many pages the guest says that it has given up. A guest may lie: show it, do not rely on it.
     [[nodiscard]] PageCount actual() const { return {actual_}; }
-    /// `written` is called each time that the guest has written actual(), or a reset or restore() has. One listener,
+    /// Calls `written` each time the guest has written actual(), or a reset or restore() has. One listener,
     /// which returns soon: the guest's vCPU waits for it. Null: none.
     void on_actual(EventLoop::Callback written) { on_actual_ = std::move(written); }
+
+    /// Returns how long ago the guest last took memory back unasked, if it has (DEFLATE_ON_OOM). The target was lowered
+    /// to what was left then: a target above it would have the driver take the same pages again at the next config
+    /// interrupt, whatever that was for, and again, with nothing left for the guest ("Out of puff!").
+    [[nodiscard]] std::optional<std::chrono::milliseconds> since_taken_back() const;
 
     [[nodiscard]] Statistics& statistics() { return statistics_; }
     [[nodiscard]] FreePageHinting& hinting() { return hinting_; }
@@ -65,23 +79,32 @@ public:
     [[nodiscard]] std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
     void read_config(std::uint32_t offset, std::span<std::byte> into) override;
     void write_config(std::uint32_t offset, std::span<const std::byte> from, virtio::FeatureSet negotiated) override;
-    void activate(const virtio::Activation&) override;
-    void kicked(virtio::QueueIndex) override;
-    void reset() override;
-    void pause(EventLoop::Callback quiesced) override;
-    void resume() override;
 
-    /// Without `ballooned` where that would be more than `runs_max` runs of pages, and `reported` likewise: the guest
-    /// decides how many there are. REQUIRES: paused.
-    [[nodiscard]] BalloonState save(std::size_t runs_max = ~std::size_t{0}) const;
-    /// After the transport is restored. Values beyond the guest's RAM are refused.
+    /// Returns the state, without `ballooned` where that would be more than `runs_max` runs of pages, and `reported`
+    /// likewise: the guest decides how many there are.
+    [[nodiscard]] BalloonState state(std::size_t runs_max = ~std::size_t{0}) const;
+    /// Fails if a value lies beyond the guest's RAM.
     [[nodiscard]] Result<> restore(const BalloonState&);
+    [[nodiscard]] virtio::DeviceState save() const override { return encode(state()); }
+    [[nodiscard]] Result<> restore(const virtio::DeviceState& state) override { return restore(TRY(decode(state))); }
+    [[nodiscard]] std::vector<virtio::Metric> metrics() const override { return metrics_of(counters_); }
 
 private:
-    [[nodiscard]] virtio::Virtqueue* queue(Queue kind) const { return queues_[static_cast<std::size_t>(kind)]; }
+    [[nodiscard]] std::expected<bool, virtio::RingFault> serve(virtio::QueueIndex, virtio::Virtqueue&) override;
+    void on_activate(virtio::FeatureSet) override;
+    void on_reset() override;
+    /// Keeps the statistics queue's buffer with the device until it wants numbers.
+    void on_pause() override {
+        statistics_.return_buffer();
+        hinting_.pause();
+    }
+    void on_resume() override { hinting_.resume(); }
+
     [[nodiscard]] std::expected<bool, virtio::RingFault> serve(Queue, virtio::Virtqueue&);
     void actual_written(std::uint32_t before);
+    void taken_back(PageCount);
 
+    const EventLoop& loop_;
     GuestMemory& memory_;
     virtio::FeatureSet offered_;
     std::vector<std::uint16_t> queue_sizes_;
@@ -95,18 +118,18 @@ private:
 
     // The config space, less free_page_hint_cmd_id, which is hinting's.
     std::uint32_t target_ = 0;
+    std::uint32_t wanted_ = 0; ///< the target as it was set last, before the guest undercut it
     std::uint32_t actual_ = 0;
+    /// The lowest target in force since the guest last wrote actual(): it may still act on that one.
+    std::uint32_t lowest_target_ = 0;
+    const std::chrono::milliseconds rest_after_oom_;
+    std::optional<std::chrono::steady_clock::time_point> taken_back_;
     EventLoop::Callback on_actual_;
     std::uint32_t poison_value_ = 0;
 
     // From activate() to reset().
-    virtio::DeviceHost* host_ = nullptr;
     virtio::FeatureSet negotiated_;
     QueueLayout layout_{};
-    std::array<virtio::Virtqueue*, queue_kinds> queues_{};
-    bool broken_ = false;
-
-    bool paused_ = false;
 };
 
 } // namespace aerate::balloon

@@ -56,12 +56,11 @@ TEST_F(BalloonTest, Target) {
 }
 
 TEST_F(BalloonTest, T5_ConfigWrites) {
-    ASSERT_TRUE(balloon.set_target({0x64}));
     start();
     std::array<std::byte, 32> all{};
     std::ranges::fill(all, std::byte{0x5a});
     balloon.write_config(0, all, negotiated);
-    EXPECT_EQ(config(0), 0x64U);
+    EXPECT_EQ(config(0), 0U);
     EXPECT_EQ(config(4), 0x5a5a'5a5aU);
     EXPECT_EQ(config(8), 0U);
     EXPECT_EQ(config(12), 0U) << "after DRIVER_OK";
@@ -71,7 +70,7 @@ TEST_F(BalloonTest, T5_ConfigWrites) {
     EXPECT_EQ(config(4), 0x5a00U);
     balloon.write_config(2, std::span(all).first(4), negotiated);
     EXPECT_EQ(config(4), 0x5a5aU);
-    EXPECT_EQ(config(0), 0x64U);
+    EXPECT_EQ(config(0), 0U);
     balloon.write_config(0xffff'fffe, all, negotiated);
     EXPECT_EQ(config(4), 0x5a5aU);
     balloon.write_config(1000, {}, negotiated);
@@ -108,19 +107,101 @@ TEST_F(BalloonTest, B6_ActualLies) {
         write_config(4, lie);
         EXPECT_EQ(balloon.actual(), PageCount{lie});
         EXPECT_EQ(balloon.memory_state().ballooned, PageCount{0});
-        EXPECT_EQ(balloon.target(), PageCount{100});
+        EXPECT_LE(balloon.target(), PageCount{100}) << "a lie can lower it, as taking pages back does";
     }
 }
 
-TEST_F(BalloonTest, CountsDeflationsThatNobodyAskedFor) {
+TEST_F(BalloonTest, C16_TheTargetFollowsAGuestThatTakesMemoryBack) {
+    start();
+    ASSERT_TRUE(balloon.set_target({100}));
+    write_config(4, 100);
+    const unsigned changes = host.config_changes;
+    write_config(4, 90);
+    EXPECT_EQ(balloon.target(), PageCount{90});
+    EXPECT_EQ(config(0), 90U) << "what the driver reads at the next config interrupt";
+    EXPECT_EQ(host.config_changes, changes) << "it is not called to work while it takes memory back";
+    EXPECT_EQ(balloon.counters().unasked_deflations, 1U);
+    EXPECT_EQ(balloon.counters().taken_back, PageCount{10});
+    EXPECT_TRUE(balloon.since_taken_back());
+    write_config(4, 60);
+    EXPECT_EQ(balloon.target(), PageCount{60});
+    EXPECT_EQ(balloon.counters().taken_back, PageCount{40});
+}
+
+TEST_F(BalloonTest, C16_ADeflationThatWasAskedForIsNone) {
+    start();
+    ASSERT_TRUE(balloon.set_target({100}));
+    write_config(4, 100);
+    ASSERT_TRUE(balloon.set_target({10}));
+    write_config(4, 60);
+    write_config(4, 10);
+    EXPECT_EQ(balloon.target(), PageCount{10});
+    EXPECT_EQ(balloon.counters().unasked_deflations, 0U);
+    EXPECT_FALSE(balloon.since_taken_back());
+}
+
+// Linux deflates all before it lets go of the device (virtballoon_remove).
+TEST_F(BalloonTest, C16_ADriverThatGoesIsNotOutOfMemory) {
+    start();
+    ASSERT_TRUE(balloon.set_target({100}));
+    write_config(4, 100);
+    write_config(4, 0);
+    balloon.reset();
+    EXPECT_EQ(balloon.target(), PageCount{100}) << "which the next driver is asked for";
+    EXPECT_FALSE(balloon.since_taken_back());
+    start();
+    EXPECT_EQ(config(0), 100U);
+}
+
+// The driver reads the target, leaves the balloon, and then says where it is: the target may have been raised between.
+TEST_F(BalloonTest, C16_AGuestThatStillActsOnTheTargetBeforeHasTakenNothing) {
+    start();
+    ASSERT_TRUE(balloon.set_target({100}));
+    write_config(4, 100);
+    ASSERT_TRUE(balloon.set_target({10}));
+    write_config(4, 60);
+    ASSERT_TRUE(balloon.set_target({90}));
+    write_config(4, 40);
+    EXPECT_EQ(balloon.target(), PageCount{90});
+    EXPECT_EQ(balloon.counters().unasked_deflations, 0U);
+    // It has seen 90 now.
+    write_config(4, 30);
+    EXPECT_EQ(balloon.target(), PageCount{30});
+}
+
+TEST_F(BalloonTest, C16_NobodyInflatesRightAfter) {
     start();
     ASSERT_TRUE(balloon.set_target({100}));
     write_config(4, 100);
     write_config(4, 90);
-    EXPECT_EQ(balloon.counters().unasked_deflations, 1U);
-    ASSERT_TRUE(balloon.set_target({10}));
-    write_config(4, 10);
-    EXPECT_EQ(balloon.counters().unasked_deflations, 1U);
+    const auto refused = balloon.set_target({100});
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("the guest ran out of memory 0 s ago"), std::string::npos);
+    EXPECT_EQ(balloon.target(), PageCount{90});
+    EXPECT_TRUE(balloon.set_target({90}));
+    EXPECT_TRUE(balloon.set_target({50})) << "less is always welcome";
+    EXPECT_TRUE(balloon.set_target({80})) << "it still has 90";
+}
+
+TEST(BalloonAfterOom, C16_InflatesAgainAfterTheRest) {
+    BalloonGuest guest({.deflate_on_oom = true, .rest_after_oom = {}});
+    guest.start();
+    ASSERT_TRUE(guest.balloon.set_target({100}));
+    guest.write_config(4, 100);
+    guest.write_config(4, 90);
+    EXPECT_EQ(guest.balloon.target(), PageCount{90});
+    EXPECT_TRUE(guest.balloon.set_target({100}));
+}
+
+TEST_F(BalloonTest, C16_ANewDriverHasTakenNothing) {
+    start();
+    ASSERT_TRUE(balloon.set_target({100}));
+    write_config(4, 100);
+    balloon.reset();
+    start();
+    write_config(4, 50);
+    EXPECT_EQ(balloon.target(), PageCount{100});
+    EXPECT_EQ(balloon.counters().unasked_deflations, 0U);
 }
 
 TEST_F(BalloonTest, KicksOfQueuesThatDoNotExist) {
@@ -147,7 +228,7 @@ TEST_F(BalloonTest, B19_EveryAcceptedSetFindsItsQueues) {
             EXPECT_EQ(guest.balloon.statistics().latest().values[0], 0U);
         }
         if ((accepted & 2U) != 0) {
-            CountingSink sink(guest.fake.memory().address_space());
+            CountingSink sink(PageBitmap(guest.fake.memory().address_space()));
             const CommandId id = guest.balloon.hinting().start(sink);
             EXPECT_EQ(guest.send(Queue::hinting, {readable(id.value), writable_at({4ULL << 30}, 4096)}), 0U);
             EXPECT_EQ(sink.unique(), PageCount{1});

@@ -2,36 +2,15 @@
 #pragma once
 
 #include "memory/guest_memory.hpp"
-#include "virtio/virtqueue.hpp"
+#include "virtio/take_chains.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <expected>
 #include <optional>
 #include <span>
 
 namespace aerate::balloon {
-
-/// Chains may share their descriptors, so a ring of 32768 can hold half a thousand million buffers.
-inline constexpr std::size_t max_turn_buffers = 1U << 12;
-
-/// Pops chains and hands them to `take`, at most `limit` of them, and none after max_turn_buffers; true when that ended
-/// it, so that the loop gets its turn.
-template <typename Take>
-std::expected<bool, virtio::RingFault> take_chains(virtio::Virtqueue& queue, unsigned limit, Take&& take) {
-    std::size_t buffers = 0;
-    for (unsigned taken = 0; taken < limit && buffers < max_turn_buffers; ++taken) {
-        const auto chain = queue.pop();
-        if (!chain)
-            return std::unexpected(chain.error());
-        if (!*chain)
-            return false;
-        buffers += (*chain)->readable.size() + (*chain)->writable.size();
-        take(**chain);
-    }
-    return true;
-}
 
 [[nodiscard]] inline ByteCount total_length(std::span<const virtio::Buffer> buffers) {
     ByteCount total;

@@ -3,11 +3,13 @@
 
 #include "base/units.hpp"
 #include "memory/guest_memory.hpp"
+#include "virtio/device.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace aerate::balloon {
 
@@ -51,17 +53,19 @@ struct Counters {
     std::uint64_t hint_rounds{};
     std::uint64_t hint_rounds_cut{};   ///< ended by the host: budget, time, or a malformed command
     std::uint64_t stale_hint_chains{}; ///< in the queue before the command ID was published
-    /// `actual` fell while the target was above it: the guest takes pages back for itself (out of memory). Whoever
-    /// keeps the target up regardless starts a fight that costs the guest a whole CPU.
+    /// `actual` fell below every target that was asked for: the guest takes pages back for itself (out of memory). See
+    /// Balloon::since_taken_back().
     std::uint64_t unasked_deflations{};
+    PageCount taken_back; ///< pages, by those
     std::uint64_t ring_faults{};
     std::array<std::uint64_t, skip_reasons> skipped{}; ///< by SkipReason: pages for frames, else buffers or chains
 
     void skip(SkipReason reason, std::uint64_t count = 1) { skipped[static_cast<std::size_t>(reason)] += count; }
     [[nodiscard]] std::uint64_t skips(SkipReason reason) const { return skipped[static_cast<std::size_t>(reason)]; }
     Counters& operator+=(const Counters& other) {
-        for (PageCount Counters::* pages : {&Counters::inflated, &Counters::deflated, &Counters::reported,
-                                            &Counters::hinted, &Counters::discarded, &Counters::not_discarded})
+        for (PageCount Counters::* pages :
+             {&Counters::inflated, &Counters::deflated, &Counters::reported, &Counters::hinted, &Counters::discarded,
+              &Counters::not_discarded, &Counters::taken_back})
             this->*pages += other.*pages;
         for (std::uint64_t Counters::* events :
              {&Counters::discard_calls, &Counters::discard_errors, &Counters::hint_rounds, &Counters::hint_rounds_cut,
@@ -78,5 +82,7 @@ struct Counters {
         discard_errors += result.system_error != 0 ? 1U : 0U;
     }
 };
+
+[[nodiscard]] std::vector<virtio::Metric> metrics_of(const Counters&);
 
 } // namespace aerate::balloon

@@ -4,12 +4,15 @@
 #include "memory/hints.hpp"
 #include "memory/page_bitmap.hpp"
 
+#include <utility>
+
 namespace aerate::balloon {
 
 class CountingSink final : public HintSink {
 public:
-    explicit CountingSink(PageCount address_space)
-        : pages_(address_space) {}
+    /// `none` has room for the guest's pages.
+    explicit CountingSink(PageBitmap none)
+        : pages_(std::move(none)) {}
 
     void hinted(PageRange range) override {
         unique_ += pages_.set(range);
@@ -18,7 +21,7 @@ public:
     }
     void round_ended(RoundEnd) override { ended_ = true; }
 
-    /// Before a new round.
+    /// Starts a new round.
     void clear() {
         pages_.clear_all();
         unique_ = total_ = {};

@@ -1,6 +1,7 @@
 #include "balloon/free_page_hinting.hpp"
 
 #include "balloon/chain_access.hpp"
+#include "base/check.hpp"
 #include "base/endian.hpp"
 
 #include <algorithm>
@@ -12,11 +13,12 @@ namespace aerate::balloon {
 using protocol::HintTracker;
 
 FreePageHinting::FreePageHinting(GuestMemory& memory, EventLoop& loop, Counters& counters,
-                                 std::chrono::milliseconds round_limit)
+                                 std::chrono::milliseconds round_limit, std::chrono::milliseconds answer_limit)
     : memory_(memory)
     , loop_(loop)
     , counters_(counters)
-    , round_limit_(round_limit) {}
+    , round_limit_(round_limit)
+    , answer_limit_(std::min(answer_limit, round_limit)) {}
 
 void FreePageHinting::attach(virtio::Virtqueue& queue, virtio::DeviceHost& host) {
     queue_ = &queue;
@@ -36,6 +38,7 @@ void FreePageHinting::restore(CommandId last) {
 }
 
 CommandId FreePageHinting::start(HintSink& sink, OnGuestStop on_guest_stop) {
+    CHECK(loop_.owned_here());
     if (queue_ == nullptr)
         return {};
     // An honest guest hints a page twice in a round only when it took it back in between.
@@ -46,22 +49,54 @@ CommandId FreePageHinting::start(HintSink& sink, OnGuestStop on_guest_stop) {
     on_guest_stop_ = on_guest_stop;
     if (id) {
         ++counters_.hint_rounds;
-        time_limit_ = loop_.after(round_limit_, [this] { cut_round(); });
+        answered_ = false;
+        give_time(answer_limit_);
     }
     host_->config_changed();
     return id.value_or(CommandId{});
 }
 
-void FreePageHinting::stop() {
-    sink_ = nullptr;
+void FreePageHinting::give_time(std::chrono::milliseconds time) {
+    if (paused_) {
+        left_ = time;
+        return;
+    }
+    out_of_time_ = std::chrono::steady_clock::now() + time;
+    time_limit_ = loop_.after(time, [this] { cut_round(answered_ ? RoundEnd::cut : RoundEnd::unanswered); });
+}
+
+void FreePageHinting::pause() {
+    paused_ = true;
+    if (!time_limit_.active())
+        return;
     time_limit_.cancel();
+    left_ = std::max(std::chrono::milliseconds(1),
+                     std::chrono::ceil<std::chrono::milliseconds>(out_of_time_ - std::chrono::steady_clock::now()));
+}
+
+void FreePageHinting::resume() {
+    paused_ = false;
+    if (const auto left = std::exchange(left_, std::nullopt))
+        give_time(*left);
+}
+
+void FreePageHinting::stop_clock() {
+    time_limit_.cancel();
+    left_ = std::nullopt;
+}
+
+void FreePageHinting::stop() {
+    CHECK(loop_.owned_here());
+    sink_ = nullptr;
+    stop_clock();
     if (tracker_.stop() && host_ != nullptr)
         host_->config_changed();
 }
 
 void FreePageHinting::done() {
+    CHECK(loop_.owned_here());
     sink_ = nullptr;
-    time_limit_.cancel();
+    stop_clock();
     if (queue_ == nullptr)
         return;
     tracker_.done();
@@ -79,8 +114,8 @@ std::expected<bool, virtio::RingFault> FreePageHinting::serve(virtio::Virtqueue&
     });
 }
 
-/// A command is device-readable and a range device-writable (virtio 1.2, 5.5.6.5). The length tells nothing: a range
-/// may be four bytes long as well.
+/// Takes a chain. A command is device-readable and a range device-writable (virtio 1.2, 5.5.6.5). The length tells
+/// nothing: a range may be four bytes long as well.
 void FreePageHinting::take(const virtio::DescriptorChain& chain) {
     if (!chain.readable.empty())
         take_command(chain.readable);
@@ -100,6 +135,10 @@ void FreePageHinting::take_command(std::span<const virtio::Buffer> buffers) {
     }
     switch (tracker_.command(load_little_endian<std::uint32_t>(bytes))) {
     case HintTracker::CommandVerdict::begins:
+        // Only once: a guest that begins again and again gets no more time for it.
+        if (!std::exchange(answered_, true))
+            give_time(round_limit_);
+        return;
     case HintTracker::CommandVerdict::unexpected_stop:
         return;
     case HintTracker::CommandVerdict::repeated:
@@ -139,17 +178,17 @@ void FreePageHinting::take_hint(const virtio::Buffer& buffer) {
     counters_.skip(SkipReason::frame_outside_ram, range.count.value - inside.value);
 }
 
-/// The guest broke the rules or the limits of the round: STOP is published, and the host goes on without.
-void FreePageHinting::cut_round() {
+/// Cuts the round, as the guest broke its rules or limits: publishes STOP, and the host goes on without.
+void FreePageHinting::cut_round(RoundEnd how) {
     if (!tracker_.stop())
         return;
     ++counters_.hint_rounds_cut;
     host_->config_changed();
-    end_round(RoundEnd::cut);
+    end_round(how);
 }
 
 void FreePageHinting::end_round(RoundEnd how) {
-    time_limit_.cancel();
+    stop_clock();
     if (HintSink* sink = std::exchange(sink_, nullptr))
         sink->round_ended(how);
 }

@@ -26,7 +26,7 @@ struct HintingTest : ::testing::Test, BalloonGuest {
     void send_hinting(std::initializer_list<FakeBuffer> chain) {
         EXPECT_EQ(send(Queue::hinting, chain), 0U) << "every chain comes back, with nothing written";
     }
-    CountingSink sink{fake.memory().address_space()};
+    CountingSink sink{PageBitmap(fake.memory().address_space())};
 };
 
 TEST_F(HintingTest, ARoundOfLinux) {
@@ -62,7 +62,7 @@ TEST_F(HintingTest, TheGuestHoldsUntilDone) {
 TEST_F(HintingTest, StopAndDoneTakeEffectAtOnce) {
     for (const bool done : {false, true}) {
         BalloonGuest guest;
-        CountingSink counted(guest.fake.memory().address_space());
+        CountingSink counted(PageBitmap(guest.fake.memory().address_space()));
         guest.start();
         const CommandId id = guest.balloon.hinting().start(counted);
         guest.add(Queue::hinting, {command(id.value)});
@@ -185,6 +185,47 @@ TEST_F(HintingTest, B12_TimeLimit) {
     EXPECT_EQ(hinting.status().host_command, 0U);
     EXPECT_TRUE(sink.ended());
     EXPECT_EQ(counters.hint_rounds_cut, 1U);
+}
+
+TEST_F(HintingTest, C27_a_guest_that_does_not_begin_is_not_waited_for) {
+    struct Sink final : HintSink {
+        explicit Sink(EventLoop& l)
+            : loop(l) {}
+        void hinted(PageRange) override {}
+        void round_ended(RoundEnd end) override {
+            how = end;
+            loop.stop();
+        }
+        EventLoop& loop;
+        std::optional<RoundEnd> how;
+    } waiting{loop};
+    Counters counters;
+    FreePageHinting hinting(fake.memory(), loop, counters, 1h, 1ms);
+    FakeQueue hint_queue = fake.queue(16, split_ring);
+    hinting.attach(hint_queue.device(), host);
+    hinting.start(waiting);
+    loop.run();
+    EXPECT_EQ(waiting.how, RoundEnd::unanswered);
+    EXPECT_EQ(hinting.status().host_command, 0U);
+}
+
+TEST_F(HintingTest, C2_the_guests_time_does_not_run_while_nobody_reads_its_queue) {
+    Counters counters;
+    FreePageHinting hinting(fake.memory(), loop, counters, 1h, 5ms);
+    FakeQueue hint_queue = fake.queue(16, split_ring);
+    hinting.attach(hint_queue.device(), host);
+    hinting.start(sink);
+    hinting.pause();
+    run_loop(20ms);
+    EXPECT_FALSE(sink.ended());
+    hinting.resume();
+    run_loop(20ms);
+    EXPECT_TRUE(sink.ended()) << "what was left of its time";
+    hinting.pause();
+    sink.clear();
+    hinting.start(sink);
+    run_loop(20ms);
+    EXPECT_FALSE(sink.ended()) << "a round that begins in a pause";
 }
 
 TEST_F(HintingTest, B12_ALongRingIsServedInBoundedTurns) {

@@ -60,7 +60,7 @@ TEST_F(ReportingTest, B9_ALongRingIsServedInBoundedTurns) {
     FakeQueue long_queue(fake.allocator(), 8192, split_ring);
     for (std::uint32_t i = 0; i < chains; ++i)
         long_queue.add({writable_at({base.value + i % 512 * 8192ULL}, 4096)});
-    PageStates states(fake.memory().address_space());
+    PageStates states = *PageStates::create(fake.memory().address_space());
     Counters counters;
     FreePageReporting reporting(fake.memory(), states, counters);
     const auto more = reporting.serve(long_queue.device(), ReportedContent::undefined_or_zero);

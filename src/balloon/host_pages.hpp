@@ -9,8 +9,9 @@
 
 namespace aerate::balloon {
 
-/// The host pages that `changed` touches and that are wholly in the balloon. The bitmap is all that is remembered
-/// between batches, so no guest can make the host remember more. REQUIRES: `changed` ascends without overlap.
+/// Returns the host pages that `changed` touches and that are wholly in the balloon. The bitmap is all that is
+/// remembered between batches, so no guest can make the host remember more. REQUIRES: `changed` ascends without
+/// overlap.
 [[nodiscard]] inline std::vector<PageRange> complete_host_pages(std::span<const PageRange> changed,
                                                                 const PageBitmap& ballooned, PageCount host_page) {
     std::vector<PageRange> complete;

@@ -29,7 +29,7 @@ public:
 
     Inflation(GuestMemory& memory, PageStates& states, Counters& counters);
 
-    /// Each serves at most one ring's worth; true: there may be more.
+    /// Each serves at most one ring's worth and returns whether there may be more.
     std::expected<bool, virtio::RingFault> inflate(virtio::Virtqueue&, bool driver_tells_first);
     std::expected<bool, virtio::RingFault> deflate(virtio::Virtqueue&);
 

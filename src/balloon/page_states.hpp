@@ -6,9 +6,11 @@
 namespace aerate::balloon {
 
 struct PageStates {
-    explicit PageStates(PageCount address_space)
-        : ballooned(address_space)
-        , reported(address_space) {}
+    /// Fails when the host refuses the memory.
+    [[nodiscard]] static Result<PageStates> create(PageCount address_space) {
+        return PageStates{.ballooned = TRY(PageBitmap::create(address_space)),
+                          .reported = TRY(PageBitmap::create(address_space))};
+    }
 
     PageBitmap ballooned; ///< inflated and not deflated since
     /// Reported free since the guest last reset the device. A guest takes a reported page back by touching it and tells

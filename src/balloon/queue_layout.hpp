@@ -48,7 +48,7 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
     return layout;
 }
 
-/// The negotiated queues, each at its position among those of `counted`.
+/// Returns the negotiated queues, each at its position among those of `counted`.
 [[nodiscard]] constexpr QueueLayout positions_among(virtio::FeatureSet counted, virtio::FeatureSet negotiated) {
     QueueLayout layout = mandatory_queues();
     std::uint16_t next = 2;
@@ -79,7 +79,8 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
 
 } // namespace detail
 
-/// The layout that the driver uses. Queues that it did not enable are empty. REQUIRES: negotiated within offered.
+/// Returns the layout that the driver uses. Queues that it did not enable are empty. REQUIRES: negotiated within
+/// offered.
 [[nodiscard]] constexpr QueueLayout queue_layout(virtio::FeatureSet offered, virtio::FeatureSet negotiated,
                                                  QueueSet enabled) {
     const QueueLayout compact = detail::positions_among(negotiated, negotiated);
@@ -112,7 +113,7 @@ inline constexpr std::array<OptionalQueue, 3> optional_queues{{
     return chosen;
 }
 
-/// By Queue: every index at which it may come to stand, whatever the driver accepts and however it reads the table.
+/// Returns, by Queue, every index at which it may be, whatever the driver accepts and however it reads the table.
 [[nodiscard]] constexpr std::array<QueueSet, queue_kinds> possible_indices(virtio::FeatureSet offered) {
     std::array<QueueSet, queue_kinds> sets{};
     for (unsigned accepted = 0; accepted < 8; ++accepted) {

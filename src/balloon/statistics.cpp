@@ -1,6 +1,7 @@
 #include "balloon/statistics.hpp"
 
 #include "balloon/chain_access.hpp"
+#include "base/check.hpp"
 #include "base/endian.hpp"
 
 #include <algorithm>
@@ -62,7 +63,7 @@ void Statistics::take(const virtio::DescriptorChain& chain) {
     if (!bytes)
         return counters_.skip(SkipReason::buffer_outside_ram);
 
-    GuestStatistics fresh{.values = {}, .received = std::chrono::system_clock::now()};
+    GuestStatistics fresh{.values = {}, .received = std::chrono::steady_clock::now()};
     for (std::size_t at = 0; at + entry_bytes <= *bytes; at += entry_bytes) {
         const std::span<const std::byte> entry = std::span(buffer).subspan(at, entry_bytes);
         const auto tag = load_little_endian<std::uint16_t>(entry);
@@ -74,10 +75,17 @@ void Statistics::take(const virtio::DescriptorChain& chain) {
     answer(latest_);
 }
 
+std::optional<std::chrono::milliseconds> Statistics::age() const {
+    if (!latest_.received)
+        return std::nullopt;
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - *latest_.received);
+}
+
 void Statistics::request(Callback callback) {
+    CHECK(loop_.owned_here());
     if (queue_ == nullptr)
         return callback(
-            fail("balloon statistics: the guest has not negotiated them (its driver may not be loaded yet)"));
+            fail("balloon statistics: the guest does not offer any (its driver may still have to be loaded)"));
     waiting_.push_back(std::move(callback));
     if (!answer_timer_.active())
         answer_timer_ = loop_.after(answer_limit_, [this] {
@@ -87,6 +95,7 @@ void Statistics::request(Callback callback) {
 }
 
 void Statistics::set_interval(std::chrono::seconds interval) {
+    CHECK(loop_.owned_here());
     interval_ = interval;
     interval_timer_.cancel();
     if (interval.count() > 0)

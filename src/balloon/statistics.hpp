@@ -10,6 +10,7 @@
 #include "memory/guest_memory.hpp"
 #include "virtio/device.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -52,28 +53,35 @@ using StatisticValues = std::array<std::optional<std::uint64_t>, statistic_names
 /// Numbers of the guest's: for people and for hints to policy, never to be trusted.
 struct GuestStatistics {
     StatisticValues values;
-    std::chrono::system_clock::time_point received; ///< the epoch when there are none yet
+    std::optional<std::chrono::steady_clock::time_point> received; ///< nothing: there are none
 };
 
 class Statistics {
 public:
     using Callback = std::move_only_function<void(const Result<GuestStatistics>&)>;
     static constexpr std::chrono::milliseconds default_answer_limit = std::chrono::seconds(5);
+    static constexpr std::chrono::seconds least_age_limit{15};
 
     Statistics(GuestMemory& memory, EventLoop& loop, Counters& counters,
                std::chrono::milliseconds answer_limit = default_answer_limit);
 
     void attach(virtio::Virtqueue&, virtio::QueueIndex, virtio::DeviceHost&);
-    /// The queue is gone; who waits for an answer gets an error. The last numbers stay.
+    /// Forgets the queue and fails those who wait for an answer. The last numbers stay, and grow old.
     void reset();
     std::expected<bool, virtio::RingFault> serve(virtio::Virtqueue&);
 
-    /// Asks the guest, and calls back with numbers not older than this call, or with an error after a time.
+    /// Asks the guest, and calls back with numbers that arrive after this call, or with an error after a time. What a
+    /// decision rests on comes from here.
     void request(Callback);
     /// Asks the guest from time to time; 0 turns it off.
     void set_interval(std::chrono::seconds);
     [[nodiscard]] std::chrono::seconds interval() const { return interval_; }
+    /// Returns the latest numbers, to be shown with their age; no decision relies on them.
     [[nodiscard]] const GuestStatistics& latest() const { return latest_; }
+    /// Returns how long ago latest() arrived, if it has.
+    [[nodiscard]] std::optional<std::chrono::milliseconds> age() const;
+    /// Returns the age beyond which numbers are stale: several answers are missing.
+    [[nodiscard]] std::chrono::milliseconds age_limit() const { return std::max(least_age_limit, 3 * interval_); }
 
     /// Gives the held buffer back, so that no buffer of the guest's is in use while the VM is paused. The guest answers
     /// after resume.

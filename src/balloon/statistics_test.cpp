@@ -98,6 +98,19 @@ TEST_F(StatisticsTest, PollsAtAnInterval) {
     balloon.statistics().set_interval(0s);
 }
 
+TEST_F(StatisticsTest, C16_NumbersHaveAnAge) {
+    start();
+    EXPECT_FALSE(balloon.statistics().age()) << "there are none";
+    give({{4, 100}});
+    ASSERT_TRUE(balloon.statistics().age());
+    EXPECT_LE(*balloon.statistics().age(), balloon.statistics().age_limit());
+    balloon.reset();
+    EXPECT_TRUE(balloon.statistics().age()) << "they stay, and grow old";
+    EXPECT_EQ(balloon.statistics().age_limit(), 15s);
+    balloon.statistics().set_interval(60s);
+    EXPECT_EQ(balloon.statistics().age_limit(), 180s);
+}
+
 TEST_F(StatisticsTest, B17_Tags) {
     start();
     give({{15, 7}, {16, 1}, {65534, 2}, {65535, 3}, {3, 1}, {3, ~0ULL}});

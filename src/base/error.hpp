@@ -26,17 +26,17 @@ template <typename... Args>
     return std::unexpected(Error{fmt::format(format, std::forward<Args>(args)...), 0});
 }
 
-/// The text of an errno value ("No such file or directory").
+/// Returns the text of an errno value ("No such file or directory").
 [[nodiscard]] std::string describe_errno(int code);
 
-/// The same, with errno kept and its text appended. Call it before anything else can change errno.
+/// Does the same, keeps errno and appends its text. Call it before anything else can change errno.
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_errno(fmt::format_string<Args...> format, Args&&... args) {
     const int code = errno;
     return std::unexpected(Error{fmt::format(format, std::forward<Args>(args)...) + ": " + describe_errno(code), code});
 }
 
-/// What `error` made impossible, with its text appended and its errno kept.
+/// Says what `error` made impossible: appends its text and keeps its errno.
 template <typename... Args>
 [[nodiscard]] std::unexpected<Error> fail_because(Error error, fmt::format_string<Args...> format, Args&&... args) {
     error.message = fmt::format(format, std::forward<Args>(args)...) + ": " + error.message;

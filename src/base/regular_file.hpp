@@ -1,4 +1,4 @@
-// Opening and reading a file that somebody else may have put there.
+// Opening and reading a file that another user may have put there.
 #pragma once
 
 #include "base/error.hpp"
@@ -22,19 +22,25 @@ struct RegularFile {
     ByteCount length{};
     dev_t device{};
     ino_t inode{};
+    uid_t owner{};
     mode_t mode{};
 };
 
 /// A symbolic link at the end of a path.
 enum class Link : std::uint8_t { follow, refuse };
 
-/// For reading. `path` is relative to the directory; anything but a regular file is refused.
+/// Opens a file for reading. `path` is relative to the directory; anything but a regular file is refused.
 [[nodiscard]] Result<RegularFile> open_regular(const std::string& path, Link, int directory = AT_FDCWD);
+/// Takes a file that is already open, with O_NONBLOCK.
+[[nodiscard]] Result<RegularFile> regular_file(FileDescriptor);
 /// Fills `into` from `offset` on; an error when the file ends before.
 [[nodiscard]] Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset);
-/// A secret that every user of this machine can read, or replace, is none.
-[[nodiscard]] Result<> check_secrecy(const std::string& path, mode_t mode);
-/// Fills `into` from a file that has as many bytes and no more, and is not for everybody.
+/// Fails unless the file belongs to our user or root, and the mode keeps everybody else out: what others can read or
+/// replace is no secret.
+[[nodiscard]] Result<> check_secrecy(const std::string& path, uid_t owner, mode_t mode);
+/// Fails when another user than ours and root can change the file: it belongs to them, or its mode lets them write.
+[[nodiscard]] Result<> check_only_we_write(const RegularFile&, const std::string& path);
+/// Fills `into` from a file that has as many bytes and no more, and passes check_secrecy().
 [[nodiscard]] Result<> read_secret(const std::string& path, std::span<std::byte> into);
 
 } // namespace aerate

@@ -52,11 +52,11 @@ inline constexpr ByteCount page_size{1U << page_shift};
 [[nodiscard]] constexpr ByteCount bytes_of(PageCount pages) {
     return {pages.value << page_shift};
 }
-/// Whole pages only: a remainder is dropped.
+/// Returns whole pages only: a remainder is dropped.
 [[nodiscard]] constexpr PageCount whole_pages_of(ByteCount bytes) {
     return {bytes.value >> page_shift};
 }
-/// Enough pages to hold `bytes`.
+/// Returns enough pages to hold `bytes`.
 [[nodiscard]] constexpr PageCount pages_covering(ByteCount bytes) {
     return {(bytes.value >> page_shift) + ((bytes.value & (page_size.value - 1)) != 0 ? 1U : 0U)};
 }

@@ -28,7 +28,7 @@ void append(Buffer& bytes, std::string_view text) {
     append(bytes, std::as_bytes(std::span(text)));
 }
 
-/// The byte that makes the sum zero.
+/// Returns the byte that makes the sum zero.
 std::byte checksum(std::span<const std::byte> bytes) {
     unsigned sum = 0;
     for (const auto byte : bytes)
@@ -41,7 +41,7 @@ constexpr std::string_view oem_table_id = "AERATEVM"; // eight
 constexpr std::size_t header_size = 36;
 constexpr std::size_t checksum_offset = 9;
 
-/// A table with the common header (5.2.6).
+/// Returns a table with the common header (5.2.6).
 Buffer table(std::string_view signature, unsigned revision, std::span<const std::byte> body) {
     Buffer bytes;
     append(bytes, signature);
@@ -74,18 +74,57 @@ void describe_virtio(aml::Block& scope, unsigned index, const VirtioMmioDevice& 
     });
 }
 
-/// A Generic Event Device (5.6.9) whose only event is the power button.
+/// Linux's pvpanic_mmio binds to it, whose module distributions load by this name.
+void describe_panic(aml::Block& scope) {
+    scope.device("PEVT", [](aml::Block& device) {
+        device.name("_HID", "QEMU0001");
+        device.name("_UID", std::uint64_t{0});
+        device.name("_STA", 0x0f); // present, working, shown
+        device.name("_CRS", aml::Resources().io(layout::panic_port, 1));
+    });
+}
+
 void describe_power_button(aml::Block& scope) {
-    constexpr std::uint64_t button_pressed = 0x80;
     scope.device("PWRB", [](aml::Block& device) {
         device.name("_HID", aml::eisa_id("PNP0C0C"));
         device.name("_UID", std::uint64_t{0});
     });
+}
+
+/// Linux binds to it by its _HID (drivers/virt/vmgenid.c), Windows by the other names ("Virtual Machine Generation ID",
+/// Microsoft 2012).
+void describe_generation_id(aml::Block& scope) {
+    constexpr std::uint64_t address = layout::generation_id.value;
+    scope.device("VGEN", [](aml::Block& device) {
+        device.name("_HID", "VMGENCTR");
+        device.name("_CID", "VM_Gen_Counter");
+        device.name("_DDN", "VM_Gen_Counter");
+        device.name("ADDR", std::array<std::uint64_t, 2>{address & 0xffff'ffff, address >> 32});
+    });
+}
+
+/// Linux: drivers/ptp/ptp_vmclock.c.
+void describe_vm_clock(aml::Block& scope) {
+    constexpr std::uint64_t present = 0x0f; // working, shown
+    scope.device("VCLK", [](aml::Block& device) {
+        device.name("_HID", "AMZNC10C");
+        device.name("_CID", "VMCLOCK");
+        device.name("_STA", present);
+        device.name("_CRS", aml::Resources().memory32(layout::vm_clock, page_size));
+    });
+}
+
+/// Describes a Generic Event Device (5.6.9): the power button, and another generation.
+void describe_events(aml::Block& scope) {
+    constexpr std::uint64_t button_pressed = 0x80;
+    constexpr std::uint64_t generation_changed = 0x80;
     scope.device("GED0", [](aml::Block& device) {
         device.name("_HID", "ACPI0013");
         device.name("_UID", std::uint64_t{0});
-        device.name("_CRS", aml::Resources().interrupt(layout::power_button_gsi));
+        device.name("_CRS", aml::Resources().interrupt(layout::power_button_gsi).interrupt(layout::generation_gsi));
         device.method("_EVT", 1, [](aml::Block& method) {
+            method.if_argument_equals(layout::generation_gsi,
+                                      [](aml::Block& then) { then.notify("\\_SB_.VGEN", generation_changed); });
             method.if_argument_equals(layout::power_button_gsi,
                                       [](aml::Block& then) { then.notify("\\_SB_.PWRB", button_pressed); });
         });
@@ -101,12 +140,16 @@ Buffer dsdt(const AcpiConfig& config) {
         for (const auto& virtio : config.virtio)
             describe_virtio(scope, index++, virtio);
         describe_power_button(scope);
+        describe_generation_id(scope);
+        describe_vm_clock(scope);
+        describe_events(scope);
+        describe_panic(scope);
     });
-    root.name("\\_S5_", std::array<std::uint8_t, 2>{layout::soft_off_type, 0});
+    root.name("\\_S5_", std::array<std::uint64_t, 2>{layout::soft_off_type, 0});
     return table("DSDT", 2, root.bytes());
 }
 
-/// A Generic Address Structure (5.2.3.2) of one byte in I/O space.
+/// Appends a Generic Address Structure (5.2.3.2) of one byte in I/O space.
 void append_io_register(Buffer& bytes, std::uint16_t port) {
     append(bytes, 1, 1); // system I/O
     append(bytes, 8, 1);
@@ -235,10 +278,10 @@ Buffer build_acpi_tables(const AcpiConfig& config) {
 
 Result<void> write_acpi_tables(GuestMemory& memory, const AcpiConfig& config) {
     if (config.virtio.size() > layout::max_virtio_devices)
-        return fail("{} virtio devices asked for, there are interrupt lines for {}", config.virtio.size(),
+        return fail("{} virtio devices requested, there are interrupt lines for {}", config.virtio.size(),
                     layout::max_virtio_devices);
     const auto bytes = build_acpi_tables(config);
-    CHECK(bytes.size() <= layout::reset_vector.value - layout::acpi_tables.value);
+    CHECK(bytes.size() <= layout::vm_clock.value - layout::acpi_tables.value);
     if (!memory.write(layout::acpi_tables, bytes) ||
         !memory.write(layout::reset_vector, std::as_bytes(std::span(reset))))
         return fail("there is no guest memory for the ACPI tables at {:#x}", layout::acpi_tables.value);

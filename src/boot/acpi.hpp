@@ -20,7 +20,7 @@ struct AcpiConfig {
     bool serial = true;
 };
 
-/// REQUIRES: at most 255 vCPUs and layout::max_virtio_devices devices. The tables as they stand in memory from
+/// REQUIRES: at most 255 vCPUs and layout::max_virtio_devices devices. Returns the tables as they stand in memory from
 /// layout::acpi_tables on, the RSDP first.
 [[nodiscard]] std::vector<std::byte> build_acpi_tables(const AcpiConfig&);
 /// Builds them and puts them there, and the code for kernels that reboot by the BIOS's reset vector. An error when

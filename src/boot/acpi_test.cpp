@@ -168,10 +168,26 @@ TEST(Acpi, DsdtDisassembles) {
     const std::string command = "iasl -d " + (directory / "dsdt.dat") + " > " + (directory / "log") + " 2>&1";
     ASSERT_EQ(std::system(command.c_str()), 0) << contents(directory / "log");
     const auto source = contents(directory / "dsdt.dsl");
-    for (const auto* expected :
-         {"Device (COM1)", "EisaId (\"PNP0501\")", "Device (VR00)", "Device (VR11)", "\"LNRO0005\"",
-          "Memory32Fixed (ReadWrite", "0xD0000000", "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive",
-          "Device (PWRB)", "\"ACPI0013\"", "Method (_EVT, 1, Serialized)", "Notify (\\_SB.PWRB, 0x80)", "Name (\\_S5"})
+    for (const auto* expected : {"Device (COM1)",
+                                 "EisaId (\"PNP0501\")",
+                                 "Device (VR00)",
+                                 "Device (VR11)",
+                                 "\"LNRO0005\"",
+                                 "Memory32Fixed (ReadWrite",
+                                 "0xD0000000",
+                                 "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive",
+                                 "Device (PWRB)",
+                                 "\"ACPI0013\"",
+                                 "Device (VCLK)",
+                                 "\"AMZNC10C\"",
+                                 "Device (VGEN)",
+                                 "\"VMGENCTR\"",
+                                 "Notify (\\_SB.VGEN, 0x80)",
+                                 "Name (ADDR, Package (0x02)",
+                                 "0x000FF000",
+                                 "Method (_EVT, 1, Serialized)",
+                                 "Notify (\\_SB.PWRB, 0x80)",
+                                 "Name (\\_S5"})
         EXPECT_THAT(source, HasSubstr(expected));
 }
 

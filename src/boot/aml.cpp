@@ -210,7 +210,7 @@ void Block::name(std::string_view name, const Resources& value) {
     package(inner.bytes_);
 }
 
-void Block::name(std::string_view name, std::span<const std::uint8_t> package_of) {
+void Block::name(std::string_view name, std::span<const std::uint64_t> package_of) {
     Block inner;
     inner.byte(static_cast<unsigned>(package_of.size()));
     for (const auto element : package_of)

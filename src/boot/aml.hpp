@@ -54,7 +54,7 @@ public:
     void name(std::string_view name, EisaId value);
     void name(std::string_view name, std::string_view text);
     void name(std::string_view name, const Resources& value);
-    void name(std::string_view name, std::span<const std::uint8_t> package);
+    void name(std::string_view name, std::span<const std::uint64_t> package);
 
     [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
 
@@ -64,7 +64,7 @@ private:
     void path(std::string_view);
     void integer(std::uint64_t);
     void begin_name(std::string_view);
-    /// PkgLength and the contents, which it counts along with itself (20.2.4).
+    /// Appends PkgLength, which counts itself (20.2.4), and the contents.
     void package(std::span<const std::byte> contents);
 
     std::vector<std::byte> bytes_;

@@ -56,7 +56,7 @@ Result<BzImage> parse_bzimage(Bytes image) {
     const std::size_t kernel_size = std::size_t{header->syssize} * 16;
     // The last paragraph may be short of its 16 bytes.
     if (setup_size >= image.size() || kernel_size > image.size() - setup_size + 15)
-        return fail("it is cut off: it has {} bytes where its header tells of {}: fetch it again", image.size(),
+        return fail("it is cut off: it has {} bytes where its header says {}: fetch it again", image.size(),
                     setup_size + kernel_size);
     BzImage bzimage{.header = *header, .kernel = image.subspan(setup_size), .payload = {}};
     if (entry_64 >= bzimage.kernel.size())
@@ -91,7 +91,7 @@ GuestAddress initrd_limit(const BzImage& image) {
 
 namespace {
 
-/// The zero page: boot_params at offset 0, with the image's own header inside it.
+/// Writes the zero page: boot_params at offset 0, with the image's own header inside it.
 Result<void> write_boot_params(GuestMemory& memory, const BzImage& image, std::optional<LoadedInitrd> initrd) {
     constexpr std::uint8_t undefined_loader = 0xff;
     boot_params params{};
@@ -123,7 +123,8 @@ Result<void> write_gdt(GuestMemory& memory) {
     return {};
 }
 
-/// The first 4 GiB, in pages of 2 MiB: the kernel, boot_params and the command line must be mapped at their addresses.
+/// Maps the first 4 GiB in pages of 2 MiB: the kernel, boot_params and the command line must be mapped at their
+/// addresses.
 Result<void> write_page_tables(GuestMemory& memory) {
     constexpr std::uint64_t present_writable = 3;
     constexpr std::uint64_t large = 1U << 7;

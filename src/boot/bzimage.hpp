@@ -20,9 +20,9 @@ struct BzImage {
     std::span<const std::byte> payload; ///< the packed kernel inside it; empty when the header names none
 };
 
-/// Is it a Linux boot image of any age?
+/// Returns whether it is a Linux boot image of any age.
 [[nodiscard]] bool is_bzimage(std::span<const std::byte> image);
-/// An error unless it is one with a 64-bit entry point.
+/// Fails unless it is one with a 64-bit entry point.
 [[nodiscard]] Result<BzImage> parse_bzimage(std::span<const std::byte> image);
 
 struct PlacedBzImage {
@@ -31,10 +31,10 @@ struct PlacedBzImage {
 };
 [[nodiscard]] Result<PlacedBzImage> place_bzimage(GuestMemory&, const BzImage&);
 
-/// Where an initrd may end.
+/// Returns where an initrd may end.
 [[nodiscard]] GuestAddress initrd_limit(const BzImage&);
 
-/// boot_params, the GDT and identity page tables for the first 4 GiB, at their places in layout::.
+/// Writes boot_params, the GDT and identity page tables for the first 4 GiB, at their places in layout::.
 [[nodiscard]] Result<void> write_linux_boot_data(GuestMemory&, const BzImage&, std::optional<LoadedInitrd>);
 
 } // namespace aerate

@@ -18,7 +18,7 @@ using Bytes = std::span<const std::byte>;
 
 constexpr std::uint32_t xen_phys32_entry = 18; // XEN_ELFNOTE_PHYS32_ENTRY, xen/include/public/elfnote.h
 
-/// nullopt when the range is not all inside.
+/// Returns nullopt when the range is not all inside.
 std::optional<Bytes> slice(Bytes bytes, std::uint64_t offset, std::uint64_t length) {
     if (offset > bytes.size() || length > bytes.size() - offset)
         return std::nullopt;

@@ -15,7 +15,7 @@ struct ElfImage {
 };
 
 [[nodiscard]] bool is_elf(std::span<const std::byte> image);
-/// False also when it is malformed. Looks at headers and notes only.
+/// Returns false also when it is malformed. Reads headers and notes only.
 [[nodiscard]] bool has_pvh_entry(std::span<const std::byte> image);
 /// Copies the loadable segments to their physical addresses. Pages of zeros are skipped: see load_kernel().
 [[nodiscard]] Result<ElfImage> load_elf(GuestMemory&, std::span<const std::byte> image);

@@ -1,19 +1,66 @@
 #include "boot/file.hpp"
 
-namespace aerate {
+#include "base/host.hpp"
+#include "base/regular_file.hpp"
 
-Result<RegularFile> open_file(const std::string& path, const char* what) {
-    auto file = open_regular(path, Link::follow);
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+namespace aerate {
+namespace {
+
+Result<BootFile> boot_file(Result<RegularFile> file, const std::string& path, const char* what) {
     if (!file)
         return fail_because(std::move(file).error(), "cannot use the {} {}", what, path);
-    return file;
+    return BootFile{.path = path, .what = what, .fd = std::move(file->fd), .length = file->length};
 }
 
-Result<> read_file(const RegularFile& file, std::span<std::byte> into, const std::string& path, const char* what) {
-    auto read = read_at(file.fd.get(), into, {0});
-    if (!read)
-        return fail_because(std::move(read).error(), "cannot use the {} {}", what, path);
+} // namespace
+
+Result<BootFile> BootFile::open(const std::string& path, const char* what) {
+    return boot_file(open_regular(path, Link::follow), path, what);
+}
+
+Result<BootFile> BootFile::adopt(FileDescriptor fd, const std::string& path, const char* what) {
+    return boot_file(regular_file(std::move(fd)), path, what);
+}
+
+Result<> BootFile::read(std::span<std::byte> into) const {
+    auto filled = read_at(fd.get(), into, offset);
+    if (!filled)
+        return fail_because(std::move(filled).error(), "cannot use the {} {}", what, path);
     return {};
+}
+
+Result<IncomingBootFile> IncomingBootFile::create(const char* what) {
+    // hier(7): files here may stay, so it is no memory file system.
+    FileDescriptor fd = host::descriptor([] { return ::open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); });
+    if (!fd.valid())
+        fd = host::descriptor([] { return ::memfd_create("aerate-boot", MFD_CLOEXEC); });
+    if (!fd.valid())
+        return fail_errno("cannot make a file for the {} that came with the guest", what);
+    return IncomingBootFile(std::move(fd), what);
+}
+
+Result<> IncomingBootFile::append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(length_.value));
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return fail_errno("cannot keep the {} that came with the guest", what_);
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+        length_ += ByteCount{static_cast<std::uint64_t>(written)};
+    }
+    return {};
+}
+
+BootFile IncomingBootFile::finish(std::string from) && {
+    return BootFile{.path = std::move(from), .what = what_, .fd = std::move(fd_), .length = length_};
 }
 
 } // namespace aerate

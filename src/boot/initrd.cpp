@@ -1,28 +1,25 @@
 #include "boot/initrd.hpp"
 
-#include "boot/file.hpp"
-
 #include <algorithm>
 
 namespace aerate {
 
-Result<LoadedInitrd> load_initrd(GuestMemory& memory, const std::string& path, GuestAddress kernel_end,
+Result<LoadedInitrd> load_initrd(GuestMemory& memory, const BootFile& file, GuestAddress kernel_end,
                                  GuestAddress limit) {
-    constexpr auto what = "initrd";
-    const auto file = TRY(open_file(path, what));
     if (file.length.value == 0)
-        return fail("the initrd {} is empty", path);
+        return fail("the initrd {} is empty", file.path);
     const std::uint64_t end = std::min(limit.value, memory.regions().front().guest.length.value);
     if (end <= kernel_end.value || file.length.value > end - kernel_end.value)
         return fail(
             "the initrd {} of {} MiB does not fit into guest memory above the kernel, which ends at {} MiB: give "
             "the guest more memory",
-            path, (file.length.value >> 20) + 1, kernel_end.value >> 20);
+            file.path, (file.length.value >> 20) + 1, kernel_end.value >> 20);
     const GuestAddress start = address_of(frame_of({end - file.length.value}));
     const auto place = memory.span(start, file.length);
     if (start < kernel_end || !place)
-        return fail("the initrd {} does not fit into guest memory above the kernel: give the guest more memory", path);
-    TRY(read_file(file, *place, path, what));
+        return fail("the initrd {} does not fit into guest memory above the kernel: give the guest more memory",
+                    file.path);
+    TRY(file.read(*place));
     memory.wrote(start, file.length);
     return LoadedInitrd{start, file.length};
 }

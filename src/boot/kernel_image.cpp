@@ -2,7 +2,6 @@
 
 #include "boot/bzimage.hpp"
 #include "boot/elf_image.hpp"
-#include "boot/file.hpp"
 #include "boot/initrd.hpp"
 #include "boot/memory_layout.hpp"
 #include "boot/payload.hpp"
@@ -18,12 +17,11 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr ByteCount largest_image{1ULL << 29};
-constexpr std::size_t linux_command_line = 2048; // COMMAND_LINE_SIZE of x86, which an ELF file does not state
 
 Result<void> write_command_line(GuestMemory& memory, const std::string& text, std::size_t kernel_limit) {
     const std::size_t limit = std::min<std::size_t>(kernel_limit, layout::command_line_limit.value - 1);
     if (text.size() > limit)
-        return fail("the kernel command line has {} characters, this kernel takes {}", text.size(), limit);
+        return fail("the kernel command line has {} characters, this kernel accepts {}", text.size(), limit);
     if (text.find('\0') != std::string::npos)
         return fail("the kernel command line contains a zero byte");
     if (!memory.write(layout::command_line, std::as_bytes(std::span(text.c_str(), text.size() + 1))))
@@ -31,16 +29,16 @@ Result<void> write_command_line(GuestMemory& memory, const std::string& text, st
     return {};
 }
 
-Result<std::optional<LoadedInitrd>> load_optional_initrd(GuestMemory& memory, const std::string& path,
+Result<std::optional<LoadedInitrd>> load_optional_initrd(GuestMemory& memory, const BootFile* file,
                                                          GuestAddress kernel_end, GuestAddress limit) {
-    if (path.empty())
+    if (file == nullptr)
         return std::optional<LoadedInitrd>{};
-    return TRY(load_initrd(memory, path, kernel_end, limit));
+    return TRY(load_initrd(memory, *file, kernel_end, limit));
 }
 
 Result<LoadedKernel> boot_by_pvh(GuestMemory& memory, Bytes elf, const KernelConfig& config) {
     const auto image = TRY(load_elf(memory, elf));
-    TRY(write_command_line(memory, config.command_line, linux_command_line - 1));
+    TRY(write_command_line(memory, config.command_line, command_line_max));
     const auto initrd = TRY(load_optional_initrd(memory, config.initrd, image.end, layout::hole_start));
     TRY(write_start_info(memory, initrd));
     return LoadedKernel{LoadedKernel::Protocol::pvh, image.entry, layout::start_info};
@@ -69,7 +67,7 @@ Result<LoadedKernel> load_bzimage(GuestMemory& memory, Bytes bytes, const Kernel
 Result<LoadedKernel> load_any(GuestMemory& memory, Bytes image, const KernelConfig& config) {
     if (is_elf(image)) {
         if (config.entry == KernelEntry::bzimage)
-            return fail("it is an ELF file, and kernel entry 'bzimage' was asked for");
+            return fail("it is an ELF file, and kernel entry 'bzimage' was requested");
         return boot_by_pvh(memory, image, config);
     }
     if (is_bzimage(image))
@@ -89,14 +87,13 @@ Result<LoadedKernel> load_kernel_image(GuestMemory& memory, Bytes image, std::st
 }
 
 Result<LoadedKernel> load_kernel(GuestMemory& memory, const KernelConfig& config) {
-    constexpr auto what = "kernel image";
-    const auto file = TRY(open_file(config.kernel, what));
+    const BootFile& file = *config.kernel;
     if (file.length > largest_image)
-        return fail("the kernel image {} has {} MiB: no kernel is that large", config.kernel, file.length.value >> 20);
+        return fail("the kernel image {} has {} MiB: no kernel is that large", file.path, file.length.value >> 20);
     const auto bytes = std::make_unique_for_overwrite<std::byte[]>(file.length.value);
     const std::span image(bytes.get(), file.length.value);
-    TRY(read_file(file, image, config.kernel, what));
-    return load_kernel_image(memory, image, config.kernel, config);
+    TRY(file.read(image));
+    return load_kernel_image(memory, image, file.path, config);
 }
 
 } // namespace aerate

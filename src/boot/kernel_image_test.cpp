@@ -64,12 +64,15 @@ public:
         std::ofstream file(path_, std::ios::binary);
         for (std::size_t i = 0; i < size; ++i)
             file.put(static_cast<char>('a' + i % 26));
+        file.close();
+        file_ = *BootFile::open(path_, "initrd");
     }
     ~InitrdFile() { ::unlink(path_.c_str()); }
-    [[nodiscard]] const std::string& path() const { return path_; }
+    [[nodiscard]] const BootFile* file() const { return &file_; }
 
 private:
     std::string path_;
+    BootFile file_;
 };
 
 TEST_F(KernelImage, ElfIsLoadedAndEnteredByPvh) {
@@ -86,7 +89,7 @@ TEST_F(KernelImage, ElfIsLoadedAndEnteredByPvh) {
 // Offsets are those of struct hvm_start_info.
 TEST_F(KernelImage, PvhStartInfoTellsOfMemoryAndInitrd) {
     const InitrdFile initrd(10000);
-    config_.initrd = initrd.path();
+    config_.initrd = initrd.file();
     ASSERT_TRUE(load(sample_elf()));
     const std::uint64_t info = layout::start_info.value;
     EXPECT_EQ(read<std::uint32_t>(info), 0x336ec578U);
@@ -108,7 +111,7 @@ TEST_F(KernelImage, PvhStartInfoTellsOfMemoryAndInitrd) {
 
 TEST_F(KernelImage, BzImageIsLoadedByTheLinuxProtocol) {
     const InitrdFile initrd(5000);
-    config_.initrd = initrd.path();
+    config_.initrd = initrd.file();
     const auto loaded = load(sample_bzimage(testing::pack_lz4(sample_elf())), KernelEntry::bzimage);
     ASSERT_TRUE(loaded) << loaded.error().message;
     EXPECT_EQ(loaded->protocol, LoadedKernel::Protocol::linux64);
@@ -146,7 +149,7 @@ TEST_F(KernelImage, AutomaticLeavesToTheGuestWhatCannotBeUnpacked) {
     const auto loaded = load(image);
     ASSERT_TRUE(loaded) << loaded.error().message;
     EXPECT_EQ(loaded->protocol, LoadedKernel::Protocol::linux64);
-    expect_error(image, "packed with lzo", KernelEntry::pvh);
+    expect_error(image, "compressed with lzo", KernelEntry::pvh);
 }
 
 TEST_F(KernelImage, AutomaticLeavesKernelsWithoutPvhToTheGuest) {
@@ -172,28 +175,23 @@ TEST_F(KernelImage, OtherFilesAreExplained) {
     expect_error({}, "neither a bzImage nor an ELF file");
     expect_error(Bytes(5000, std::byte{'x'}), "neither a bzImage nor an ELF file");
     expect_error(sample_elf(), "it is an ELF file", KernelEntry::bzimage);
-    EXPECT_THAT(
-        load_kernel(memory_, {.kernel = "/nonexistent", .initrd = {}, .command_line = {}, .entry = {}}).error().message,
-        HasSubstr("kernel image /nonexistent: it cannot be opened: No such file"));
-    EXPECT_THAT(
-        load_kernel(memory_, {.kernel = "/dev/null", .initrd = {}, .command_line = {}, .entry = {}}).error().message,
-        HasSubstr("not a regular file"));
+    EXPECT_THAT(BootFile::open("/nonexistent", "kernel image").error().message,
+                HasSubstr("kernel image /nonexistent: it cannot be opened: No such file"));
+    EXPECT_THAT(BootFile::open("/dev/null", "kernel image").error().message, HasSubstr("not a regular file"));
 }
 
 TEST_F(KernelImage, CommandLineLongerThanTheKernelTakesIsRefused) {
     config_.command_line = std::string(2048, 'x');
-    expect_error(sample_elf(), "has 2048 characters, this kernel takes 2047");
-    expect_error(sample_bzimage(testing::pack_lz4(sample_elf())), "takes 2047", KernelEntry::bzimage);
+    expect_error(sample_elf(), "has 2048 characters, this kernel accepts 2047");
+    expect_error(sample_bzimage(testing::pack_lz4(sample_elf())), "accepts 2047", KernelEntry::bzimage);
     config_.command_line.pop_back();
     EXPECT_TRUE(load(sample_elf()));
 }
 
 TEST_F(KernelImage, InitrdThatDoesNotFitIsRefused) {
     const InitrdFile initrd(31U << 20);
-    config_.initrd = initrd.path();
+    config_.initrd = initrd.file();
     expect_error(sample_elf(), "does not fit into guest memory");
-    config_.initrd = "/nonexistent";
-    expect_error(sample_elf(), "initrd /nonexistent: it cannot be opened");
 }
 
 TEST_F(KernelImage, CutOffElfIsAnErrorAtEveryLength) {
@@ -278,7 +276,7 @@ TEST_F(KernelImage, BzImageFieldsThatLieAreErrors) {
 
 TEST_F(KernelImage, InitrdStaysBelowTheKernelsLimit) {
     const InitrdFile initrd(4096);
-    config_.initrd = initrd.path();
+    config_.initrd = initrd.file();
     auto image = sample_bzimage(testing::pack_lz4(sample_elf()));
     put(image, 0x1f1 + offsetof(setup_header, initrd_addr_max), std::uint32_t{0xffffff});
     ASSERT_TRUE(load(image, KernelEntry::bzimage));

@@ -15,10 +15,10 @@ VirtioMmioDevice virtio_mmio_device(unsigned index) {
 
 Result<std::vector<MemoryRegion>> ram_regions(ByteCount size) {
     if (size < min_ram || size > max_ram)
-        return fail("{} MiB of memory asked for: it must be between {} MiB and {} GiB", size.value >> 20,
+        return fail("{} MiB of memory requested: it must be between {} MiB and {} GiB", size.value >> 20,
                     min_ram.value >> 20, max_ram.value >> 30);
     if (size.value % ram_granule.value != 0)
-        return fail("{} bytes of memory asked for: it must be a multiple of 2 MiB", size.value);
+        return fail("{} bytes of memory requested: it must be a multiple of 2 MiB", size.value);
     const ByteCount below{std::min(size.value, hole_start.value)};
     std::vector regions{MemoryRegion{GuestAddress{0}, below}};
     if (size > below)

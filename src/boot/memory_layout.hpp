@@ -25,8 +25,10 @@ inline constexpr GuestAddress command_line{0x20000};
 inline constexpr ByteCount command_line_limit{0x10000}; ///< with its final zero
 inline constexpr GuestAddress low_memory_end{0x9fc00};  ///< where a PC's extended BIOS data area begins
 
-inline constexpr GuestAddress acpi_tables{0xe0000};  ///< the RSDP first: where a kernel looks that was not told
-inline constexpr GuestAddress reset_vector{0xffff0}; ///< where a processor in real mode starts
+inline constexpr GuestAddress acpi_tables{0xe0000};   ///< the RSDP first: where a kernel looks that was not told
+inline constexpr GuestAddress vm_clock{0xfe000};      ///< a page that programs in the guest can map
+inline constexpr GuestAddress generation_id{0xff000}; ///< 16 bytes, a new one for each copy of the guest
+inline constexpr GuestAddress reset_vector{0xffff0};  ///< where a processor in real mode starts
 inline constexpr GuestAddress acpi_end{0x100000};
 inline constexpr GuestAddress high_memory{0x100000};
 
@@ -38,6 +40,8 @@ inline constexpr GuestAddress io_apic{0xfec00000};
 inline constexpr GuestAddress local_apic{0xfee00000};
 
 // Interrupt lines, as GSIs: the IOAPIC's pins.
+inline constexpr std::uint32_t keyboard_gsi = 1;   ///< as on every PC: no table tells of it
+inline constexpr std::uint32_t generation_gsi = 3; ///< a PC's second serial port, which there is none of
 inline constexpr std::uint32_t serial_gsi = 4;
 inline constexpr std::uint32_t power_button_gsi = 5;
 inline constexpr std::uint32_t first_virtio_gsi = 6;
@@ -46,6 +50,7 @@ inline constexpr unsigned max_virtio_devices = gsi_count - first_virtio_gsi;
 
 // I/O ports.
 inline constexpr std::uint16_t serial_port = 0x3f8;
+inline constexpr std::uint16_t panic_port = 0x505;         ///< where QEMU's pvpanic is
 inline constexpr std::uint16_t sleep_control_port = 0x600; ///< FADT SLEEP_CONTROL_REG: see sleep_control_power_off
 inline constexpr std::uint16_t sleep_status_port = 0x601;  ///< reads as zero, writes are ignored
 inline constexpr std::uint16_t reset_port = 0x602;         ///< FADT RESET_REG
@@ -70,7 +75,7 @@ inline constexpr ByteCount ram_granule{2ULL << 20};
 inline constexpr ByteCount min_ram{16ULL << 20};
 inline constexpr ByteCount max_ram{4ULL << 40};
 
-/// RAM of `size` as regions around the hole. An error when it is too small, too large or no multiple of 2 MiB.
+/// Returns RAM of `size` as regions around the hole. Fails when it is too small, too large or not a multiple of 2 MiB.
 [[nodiscard]] Result<std::vector<MemoryRegion>> ram_regions(ByteCount size);
 
 /// The same numbers in the BIOS's e820 map, in boot_params and in PVH's memory map.
@@ -80,7 +85,8 @@ struct MemoryMapEntry {
     ByteCount length;
     MemoryType type = MemoryType::ram;
 };
-/// What the kernel is told of this RAM: ascending, not overlapping. REQUIRES: the regions come from ram_regions().
+/// Returns what the kernel is told about this RAM: ascending, not overlapping. REQUIRES: the regions come from
+/// ram_regions().
 [[nodiscard]] std::vector<MemoryMapEntry> memory_map(std::span<const MappedRegion>);
 
 } // namespace aerate

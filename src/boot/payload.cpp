@@ -123,17 +123,17 @@ Result<UnpackedPayload> unpack_payload(Input payload) {
         return std::ranges::equal(std::as_bytes(std::span(candidate.magic)), payload.first(candidate.magic.size()));
     });
     if (format == formats.end())
-        return fail("its payload is packed in an unknown format (it starts with {:#010x})",
+        return fail("its payload is compressed in an unknown format (it starts with {:#010x})",
                     std::byteswap(load_little_endian<std::uint32_t>(payload)));
     if (format->unpack == nullptr)
-        return fail(
-            "its payload is packed with {}, which this monitor cannot unpack: let the guest do it (kernel entry "
-            "'bzimage'), or use a kernel packed with gzip, xz, lz4 or zstd",
-            format->name);
+        return fail("its payload is compressed with {}, which this monitor cannot decompress: let the guest do it "
+                    "(kernel entry "
+                    "'bzimage'), or use a kernel compressed with gzip, xz, lz4 or zstd",
+                    format->name);
 
     const std::size_t size = load_little_endian<std::uint32_t>(payload.last(trailer));
     if (size > largest_kernel)
-        return fail("its payload claims to unpack to {} MiB, more than any kernel: fetch the kernel image again",
+        return fail("its payload claims to decompress to {} MiB, more than any kernel: fetch the kernel image again",
                     size >> 20);
     UnpackedPayload unpacked{std::make_unique_for_overwrite<std::byte[]>(size), size};
     const auto packed = format->size_is_outside ? payload.first(payload.size() - trailer) : payload;

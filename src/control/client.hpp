@@ -1,9 +1,11 @@
-// A blocking client of the control interface, for the command line. One connection a call; no call outlives its
-// deadline.
+// A blocking client of the control interface, for the command line. One connection a call.
+//
+// A question outlives no deadline. What changes something is waited for as long as the VM answers other questions:
+// each operation ends by itself, and a client that gave up earlier would leave it under way.
 #pragma once
 
 #include "base/error.hpp"
-#include "control/status.hpp"
+#include "control/request.hpp"
 
 #include <chrono>
 #include <filesystem>
@@ -23,13 +25,17 @@ public:
         : socket_(std::move(socket))
         , deadline_(deadline) {}
 
-    /// The body of a 2xx answer. Any other answer is an error with its fault message; so is a VM that does not answer.
+    /// Returns the body of a 2xx answer. Any other answer is an error with its fault message; so is a VM that does not
+    /// answer.
     [[nodiscard]] Result<std::string> call(std::string_view method, std::string_view target,
                                            std::string_view body = {}) const;
-    /// Whatever the VM answers.
+    /// Returns whatever the VM answers.
     [[nodiscard]] Result<Answer> exchange(std::string_view method, std::string_view target,
                                           std::string_view body = {}) const;
-    [[nodiscard]] Result<VmStatus> status() const;
+    /// Sends a request that says itself where it goes, and reads what it says comes back: client.send(Sweep{}).
+    template <typename T>
+    [[nodiscard]] Result<typename T::Answer> send(const T& request) const;
+    [[nodiscard]] Result<VmStatus> status() const { return send(GetStatus{}); }
 
 private:
     std::filesystem::path socket_;

@@ -34,17 +34,48 @@ public:
         return change([&](VmConfig& config) { config.boot = put.source; });
     }
     Answer operator()(const PutDrive& put) {
+        return change([&](VmConfig& config) { put_drive(config, put.drive); });
+    }
+    Answer operator()(const PatchDrive& patch) {
+        if (std::ranges::find(config_.drives, patch.update.drive_id, &Drive::drive_id) == config_.drives.end())
+            return refused("the VM has no drive " + patch.update.drive_id);
+        if (!patch.update.path_on_host && !patch.update.rate_limiter)
+            return refused("drive: names nothing that would change");
+        return after_start();
+    }
+    Answer operator()(const PutNetworkInterface& put) {
+        if (put.interface.fd)
+            return refused("network-interface.fd: is for aerate run --net fd=N: a request brings no descriptor");
         return change([&](VmConfig& config) {
-            const auto found = std::ranges::find(config.drives, put.drive.drive_id, &Drive::drive_id);
-            if (found != config.drives.end())
-                *found = put.drive;
-            else
-                config.drives.push_back(put.drive);
+            put_network_interface(config, put.interface);
+            choose_mac_addresses(config);
         });
     }
-    Answer operator()(const PutEntropy&) {
-        return change([](VmConfig& config) { config.entropy = true; });
+    Answer operator()(const PatchNetworkInterface& patch) {
+        const auto& all = config_.network_interfaces;
+        if (std::ranges::find(all, patch.update.iface_id, &NetworkInterface::iface_id) == all.end())
+            return refused("the VM has no network interface " + patch.update.iface_id);
+        return after_start();
     }
+    Answer operator()(const PutEntropy& put) {
+        return change([&](VmConfig& config) { config.entropy = put.config; });
+    }
+    Answer operator()(const PutVsock& put) {
+        return change([&](VmConfig& config) { config.vsock = put.config; });
+    }
+    Answer operator()(const PutMmdsConfig& put) {
+        return change([&](VmConfig& config) { config.mmds = put.config; });
+    }
+    Answer operator()(const PutMmds&) { return std::nullopt; }
+    Answer operator()(const PatchMmds&) { return std::nullopt; }
+    Answer operator()(const GetMmds&) { return std::nullopt; }
+    Answer operator()(const PutLogger&) { return before_start(); }
+    Answer operator()(const PutMetrics&) {
+        if (config_.monitor.metrics)
+            return refused("metrics are written already");
+        return before_start();
+    }
+    Answer operator()(const PutSerial&) { return before_start(); }
     Answer operator()(const PutBalloon& put) {
         return change([&](VmConfig& config) { config.balloon = put.config; });
     }
@@ -85,8 +116,14 @@ public:
     Answer operator()(const Sweep&) { return hinting(); }
     Answer operator()(const Squeeze&) { return config_.balloon ? after_start() : no_balloon(); }
     Answer operator()(const TakeSnapshot& take) {
+        if (take.quiet && started_ && state_ != VmState::paused)
+            return refused("the VM runs, and PUT /snapshot/create takes a VM that is paused: PATCH /vm first, or PUT "
+                           "/aerate/snapshot, which takes one that runs");
+        if (take.diff && !take.memory_path.empty())
+            return refused("a diff is one file, with its memory: leave mem_file_path out, or give the path of "
+                           "snapshot_path");
         if (take.diff && !config_.machine.track_dirty_pages)
-            return refused("nobody has kept track of what the guest writes, so a diff cannot be taken: set "
+            return refused("the guest's writes have not been tracked, so a diff cannot be taken: set "
                            "track_dirty_pages before the start or when a snapshot is loaded, or take a full snapshot "
                            "with it first");
         return take.sweep ? hinting() : after_start();
@@ -96,7 +133,13 @@ public:
     Answer operator()(const CancelMigration&) { return std::nullopt; }
     Answer operator()(const LoadSnapshot&) {
         if (started_)
-            return refused("a snapshot is loaded before the VM is started only: restore it as another VM");
+            return refused("a snapshot can be loaded only before the VM is started: restore it as another VM");
+        // All but the name comes with the snapshot, so there would be two answers (Firecracker refuses that as well).
+        VmConfig nameless = config_;
+        nameless.name.clear();
+        nameless.monitor = {};
+        if (nameless != VmConfig{} && nameless != default_vm_config() && nameless != firecracker_vm_config(""))
+            return refused("a snapshot brings its own configuration: load it into a VM that was not configured");
         return std::nullopt;
     }
     Answer operator()(const GetHintingStatus&) { return hinting(); }
@@ -111,6 +154,7 @@ public:
             return refused(std::move(valid).error().message);
         return std::nullopt;
     }
+    Answer operator()(const FlushMetrics&) { return after_start(); }
     Answer operator()(const SetPaused&) { return after_start(); }
     Answer operator()(const SendCtrlAltDel&) {
         if (state_ == VmState::paused)
@@ -122,12 +166,19 @@ public:
     Answer operator()(const GetMetrics&) { return std::nullopt; }
 
 private:
+    Answer before_start() const {
+        if (started_)
+            return refused("this can be set only before the VM is started");
+        return std::nullopt;
+    }
     template <typename Change>
     Answer change(Change apply) {
-        if (started_)
-            return refused("this can be set before the VM is started only");
+        if (auto late = before_start())
+            return late;
         VmConfig changed = config_;
         apply(changed);
+        if (auto made = make_paths_absolute(changed); !made)
+            return refused(std::move(made).error().message);
         if (auto valid = validate(changed); !valid)
             return refused(std::move(valid).error().message);
         config_ = std::move(changed);

@@ -38,6 +38,12 @@ TEST(Configuration, BuildsAVmRequestByRequest) {
     EXPECT_TRUE(done(config, VmState::not_started, PatchBalloon{16_MiB}));
     EXPECT_TRUE(done(config, VmState::not_started, PutEntropy{}));
     ASSERT_EQ(config.drives.size(), 1U);
+    const RateLimiterConfig limits{.ops = TokenBucketConfig{.size = 1, .refill_time = std::chrono::milliseconds(1)}};
+    EXPECT_TRUE(refuses(config, VmState::not_started, PatchDrive{{.drive_id = "a", .rate_limiter = limits}}));
+    EXPECT_TRUE(refuses(config, VmState::running, PatchDrive{{.drive_id = "a"}})) << "nothing would change";
+    EXPECT_TRUE(passes(config, VmState::running, PatchDrive{{.drive_id = "a", .path_on_host = "/new"}}));
+    EXPECT_TRUE(refuses(config, VmState::running, PatchDrive{{.drive_id = "b", .rate_limiter = limits}}));
+    EXPECT_TRUE(passes(config, VmState::running, PatchDrive{{.drive_id = "a", .rate_limiter = limits}}));
     EXPECT_EQ(config.drives[0].path_on_host, "/2");
     EXPECT_EQ(config.balloon->target, 16_MiB);
     EXPECT_TRUE(passes(config, VmState::not_started, InstanceStart{}));
@@ -91,6 +97,55 @@ TEST(Configuration, H7_WhatWasNotConfiguredIsRefused) {
     for (const Request& request : {Request(GetBalloon{}), Request(PatchBalloon{}), Request(StopHinting{}),
                                    Request(GetHintingStatus{}), Request(PatchBalloonStatistics{})})
         EXPECT_TRUE(refuses(config, VmState::running, request));
+}
+
+TEST(Configuration, C7_TheRootDeviceComesFirstWhateverTheOrder) {
+    VmConfig config = startable();
+    config.boot->boot_args = "quiet";
+    EXPECT_TRUE(done(config, VmState::not_started, PutDrive{{.drive_id = "data", .path_on_host = "/d"}}));
+    EXPECT_EQ(kernel_command_line(config), "quiet");
+    EXPECT_TRUE(done(config, VmState::not_started,
+                     PutDrive{{.drive_id = "root", .path_on_host = "/r", .is_root_device = true}}));
+    EXPECT_EQ(config.drives.at(0).drive_id, "root");
+    EXPECT_EQ(kernel_command_line(config), "quiet root=/dev/vda rw");
+    EXPECT_EQ(config.boot->boot_args, "quiet") << "what was asked is shown as it was asked";
+    EXPECT_TRUE(
+        done(config, VmState::not_started,
+             PutDrive{{.drive_id = "root", .path_on_host = "/r", .is_root_device = true, .is_read_only = true}}));
+    EXPECT_EQ(kernel_command_line(config), "quiet root=/dev/vda ro");
+    for (const auto* given : {"root=/dev/vdb", "quiet root=PARTUUID=1", "a root=x b"}) {
+        config.boot->boot_args = given;
+        EXPECT_EQ(kernel_command_line(config), given);
+    }
+    config.boot->boot_args = "noroot=1";
+    EXPECT_EQ(kernel_command_line(config), "noroot=1 root=/dev/vda ro");
+    config.boot->boot_args = "";
+    EXPECT_EQ(kernel_command_line(config), "root=/dev/vda ro");
+}
+
+TEST(Configuration, C8_TheRootDevicesArgumentCountsAsWell) {
+    VmConfig config = startable();
+    EXPECT_TRUE(done(config, VmState::not_started,
+                     PutDrive{{.drive_id = "root", .path_on_host = "/r", .is_root_device = true}}));
+    EXPECT_TRUE(refuses(config, VmState::not_started,
+                        PutBootSource{{.kernel_image_path = "/k", .boot_args = std::string(2040, 'x')}}));
+    EXPECT_TRUE(done(config, VmState::not_started,
+                     PutBootSource{{.kernel_image_path = "/k", .boot_args = std::string(2000, 'x')}}));
+}
+
+TEST(Configuration, C8_ASnapshotIsLoadedIntoAVmThatWasNotConfigured) {
+    VmConfig config{.name = "web1"};
+    EXPECT_TRUE(passes(config, VmState::not_started, LoadSnapshot{.path = "/s"}));
+    config = default_vm_config();
+    EXPECT_TRUE(passes(config, VmState::not_started, LoadSnapshot{.path = "/s"}));
+    for (const Request& request : {Request(PutMachineConfig{{.vcpu_count = 2, .mem_size = 256_MiB}}),
+                                   Request(PutBootSource{{.kernel_image_path = "/k"}}),
+                                   Request(PutDrive{{.drive_id = "a", .path_on_host = "/1"}}),
+                                   Request(PutBalloon{{.target = 8_MiB}}), Request(PutEntropy{})}) {
+        VmConfig configured{.name = "web1"};
+        EXPECT_TRUE(done(configured, VmState::not_started, request));
+        EXPECT_TRUE(refuses(configured, VmState::not_started, LoadSnapshot{.path = "/s"}));
+    }
 }
 
 } // namespace

@@ -55,6 +55,7 @@ public:
     }
 
     void read_request() {
+        target_.clear();
         parser_.emplace();
         parser_->header_limit(limits_.header_bytes);
         parser_->body_limit(limits_.body_bytes);
@@ -65,7 +66,7 @@ public:
     }
 
 private:
-    /// Between two requests a caller may stay silent for longer than within one.
+    /// Waits for a request: between two a caller may stay silent for longer than within one.
     void wait_for_request() {
         if (buffer_.size() > 0)
             return read_request();
@@ -119,6 +120,7 @@ private:
         deadline_.cancel();
         const auto& message = parser_->get();
         keep_alive_ = message.keep_alive();
+        target_ = view(message.target());
         auto request = route(view(message.method_string()), view(message.target()), message.body());
         if (!request)
             return send(std::move(request).error());
@@ -126,7 +128,7 @@ private:
         if (!owner)
             return close();
         owner->handle(*std::move(request), [self = shared_from_this()](Reply reply) mutable {
-            // A second call finds nobody.
+            // A second call finds no reader.
             if (const auto connection = std::exchange(self, nullptr))
                 asio::dispatch(connection->socket_.get_executor(),
                                [connection, answer = std::move(reply)] { connection->send(answer); });
@@ -156,7 +158,7 @@ private:
     void send(const Reply& reply) {
         const HttpReply text = print_reply(reply);
         response_ = {};
-        response_.result(text.status);
+        response_.result(status_on(target_, text.status));
         response_.keep_alive(keep_alive_);
         if (!text.body.empty()) {
             response_.set(http::field::content_type,
@@ -195,6 +197,7 @@ private:
     ServerLimits limits_;
     beast::flat_buffer buffer_{64 << 10};
     std::optional<http::request_parser<http::string_body>> parser_;
+    std::string target_; ///< of the request that is answered
     http::response<http::string_body> response_;
     http::response<http::empty_body> continue_;
     bool keep_alive_ = false;

@@ -47,8 +47,17 @@ Result<Json> parse_json(std::string_view text) {
         return Json::parse(text, Strictness());
     } catch (const Refused& refused) {
         return fail("JSON: {}", shortened(refused.what()));
-    } catch (const Json::exception& error) {
-        return fail("JSON: {}", shortened(error.what()));
+    } catch (const Json::parse_error& error) {
+        // The library's own words are about its grammar, not about the text.
+        const std::string_view read = text.substr(0, std::min<std::size_t>(error.byte, text.size()));
+        const auto line = std::ranges::count(read, '\n') + 1;
+        const auto begin = read.rfind('\n') + 1; // npos wraps to 0
+        return fail("JSON: the text is not valid at line {}, column {}", line,
+                    std::max<std::size_t>(read.size() - begin, 1));
+    } catch (const Json::out_of_range&) {
+        return fail("JSON: a number is too large");
+    } catch (const Json::exception&) {
+        return fail("JSON: the text is not valid");
     }
 }
 
@@ -66,6 +75,11 @@ Fields::Fields(const Json& object, std::string_view where)
 void Fields::error(std::string_view name, std::string_view what) {
     if (error_.empty())
         error_ = fmt::format("{}{}{}: {}", where_, where_.empty() ? "" : ".", name, what);
+}
+
+void Fields::absorb(Result<void> inner) {
+    if (!inner && error_.empty())
+        error_ = std::move(inner).error().message;
 }
 
 const Json* Fields::find(std::string_view name) const {
@@ -91,12 +105,6 @@ void Fields::number(std::string_view name, std::uint64_t& into, Range range, Pre
         value->get<std::uint64_t>() > range.last)
         return error(name, fmt::format("must be a whole number from {} to {}", range.first, range.last));
     into = value->get<std::uint64_t>();
-}
-
-void Fields::mib(std::string_view name, ByteCount& into, Presence presence) {
-    std::uint64_t mib = into.value >> 20;
-    number(name, mib, {0, ~std::uint64_t{0} >> 20}, presence);
-    into = ByteCount{mib << 20};
 }
 
 void Fields::boolean(std::string_view name, bool& into, Presence presence) {

@@ -1,13 +1,13 @@
 // Strict reading of JSON from callers who may be hostile, and the reading of an object field by field.
 //
 //     Fields fields(json, "balloon");
-//     fields.mib("amount_mib", config.target, Presence::required);
 //     fields.boolean("deflate_on_oom", config.deflate_on_oom, Presence::required);
 //     TRY(fields.finish());          // the first thing that was wrong, or a field that nobody asked for
 #pragma once
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "control/schema.hpp"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -35,11 +35,6 @@ inline constexpr int json_depth_max = 32;
 enum class Presence : std::uint8_t { optional, required };
 enum class Unknown : std::uint8_t { refused, ignored };
 
-struct Range {
-    std::uint64_t first;
-    std::uint64_t last;
-};
-
 /// Reads an object's fields into variables. A field that is absent or null leaves its variable as it is. Errors are
 /// remembered, the first one wins. Borrows the JSON.
 class Fields {
@@ -55,7 +50,7 @@ public:
         number(name, wide, range, presence);
         into = static_cast<N>(wide);
     }
-    /// In the duration's own unit.
+    /// Reads a duration in its own unit.
     template <typename Count, typename Unit>
     void number(std::string_view name, std::chrono::duration<Count, Unit>& into, Range range,
                 Presence presence = Presence::optional) {
@@ -63,9 +58,8 @@ public:
         number(name, count, range, presence);
         into = std::chrono::duration<Count, Unit>(count);
     }
-    void mib(std::string_view name, ByteCount& into, Presence = Presence::optional);
     void boolean(std::string_view name, bool& into, Presence = Presence::optional);
-    /// Text without control characters.
+    /// Reads text without control characters.
     void string(std::string_view name, std::string& into, Presence = Presence::optional);
     template <typename Enum, std::size_t Size>
     void choice(std::string_view name, Enum& into, const std::array<std::pair<std::string_view, Enum>, Size>& words,
@@ -84,12 +78,14 @@ public:
         }
         error(name, "must be one of: " + allowed);
     }
-    /// The field's value, or null pointer when it is absent or null.
+    /// Returns the field's value, or a null pointer when it is absent or null.
     const Json* child(std::string_view name, Presence = Presence::optional);
     [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
-    /// A field that others know and this program does not support.
+    /// Refuses a field that others know and this program does not support.
     void unsupported(std::string_view name, std::string_view advice);
     void error(std::string_view name, std::string_view what);
+    /// Takes over what was wrong with an object inside this one.
+    void absorb(Result<void> inner);
 
     [[nodiscard]] Result<void> finish(Unknown = Unknown::refused);
 

@@ -1,4 +1,5 @@
 #include "control/json.hpp"
+#include "control/schema_json.hpp"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -59,14 +60,31 @@ TEST(Json, H5_NumbersAreWholeAndInRange) {
     EXPECT_EQ(number_error("1e999"), "parse");
 }
 
+struct SizeInMib {
+    ByteCount size{7 << 20};
+    static void describe(auto& fields, auto& self) { fields("n", Mib{self.size}); }
+};
+
+TEST(Json, C25_TheLibrarysWordsReachNobody) {
+    const std::pair<std::string_view, std::string_view> cases[] = {
+        {"", "JSON: the text is not valid at line 1, column 1"},
+        {"{", "JSON: the text is not valid at line 1, column 1"},
+        {"{\"a\": 1,\n \"b\": x}", "JSON: the text is not valid at line 2, column 7"},
+        {"\"\xff\"", "JSON: the text is not valid at line 1, column 2"},
+        {"1e999", "JSON: a number is too large"},
+    };
+    for (const auto& [text, message] : cases) {
+        const auto refused = parse_json(text);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().message, message) << text;
+    }
+}
+
 TEST(Json, H5_MebibytesNeverWrapAsBytes) {
     for (const auto* text : {"17592186044416", "18446744073709551615"}) {
         const auto json = parse_json(fmt::format(R"({{"n": {}}})", text));
         ASSERT_TRUE(json);
-        ByteCount size{7 << 20};
-        Fields fields(*json, "");
-        fields.mib("n", size);
-        EXPECT_FALSE(fields.finish()) << text;
+        EXPECT_FALSE(read_object<SizeInMib>(*json)) << text;
     }
 }
 

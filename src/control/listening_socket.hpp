@@ -1,41 +1,36 @@
-// The control socket's file: claimed by one process, and removed with it.
+// The control socket: claimed by one process, and its file removed with it.
 #pragma once
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/unix_socket.hpp"
 
-#include <sys/types.h>
-
+#include <cstdint>
 #include <filesystem>
+#include <utility>
 
 namespace aerate::control {
+
+/// Whose directory the socket lies in. In a directory that the operator has named others may have files too: who may
+/// connect is then decided by their credentials alone.
+enum class SocketPlace : std::uint8_t { own_directory, named_by_operator };
 
 class ListeningSocket {
 public:
     /// See Server::create().
-    [[nodiscard]] static Result<ListeningSocket> create(const std::filesystem::path&);
-    ListeningSocket(ListeningSocket&&) noexcept = default;
-    ListeningSocket& operator=(ListeningSocket&&) = delete;
-    /// Removes the file, if it is still ours.
-    ~ListeningSocket();
+    [[nodiscard]] static Result<ListeningSocket> create(const std::filesystem::path&,
+                                                        SocketPlace = SocketPlace::own_directory);
     [[nodiscard]] int fd() const { return fd_.get(); }
 
 private:
-    ListeningSocket(FileDescriptor fd, std::filesystem::path path, dev_t device, ino_t inode)
+    ListeningSocket(FileDescriptor fd, SocketFile file)
         : fd_(std::move(fd))
-        , path_(std::move(path))
-        , device_(device)
-        , inode_(inode) {}
+        , file_(std::move(file)) {}
     FileDescriptor fd_;
-    std::filesystem::path path_;
-    dev_t device_;
-    ino_t inode_;
+    SocketFile file_;
 };
 
-/// Whether somebody listens at `path`.
+/// Returns whether a process listens at `path`.
 [[nodiscard]] bool answers(const std::filesystem::path& path);
-
-/// A socket connected to `path`; errno is ECONNREFUSED when nobody listens there any more.
-[[nodiscard]] Result<FileDescriptor> connect_to(const std::filesystem::path& path);
 
 } // namespace aerate::control

@@ -122,6 +122,16 @@ TEST(Table, AlignsItsColumns) {
                              "longer  1000\n");
 }
 
+TEST(Table, C25_LeavesOutWhatThereIsNoRoomFor) {
+    Table table(
+        {{"NAME", Table::Align::left}, {"LEAST", Table::Align::right, 2}, {"LESS", Table::Align::right, 1}, {"N"}});
+    table.add({"a", "1", "2", "3"});
+    EXPECT_EQ(table.print(20), "NAME  LEAST  LESS  N\na         1     2  3\n");
+    EXPECT_EQ(table.print(19), "NAME  LESS  N\na        2  3\n");
+    EXPECT_EQ(table.print(12), "NAME  N\na     3\n");
+    EXPECT_EQ(table.print(1), "NAME  N\na     3\n");
+}
+
 TEST(TopView, TheBarIsTheGuestsRam) {
     EXPECT_EQ(memory_bar(example(), 16), "####====bbbbrr..");
     VmStatus status = example();
@@ -150,6 +160,28 @@ TEST(TopView, FitsTheTerminal) {
         EXPECT_LE(line.size(), 60U);
     EXPECT_THAT(render_top(many, {.columns = 120, .rows = 0}), Not(HasSubstr("more")));
     EXPECT_LT(render_top(many, {.columns = 1, .rows = 1}).size(), 12U);
+}
+
+TEST(Table, S9_CellsAreEscaped) {
+    Table table({{"NAME", Table::Align::left}, {"N"}});
+    table.add({"a\x1b[2J\n", "1"});
+    EXPECT_EQ(table.print(), "NAME        N\na\\x1b[2J\\n  1\n");
+}
+
+TEST(TopView, C25_EightyColumnsHaveBars) {
+    for (const std::size_t columns : {72U, 80U, 97U, 120U}) {
+        std::istringstream lines(render_top({example()}, {.columns = columns, .rows = 0}));
+        std::string line;
+        for (std::string next; std::getline(lines, next); line = next)
+            EXPECT_LE(next.size(), columns);
+        EXPECT_EQ(line.size(), columns) << line;
+        EXPECT_THAT(line, HasSubstr("[###")) << columns;
+        EXPECT_THAT(line, testing::EndsWith(".]")) << columns;
+    }
+}
+
+TEST(TopView, S9_NamesAreEscaped) {
+    EXPECT_EQ(render_top({{.name = "a\x1b[2J"}}, {}).find('\x1b'), std::string::npos);
 }
 
 } // namespace

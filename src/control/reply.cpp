@@ -1,10 +1,8 @@
 #include "control/reply.hpp"
 
-#include "control/config_json.hpp"
 #include "control/metrics.hpp"
+#include "control/schema_json.hpp"
 #include "control/version.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace aerate::control {
 namespace {
@@ -16,12 +14,16 @@ HttpReply ok(const Json& json) {
 }
 
 Json json_of(const Instance& instance) {
-    return {{"app_name", "Aerate"}, {"id", instance.id}, {"state", name_of(instance.state)}, {"vmm_version", version}};
+    return {{"app_name", "Aerate"},
+            {"id", instance.id},
+            {"state", name_of(instance.state)},
+            {"vmm_version", firecracker_version}};
 }
 
-/// Firecracker's clients look for "firecracker_version" and nothing else.
+/// Prints the versions: Firecracker's clients look for "firecracker_version" and nothing else, and decide by it what
+/// they may ask for.
 Json json_of(const Version&) {
-    return {{"firecracker_version", version}, {"aerate_version", version}};
+    return {{"firecracker_version", firecracker_version}, {"aerate_version", version}};
 }
 
 Json json_of(const BalloonStatus& balloon) {
@@ -35,64 +37,6 @@ Json json_of(const BalloonStatus& balloon) {
     return json;
 }
 
-Json json_of(const HintingStatus& hinting) {
-    Json json{{"host_cmd", hinting.host_cmd}};
-    if (hinting.guest_cmd)
-        json["guest_cmd"] = *hinting.guest_cmd;
-    return json;
-}
-
-Json json_of(const SweepStatus& sweep) {
-    return {{"hinted_bytes", sweep.hinted.value},
-            {"discarded_bytes", sweep.discarded.value},
-            {"small_bytes", sweep.small.value},
-            {"batches", sweep.batches},
-            {"longest_hold_us", sweep.longest_hold.count()},
-            {"duration_us", sweep.duration.count()},
-            {"cut", sweep.cut}};
-}
-
-Json json_of(const SqueezeStatus& squeeze) {
-    return {{"taken_bytes", squeeze.taken.value},
-            {"resident_before_bytes", squeeze.resident_before.value},
-            {"resident_after_bytes", squeeze.resident_after.value},
-            {"duration_us", squeeze.duration.count()},
-            {"stopped_by", squeeze.stopped_by}};
-}
-
-Json json_of(const SnapshotStatus& snapshot) {
-    Json json{{"data_bytes", snapshot.data.value},
-              {"omitted_bytes", snapshot.omitted.value},
-              {"hold_us", snapshot.hold.count()},
-              {"duration_us", snapshot.duration.count()}};
-    if (!snapshot.parent.empty())
-        json["parent"] = snapshot.parent;
-    return json;
-}
-
-Json json_of(const MigrationStatus& migration) {
-    Json json{{"phase", migration.phase},
-              {"round", migration.round},
-              {"sent_bytes", migration.sent.value},
-              {"content_bytes", migration.content.value},
-              {"stored_bytes", migration.stored.value},
-              {"compression", migration.compression},
-              {"pages", migration.pages.value},
-              {"delta_pages", migration.delta.value},
-              {"zero_pages", migration.zero.value},
-              {"hinted_pages", migration.hinted.value},
-              {"pending_pages", migration.pending.value},
-              {"dirty_pages_per_second", migration.dirty_rate.value},
-              {"throughput_bytes_per_second", migration.throughput.value},
-              {"throttle_percent", migration.throttle},
-              {"expected_downtime_us", migration.expected_downtime.count()},
-              {"downtime_us", migration.downtime.count()},
-              {"duration_us", migration.duration.count()}};
-    if (!migration.error.empty())
-        json["error"] = migration.error;
-    return json;
-}
-
 struct Printer {
     HttpReply operator()(const Done&) const { return {204, "", ""}; }
     HttpReply operator()(const Failure& failure) const {
@@ -101,14 +45,28 @@ struct Printer {
     HttpReply operator()(const Metrics& metrics) const {
         return {200, "text/plain; version=0.0.4; charset=utf-8", print_metrics(metrics.status)};
     }
+    HttpReply operator()(const Metadata& metadata) const { return {200, json_type, metadata.json}; }
     HttpReply operator()(const VmStatus& status) const { return {200, json_type, print_status(status)}; }
+    HttpReply operator()(const BalloonStatus& balloon) const { return ok(json_of(balloon)); }
     template <typename T>
     HttpReply operator()(const T& value) const {
-        return ok(json_of(value));
+        if constexpr (Readable<T>) {
+            if (const auto json = print_object(value))
+                return ok(*json);
+            else
+                return (*this)(Failure{500, json.error().message});
+        } else {
+            return ok(json_of(value));
+        }
     }
 };
 
 } // namespace
+
+unsigned status_on(std::string_view target, unsigned status) {
+    const bool ours = target.starts_with("/aerate/");
+    return !ours && (status == 404 || status == 405 || status == 409 || status == 500) ? 400 : status;
+}
 
 HttpReply print_reply(const Reply& reply) {
     return std::visit(Printer(), reply);

@@ -14,6 +14,9 @@ struct HttpReply {
     std::string body;
 };
 
+/// Returns what a status is on this path. Firecracker says 400 for all that it refuses, and its clients expect it.
+[[nodiscard]] unsigned status_on(std::string_view target, unsigned status);
+
 [[nodiscard]] HttpReply print_reply(const Reply&);
 
 } // namespace aerate::control

@@ -55,7 +55,14 @@ TEST(Router, RoutesWithABody) {
     ASSERT_TRUE(drive);
     EXPECT_TRUE(drive->drive.is_root_device);
 
+    const auto limited = routed<PatchDrive>(
+        "PATCH", "/drives/r_1", R"({"drive_id": "r_1", "rate_limiter": {"ops": {"size": 5, "refill_time": 1000}}})");
+    ASSERT_TRUE(limited);
+    EXPECT_EQ(limited->update.rate_limiter->ops->size, 5U);
     EXPECT_TRUE(routed<PutEntropy>("PUT", "/entropy", "{}"));
+    const auto vsock = routed<PutVsock>("PUT", "/vsock", R"({"vsock_id": "1", "guest_cid": 3, "uds_path": "/v"})");
+    ASSERT_TRUE(vsock);
+    EXPECT_EQ(vsock->config, (VsockConfig{.guest_cid = 3, .uds_path = "/v", .vsock_id = "1"}));
     EXPECT_TRUE(routed<InstanceStart>("PUT", "/actions", R"({"action_type": "InstanceStart"})"));
     EXPECT_TRUE(routed<SendCtrlAltDel>("PUT", "/actions", R"({"action_type": "SendCtrlAltDel"})"));
 
@@ -85,8 +92,12 @@ TEST(Router, SnapshotsInFirecrackersWordsAndInOurs) {
         routed<TakeSnapshot>("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "snapshot_type": "Diff"})")->diff);
     EXPECT_EQ(failure("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "snapshot_type": "Half"})").message,
               "snapshot_type: must be one of: Full, Diff");
-    EXPECT_EQ(failure("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "mem_file_path": "/m"})").http_status,
-              400U);
+    EXPECT_EQ(routed<TakeSnapshot>("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "mem_file_path": "/m"})")
+                  ->memory_path,
+              "/m");
+    EXPECT_EQ(routed<TakeSnapshot>("PUT", "/snapshot/create", R"({"snapshot_path": "/s", "mem_file_path": "/s"})")
+                  ->memory_path,
+              "");
 
     const auto ours =
         routed<TakeSnapshot>("PUT", "/aerate/snapshot",
@@ -114,6 +125,30 @@ TEST(Router, SnapshotsInFirecrackersWordsAndInOurs) {
               "mem_backend.backend_type: must be one of: File");
 }
 
+TEST(Router, WhatFirecrackerHasAndAerateDoesNotIsRefusedByName) {
+    for (const auto& [method, path] :
+         {std::pair("PUT", "/pmem/p"), std::pair("GET", "/hotplug/memory"), std::pair("PUT", "/cpu-config")}) {
+        const Failure refused = failure(method, path, method == std::string_view("PUT") ? "{}" : "");
+        EXPECT_EQ(refused.http_status, 400U) << path;
+        EXPECT_TRUE(refused.message.contains("not supported")) << refused.message;
+    }
+    EXPECT_EQ(failure("GET", "/mmdsx").http_status, 404U);
+}
+
+TEST(Router, APutHasABodyAndAGetHasNone) {
+    EXPECT_EQ(failure("PUT", "/entropy", "").http_status, 400U);
+    EXPECT_EQ(failure("GET", "/version", "{}").http_status, 400U);
+    EXPECT_TRUE(routed<Sweep>("PUT", "/aerate/sweep", ""));
+}
+
+TEST(Router, ADriveGetsAnotherPath) {
+    const auto patch = routed<PatchDrive>("PATCH", "/drives/a", R"({"drive_id": "a", "path_on_host": "/new"})");
+    ASSERT_TRUE(patch);
+    EXPECT_EQ(patch->update.path_on_host, "/new");
+    EXPECT_EQ(failure("PATCH", "/drives/b", R"({"drive_id": "a"})").message,
+              "drive.drive_id: is a, and the path names another");
+}
+
 TEST(Router, UnknownPathsAndMethods) {
     for (const auto* path : {"", "//", "/balloon/", "/Balloon", "/balloon?x=1", "/%2e", "/drives", "/aerate"})
         EXPECT_EQ(failure("GET", path).http_status, 404U) << path;
@@ -138,6 +173,35 @@ TEST(Router, H6_ADriveIsNamedOnce) {
     EXPECT_EQ(failure("PUT", "/drives/b", body).http_status, 400U);
     EXPECT_EQ(failure("PUT", "/drives/../a", body).http_status, 400U);
     EXPECT_EQ(failure("PUT", "/drives/", body).http_status, 400U);
+}
+
+TEST(Router, C6_AMigrationsSizesAreBytes) {
+    const auto migrate = [](std::string_view sizes) {
+        return routed<Migrate>("PUT", "/aerate/migration", fmt::format(R"({{"destination": "unix:/x"{}}})", sizes));
+    };
+    const auto bytes = migrate(R"(, "bandwidth_bytes_per_second": 524288, "delta_cache_bytes": 1572865)");
+    ASSERT_TRUE(bytes);
+    EXPECT_EQ(bytes->bandwidth, 512_KiB);
+    EXPECT_EQ(bytes->delta_cache, ByteCount{1572865});
+    EXPECT_FALSE(migrate(R"(, "bandwidth_bytes_per_second": 0.5)"));
+}
+
+TEST(Router, S2_ASnapshotIsLoadedWithTheFilesThatItsGuestMayHave) {
+    const auto load = routed<LoadSnapshot>("PUT", "/snapshot/load",
+                                           R"({"snapshot_path": "/s", "drives": [{"drive_id": "rootfs", "path_on_host":
+                                           "/d", "is_read_only": true}], "files": ["/images"], "kernel_image_path": "/k",
+                                           "vsock_override": {"uds_path": "/v"}})");
+    ASSERT_TRUE(load);
+    EXPECT_EQ(load->grants, (FileGrants{.drives = {{.drive_id = "rootfs", .path = "/d", .read_only = true}},
+                                        .vsock = VsockGrant{.uds_path = "/v"},
+                                        .kernel = "/k",
+                                        .directories = {"/images"}}));
+    for (const char* const wrong :
+         {R"({"snapshot_path": "/s", "drives": {}})", R"({"snapshot_path": "/s", "drives": [{"drive_id": "a"}]})",
+          R"({"snapshot_path": "/s", "files": "/images"})", R"({"snapshot_path": "/s", "initrd_path": "/i"})",
+          R"({"snapshot_path": "/s", "vsock_override": {}})",
+          R"({"snapshot_path": "/s", "vsock_override": {"uds_path": "/v", "guest_cid": 4}})"})
+        EXPECT_FALSE(route("PUT", "/snapshot/load", wrong)) << wrong;
 }
 
 } // namespace

@@ -1,56 +1,72 @@
 #include "control/run_flags.hpp"
 
+#include "control/file_grants.hpp"
+#include "control/schema_json.hpp"
 #include "control/size.hpp"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdio>
 #include <memory>
 
 namespace aerate::control {
-namespace {
 
-constexpr BalloonConfig default_balloon{
-    .target = {},
-    .deflate_on_oom = true,
-    .stats_polling_interval = std::chrono::seconds(5),
-    .free_page_hinting = true,
-    .free_page_reporting = true,
-};
-
-Result<std::string> read_file(const std::string& path) {
-    constexpr std::size_t longest = 1 << 20;
+Result<std::string> read_text_file(const std::string& path, std::size_t longest) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
     if (!file)
-        return fail_errno("cannot open the configuration {}", path);
+        return fail_errno("cannot open {}", path);
     std::string text;
     std::array<char, 16384> chunk;
     while (const std::size_t got = std::fread(chunk.data(), 1, chunk.size(), file.get())) {
         text.append(chunk.data(), got);
         if (text.size() > longest)
-            return fail("the configuration {} is longer than {} bytes", path, longest);
+            return fail("{} is longer than {} bytes", path, longest);
     }
     if (std::ferror(file.get()) != 0)
-        return fail_errno("cannot read the configuration {}", path);
+        return fail_errno("cannot read {}", path);
     return text;
 }
 
+namespace {
+
 Result<VmConfig> read_config(const std::string& path) {
-    const std::string text = TRY(read_file(path));
-    auto config = parse_vm_config(text);
+    constexpr std::size_t longest = 1 << 20;
+    auto text = read_text_file(path, longest);
+    if (!text)
+        return fail_because(text.error(), "the configuration");
+    auto config = parse_vm_config(*text);
     if (!config)
         return fail("{}: {}", path, config.error().message);
     return config;
 }
 
-/// A trailing ",ro" is ours, every other comma the path's.
-Drive drive_from_flag(std::string_view text, std::size_t index) {
-    constexpr std::string_view read_only = ",ro";
+/// Parses a --drive flag: a trailing ",ro", ",private[=DIR]" or ",on_error=..." is ours, every other comma the path's.
+Result<Drive> drive_from_flag(std::string_view text, std::size_t index) {
+    const std::string flag = fmt::format("--drive {}", text);
     Drive drive;
     drive.drive_id = fmt::format("drive{}", index);
-    drive.is_read_only = text.ends_with(read_only);
-    if (drive.is_read_only)
-        text.remove_suffix(read_only.size());
+    const auto take = [&text](std::string_view suffix) {
+        const bool there = text.ends_with(suffix);
+        if (there)
+            text.remove_suffix(suffix.size());
+        return there;
+    };
+    for (bool more = true; more;) {
+        more = true;
+        if (take(",ro"))
+            drive.is_read_only = true;
+        else if (take(",on_error=pause"))
+            drive.on_error = DriveError::pause;
+        else if (take(",on_error=report"))
+            continue;
+        else
+            more = !drive.is_private && (drive.is_private = TRY(take_private(text, drive.private_directory)));
+    }
     drive.path_on_host = text;
+    if (auto checked = Drive::check(drive); !checked)
+        return fail("{}: {}", flag, checked.error().message);
+    drive.cache_type = CacheType::writeback; // what the guest flushes is to be on the disk
     return drive;
 }
 
@@ -59,6 +75,37 @@ Result<ByteCount> size_flag(std::string_view flag, std::string_view text) {
     if (!size)
         return fail("{}: {}", flag, size.error().message);
     return *size;
+}
+
+/// The path comes last: every comma in it is its own.
+Result<VsockConfig> vsock_from_flag(std::string_view text) {
+    const std::string flag = fmt::format("--vsock {}", text);
+    VsockConfig vsock;
+    const auto number = [&](std::string_view value, auto& into) -> Result<> {
+        const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), into);
+        if (error != std::errc() || end != value.data() + value.size())
+            return fail("{}: {} is no number", flag, value);
+        return {};
+    };
+    while (vsock.uds_path.empty()) {
+        const auto equals = text.find('=');
+        const std::string_view key = text.substr(0, equals);
+        const std::string_view rest = equals == text.npos ? std::string_view() : text.substr(equals + 1);
+        const std::string_view value = rest.substr(0, rest.find(','));
+        if (key == "path" && !rest.empty())
+            vsock.uds_path = rest;
+        else if (key == "cid")
+            TRY(number(value, vsock.guest_cid));
+        else if (key == "max_connections")
+            TRY(number(value, vsock.max_connections));
+        else
+            return fail("{}: must be cid=N[,max_connections=N],path=FILE", flag);
+        text = rest.substr(std::min(value.size() + 1, rest.size()));
+    }
+    auto checked = read_object<VsockConfig>(*print_object(vsock));
+    if (!checked)
+        return fail("{}: {}", flag, checked.error().message);
+    return checked;
 }
 
 Result<void> set_balloon(const RunFlags& flags, std::optional<BalloonConfig>& config) {
@@ -95,13 +142,7 @@ Result<void> set_boot(const RunFlags& flags, std::optional<BootSource>& config) 
 } // namespace
 
 Result<VmConfig> config_from(const RunFlags& flags) {
-    VmConfig config;
-    if (flags.config_file) {
-        config = TRY(read_config(*flags.config_file));
-    } else {
-        config.balloon = default_balloon;
-        config.entropy = true;
-    }
+    VmConfig config = flags.config_file ? TRY(read_config(*flags.config_file)) : default_vm_config();
     config.name = flags.name.value_or(config.name);
     config.machine.vcpu_count = flags.vcpus.value_or(config.machine.vcpu_count);
     if (flags.mem)
@@ -109,9 +150,19 @@ Result<VmConfig> config_from(const RunFlags& flags) {
     config.machine.backing = flags.backing.value_or(config.machine.backing);
     config.machine.track_dirty_pages |= flags.track_dirty;
     TRY(set_boot(flags, config.boot));
+    root_device_first(config.drives); // the file's order counts no more than the API's
     for (std::size_t i = 0; i < flags.drives.size(); ++i)
-        config.drives.push_back(drive_from_flag(flags.drives[i], i));
+        config.drives.push_back(TRY(drive_from_flag(flags.drives[i], i)));
+    for (std::size_t i = 0; i < flags.nets.size(); ++i) {
+        NetworkInterface interface = TRY(parse_net_flag(flags.nets[i]));
+        interface.iface_id = fmt::format("net{}", i);
+        config.network_interfaces.push_back(std::move(interface));
+    }
+    choose_mac_addresses(config);
+    if (flags.vsock)
+        config.vsock = TRY(vsock_from_flag(*flags.vsock));
     TRY(set_balloon(flags, config.balloon));
+    TRY(make_paths_absolute(config));
     TRY(validate(config));
     return config;
 }

@@ -3,6 +3,7 @@
 
 #include "control/vm_config.hpp"
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,7 +17,9 @@ struct RunFlags {
     std::optional<std::string> initrd{};
     std::optional<std::string> append{};
     std::optional<KernelEntry> kernel_entry{};
-    std::vector<std::string> drives{}; ///< PATH[,ro]
+    std::vector<std::string> drives{};  ///< PATH[,ro|,private[=DIR]][,on_error=...]
+    std::vector<std::string> nets{};    ///< see parse_net_flag()
+    std::optional<std::string> vsock{}; ///< cid=N[,max_connections=N],path=FILE
     std::optional<unsigned> vcpus{};
     std::optional<std::string> mem{};
     std::optional<Backing> backing{};
@@ -27,6 +30,9 @@ struct RunFlags {
     std::optional<bool> deflate_on_oom{};
     std::optional<unsigned> stats_interval{};
 };
+
+/// Reads a file that the operator names. Fails if it is longer than that.
+[[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t longest);
 
 /// Without a --config file the VM has a balloon with everything that gives memory back switched on, and an entropy
 /// device.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 namespace aerate::control {
@@ -36,6 +37,38 @@ TEST(RunFlags, DrivesAndBalloon) {
     EXPECT_FALSE(config_from({.initrd = "/i"}));
 }
 
+TEST(RunFlags, PrivateDrives) {
+    const auto config =
+        config_from({.drives = {"/a,b,private", "/c,private=/d,e", "/f,private=/g,on_error=pause"}, .mem = "64M"});
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->drives[0].path_on_host, "/a,b");
+    EXPECT_TRUE(config->drives[0].is_private);
+    EXPECT_EQ(config->drives[0].private_directory, "");
+    EXPECT_EQ(config->drives[1].path_on_host, "/c");
+    EXPECT_EQ(config->drives[1].private_directory, "/d,e");
+    EXPECT_EQ(config->drives[2].private_directory, "/g");
+    EXPECT_EQ(config->drives[2].on_error, DriveError::pause);
+    EXPECT_TRUE(config_from({.drives = {"/a,private=here"}})->drives[0].private_directory.starts_with("/"));
+    EXPECT_FALSE(config_from({.drives = {"/a,private="}}));
+    const auto both = config_from({.drives = {"/a,private,ro"}});
+    ASSERT_FALSE(both);
+    EXPECT_TRUE(both.error().message.starts_with("--drive /a,private,ro: drive.is_private: "));
+}
+
+TEST(RunFlags, Vsock) {
+    const auto config = config_from({.vsock = "cid=3,path=/run/v,1=2"});
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->vsock, (VsockConfig{.guest_cid = 3, .uds_path = "/run/v,1=2"}));
+    EXPECT_EQ(config_from({.vsock = "max_connections=9,cid=4,path=/v"})->vsock->max_connections, 9U);
+    EXPECT_FALSE(config_from({})->vsock);
+    for (const char* wrong : {"", "cid=3", "path=/v", "cid=2,path=/v", "cid=x,path=/v", "cid=,path=/v", "cid=3,path=",
+                              "cid=3;path=/v", "cid=3,uds=/v", "cid=3,max_connections=0,path=/v", ",", "="}) {
+        const auto refused = config_from({.vsock = wrong});
+        ASSERT_FALSE(refused) << wrong;
+        EXPECT_TRUE(refused.error().message.starts_with("--vsock ")) << refused.error().message;
+    }
+}
+
 TEST(RunFlags, AFileGivesWhatFlagsDoNot) {
     const TemporaryDirectory directory;
     const std::string file = directory.path() / "vm.json";
@@ -56,6 +89,16 @@ TEST(RunFlags, AFileGivesWhatFlagsDoNot) {
     const auto broken = config_from({.config_file = file});
     ASSERT_FALSE(broken);
     EXPECT_TRUE(broken.error().message.starts_with(file));
+}
+
+TEST(RunFlags, C4_PathsAreMadeAbsoluteByTheProcessThatIsGivenThem) {
+    const auto config = config_from({.kernel = "vmlinuz", .initrd = "./i", .drives = {"disk.img,ro", "/abs"}});
+    ASSERT_TRUE(config);
+    const std::string here = std::filesystem::current_path().string() + "/";
+    EXPECT_EQ(config->boot->kernel_image_path, here + "vmlinuz");
+    EXPECT_EQ(config->boot->initrd_path, here + "i");
+    EXPECT_EQ(config->drives[0].path_on_host, here + "disk.img");
+    EXPECT_EQ(config->drives[1].path_on_host, "/abs");
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #include "control/runtime_directory.hpp"
 
 #include "base/fd.hpp"
+#include "base/host.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -39,11 +40,24 @@ std::filesystem::path socket_path(const std::filesystem::path& directory, std::s
     return directory / (std::string(name) + ".sock");
 }
 
+std::filesystem::path console_path(const std::filesystem::path& directory, std::string_view name) {
+    return directory / (std::string(name) + ".console");
+}
+
+std::filesystem::path log_path(const std::filesystem::path& directory, std::string_view name) {
+    return directory / (std::string(name) + ".log");
+}
+
+std::filesystem::path known_hosts_path(const std::filesystem::path& directory, std::string_view name) {
+    return directory / (std::string(name) + ".known_hosts");
+}
+
 Result<void> secure_directory(const std::filesystem::path& path) {
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
         return fail_errno("cannot create the runtime directory {} (set AERATE_RUNTIME_DIR to use another)",
                           path.string());
-    const FileDescriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const FileDescriptor directory =
+        host::descriptor([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); });
     if (!directory.valid())
         return fail_errno("the runtime directory {} is not a directory of ours, or is a symbolic link", path.string());
     struct stat status{};

@@ -1,10 +1,12 @@
 #include "control/server.hpp"
 
+#include "base/host.hpp"
 #include "base/log.hpp"
+#include "base/peer.hpp"
 #include "control/connection.hpp"
 #include "control/listening_socket.hpp"
-#include "control/peer.hpp"
 #include "control/reply.hpp"
+#include "event/acceptor.hpp"
 
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 
 #include <exception>
 #include <set>
+#include <system_error>
 
 namespace aerate::control {
 namespace {
@@ -33,31 +36,12 @@ struct Server::Impl final : ConnectionOwner {
         : loop(event_loop)
         , socket(std::move(listening))
         , handler(std::move(h))
-        , limits(bounds) {}
+        , limits(bounds)
+        , acceptor(event_loop, socket.fd(), [this](FileDescriptor peer) { accepted(std::move(peer)); }) {}
 
-    Result<> watch() {
-        acceptable = TRY(loop.try_watch(socket.fd(), [this] { accept(); }));
-        return {};
-    }
-
-    void watch_later() {
-        acceptable.cancel();
-        retry = loop.after(std::chrono::milliseconds(100), [this] {
-            if (!watch())
-                watch_later();
-        });
-    }
-
-    void accept() {
-        FileDescriptor peer(::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        if (!peer.valid()) {
-            // Out of descriptors: the socket stays readable, so look again later rather than at once.
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                watch_later();
-            return;
-        }
+    void accepted(FileDescriptor peer) {
         const auto credentials = peer_credentials(peer.get());
-        if (!credentials || !may_connect(credentials->uid, ::geteuid())) {
+        if (!credentials || !is_trusted_user(credentials->uid, ::geteuid())) {
             static log::GuestLogLimit limit;
             if (limit.allow())
                 log::warning("control: refused a connection of user {}, process {}",
@@ -68,6 +52,8 @@ struct Server::Impl final : ConnectionOwner {
         if (connections.size() >= limits.connections)
             return turn_away(peer, "503 Service Unavailable", 503, "too many connections");
         try {
+            if (host::refuses(host::Resource::watch))
+                throw std::system_error(errno, std::generic_category());
             start_connection(loop, std::move(peer), owner, limits);
         } catch (const std::exception& refused) { // the loop can watch no more descriptors
             static log::GuestLogLimit limit;
@@ -86,15 +72,14 @@ struct Server::Impl final : ConnectionOwner {
     ServerLimits limits;
     std::weak_ptr<ConnectionOwner> owner;
     std::set<ConnectionHandle*> connections;
-    Subscription acceptable;
-    Subscription retry;
+    Acceptor acceptor;
 };
 
 Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Handler handler,
-                              const ServerLimits& limits) {
-    auto impl = std::make_shared<Impl>(loop, TRY(ListeningSocket::create(socket)), std::move(handler), limits);
+                              const ServerLimits& limits, SocketPlace place) {
+    auto impl = std::make_shared<Impl>(loop, TRY(ListeningSocket::create(socket, place)), std::move(handler), limits);
     impl->owner = impl;
-    TRY(impl->watch());
+    TRY(impl->acceptor.start());
     return Server(std::move(impl));
 }
 

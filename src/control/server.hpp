@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "control/listening_socket.hpp"
 #include "control/request.hpp"
 #include "event/event_loop.hpp"
 
@@ -40,11 +41,11 @@ public:
     using Answer = std::move_only_function<void(Reply)>;
     using Handler = std::move_only_function<void(Request, Answer)>;
 
-    /// The socket's directory is made and checked by secure_directory(). A socket left by a dead process is replaced;
-    /// that of a live one is an error. The socket goes when the server does. REQUIRES: no other thread creates files
-    /// now, for the process's umask is changed for a moment.
+    /// Listens in a directory that secure_directory() makes and checks, or in one that the operator has named. A socket
+    /// left by a dead process is replaced;
+    /// that of a live one is an error. The socket goes when the server does.
     [[nodiscard]] static Result<Server> create(EventLoop&, const std::filesystem::path& socket, Handler,
-                                               const ServerLimits& = {});
+                                               const ServerLimits& = {}, SocketPlace = SocketPlace::own_directory);
     Server(Server&&) noexcept;
     Server& operator=(Server&&) noexcept;
     ~Server();

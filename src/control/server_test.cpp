@@ -1,7 +1,9 @@
+#include "control/testing/server_test.hpp"
+
+#include "base/peer.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "control/client.hpp"
 #include "control/listening_socket.hpp"
-#include "control/peer.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/server.hpp"
 
@@ -22,64 +24,17 @@
 namespace aerate::control {
 namespace {
 
-namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-using testing::HasSubstr;
-using testing::StartsWith;
-
-/// A server on a loop of its own. Keeps the answers of GET /aerate/status back until told otherwise.
-class ServerTest : public testing::Test {
-protected:
-    fs::path directory() const { return parent_.path() / "run"; }
-    fs::path socket() const { return socket_path(directory(), "web1"); }
-
-    Result<void> start(const ServerLimits& limits = {}) {
-        auto server = Server::create(
-            loop_, socket(),
-            [this](Request request, Server::Answer answer) {
-                ++handled_;
-                if (std::holds_alternative<GetStatus>(request))
-                    kept_.push_back(std::move(answer));
-                else if (const auto* patch = std::get_if<PatchBalloon>(&request))
-                    answer(Failure{400, fmt::format("{} bytes", patch->target.value)});
-                else if (std::holds_alternative<GetInstance>(request))
-                    answer(Instance{"web1", VmState::running});
-                else
-                    answer(Done{});
-            },
-            limits);
-        if (!server)
-            return std::unexpected(server.error());
-        server_.emplace(*std::move(server));
-        thread_ = std::jthread([this] { loop_.run(); });
-        return {};
-    }
-
-    void stop() {
-        if (!thread_.joinable())
-            return;
-        loop_.call([this] {
-            kept_.clear();
-            server_.reset();
-        });
-        loop_.stop();
-        thread_.join();
-    }
-    ~ServerTest() override { stop(); }
-
-    TemporaryDirectory parent_;
-    EventLoop loop_;
-    std::optional<Server> server_;
-    std::jthread thread_;
-    std::vector<Server::Answer> kept_;
-    std::atomic<int> handled_ = 0;
-};
+using ::testing::HasSubstr;
+using testing::ServerTest;
+using ::testing::StartsWith;
+namespace fs = std::filesystem;
 
 /// A raw connection, to send what no client would.
 class RawPeer {
 public:
     explicit RawPeer(const fs::path& path) {
-        auto fd = connect_to(path);
+        auto fd = connect_unix(path);
         EXPECT_TRUE(fd);
         if (fd)
             fd_ = *std::move(fd);
@@ -123,7 +78,8 @@ TEST_F(ServerTest, AnswersTheClient) {
     const auto refused = client.call("PATCH", "/balloon", R"({"amount_mib": 3})");
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().message, "3145728 bytes");
-    EXPECT_EQ(client.exchange("GET", "/nowhere")->status, 404U);
+    EXPECT_EQ(client.exchange("GET", "/nowhere")->status, 400U) << "as Firecracker";
+    EXPECT_EQ(client.exchange("GET", "/aerate/nowhere")->status, 404U);
 }
 
 TEST_F(ServerTest, AnswersMayComeLaterAndFromAnyThread) {
@@ -180,6 +136,28 @@ TEST_F(ServerTest, AClientsDeadlineHolds) {
     EXPECT_EQ(status.error().message, "the VM did not answer in time");
 }
 
+TEST_F(ServerTest, C3_AClientWaitsForAnOperationAsLongAsTheVmAnswersOthers) {
+    ASSERT_TRUE(start());
+    auto paused = std::async(std::launch::async,
+                             [this] { return Client(socket(), 20ms).call("PATCH", "/vm", R"({"state": "Paused"})"); });
+    while (handled_ < 4) // the request, and three times its client's patience
+        std::this_thread::yield();
+    EXPECT_EQ(paused.wait_for(0ms), std::future_status::timeout);
+    loop_.call([this] { kept_.front()(Done{}); });
+    const auto answer = paused.get();
+    EXPECT_TRUE(answer) << answer.error().message;
+}
+
+TEST_F(ServerTest, C3_AClientThatGivesUpSaysThatTheVmMayStillDoIt) {
+    ASSERT_TRUE(start());
+    std::promise<void> hung;
+    loop_.post([&hung] { hung.get_future().wait(); });
+    const auto paused = Client(socket(), 20ms).call("PATCH", "/vm", R"({"state": "Paused"})");
+    hung.set_value();
+    ASSERT_FALSE(paused);
+    EXPECT_THAT(paused.error().message, HasSubstr("may still do"));
+}
+
 TEST_F(ServerTest, H3_PipelinedRequestsAreAnsweredInOrder) {
     ASSERT_TRUE(start());
     RawPeer peer(socket());
@@ -187,7 +165,7 @@ TEST_F(ServerTest, H3_PipelinedRequestsAreAnsweredInOrder) {
               "PATCH /balloon/hinting/stop HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     const std::string text = peer.read_all();
     const auto first = text.find("HTTP/1.1 200");
-    const auto second = text.find("HTTP/1.1 404");
+    const auto second = text.find("HTTP/1.1 400");
     const auto third = text.find("HTTP/1.1 204");
     EXPECT_EQ(first, 0U);
     EXPECT_LT(first, second);
@@ -279,11 +257,21 @@ TEST_F(ServerTest, H4_ManyConnectionsAreTurnedAwayAndThenServedAgain) {
     EXPECT_EQ(answer->status, 200U);
 }
 
+TEST_F(ServerTest, C27_TheModeOfTheSocketIsNotTheUmasks) {
+    const mode_t before = ::umask(0);
+    const auto started = start();
+    EXPECT_EQ(::umask(before), 0U) << "other threads create files meanwhile";
+    ASSERT_TRUE(started);
+    struct stat status{};
+    ASSERT_EQ(::lstat(socket().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0600U);
+}
+
 TEST_F(ServerTest, H1_OtherUsersAreRefused) {
-    EXPECT_TRUE(may_connect(1000, 1000));
-    EXPECT_TRUE(may_connect(0, 1000));
-    EXPECT_FALSE(may_connect(1001, 1000));
-    EXPECT_FALSE(may_connect(1000, 0));
+    EXPECT_TRUE(is_trusted_user(1000, 1000));
+    EXPECT_TRUE(is_trusted_user(0, 1000));
+    EXPECT_FALSE(is_trusted_user(1001, 1000));
+    EXPECT_FALSE(is_trusted_user(1000, 0));
     if (::geteuid() != 0)
         GTEST_SKIP() << "only root can pose as another user";
     ASSERT_TRUE(start());

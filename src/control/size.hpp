@@ -9,9 +9,9 @@
 
 namespace aerate::control {
 
-/// A whole number and K, M, G or T (with or without "iB"); without a letter it is MiB. Not more than 2^63 bytes.
+/// Parses a whole number and K, M, G or T (with or without "iB"); without a letter it is MiB. At most 2^63 bytes.
 [[nodiscard]] Result<ByteCount> parse_size(std::string_view text);
-/// MiB with one digit after the point: "1536.0".
+/// Prints MiB with one digit after the point: "1536.0".
 [[nodiscard]] std::string in_mib(ByteCount);
 
 } // namespace aerate::control

@@ -12,13 +12,16 @@ public:
     struct Column {
         std::string title;
         Align align = Align::right;
+        unsigned dispensable = 0; ///< where there is no room, the columns with the highest number go first; 0 stays
     };
 
     explicit Table(std::vector<Column> columns)
         : columns_(std::move(columns)) {}
+    /// Adds a row; each cell becomes printable().
     /// REQUIRES: as many cells as there are columns.
-    void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-    [[nodiscard]] std::string print() const;
+    void add(std::vector<std::string> cells);
+    /// Prints the table as wide as it takes, or without the columns that do not fit into `room`.
+    [[nodiscard]] std::string print(std::size_t room = std::string::npos) const;
 
 private:
     std::vector<Column> columns_;

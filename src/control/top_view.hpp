@@ -14,13 +14,15 @@ struct TopView {
     bool colour = false;
 };
 
-/// One line a VM: figures in MiB, and a bar whose whole length is the VM's RAM. VMs that do not fit are counted below.
+/// Prints one line for each VM: figures in MiB, and a bar whose whole length is the VM's RAM. VMs that do not fit are
+/// counted below.
 [[nodiscard]] std::string render_top(const std::vector<VmStatus>&, const TopView&);
 
-/// The bar alone: '#' used by the guest, '=' resident but not used, 'b' ballooned, 'r' reported free, '.' the rest.
+/// Returns the bar alone: '#' used by the guest, '=' resident but not used, 'b' ballooned, 'r' reported free, '.' the
+/// rest.
 [[nodiscard]] std::string memory_bar(const VmStatus&, std::size_t width);
 
-/// What the guest itself calls used, if it says so: never more than its RAM.
+/// Returns what the guest itself calls used, if it says so: never more than its RAM.
 [[nodiscard]] std::optional<ByteCount> guest_used(const VmStatus&);
 
 } // namespace aerate::control

@@ -18,7 +18,8 @@ VmConfig everything() {
                         .cache_type = CacheType::writeback,
                         .io_engine = IoEngine::sync}},
             .balloon = BalloonConfig{512_MiB, true, std::chrono::seconds(3), true, true},
-            .entropy = true};
+            .entropy = EntropyConfig{},
+            .vsock = VsockConfig{.guest_cid = 3, .uds_path = "/v.sock", .vsock_id = "v", .max_connections = 7}};
 }
 
 std::string error_of(std::string_view json) {
@@ -38,7 +39,7 @@ TEST(VmConfig, ReadsAFirecrackerFile) {
     const auto config = parse_vm_config(R"({
         "boot-source": {"kernel_image_path": "vmlinux", "boot_args": "console=ttyS0 reboot=k", "initrd_path": null},
         "drives": [{"drive_id": "rootfs", "partuuid": null, "is_root_device": true, "cache_type": "Unsafe",
-                    "is_read_only": false, "path_on_host": "root.ext4", "io_engine": "Sync", "rate_limiter": null,
+                    "is_read_only": false, "path_on_host": "root.ext4", "io_engine": "Sync", "rate_limiter": {"bandwidth": {"size": 1000, "refill_time": 100}},
                     "socket": null}],
         "machine-config": {"vcpu_count": 2, "mem_size_mib": 1024, "smt": false, "track_dirty_pages": false,
                            "huge_pages": "None", "cpu_template": null},
@@ -51,6 +52,48 @@ TEST(VmConfig, ReadsAFirecrackerFile) {
     EXPECT_EQ(config->drives.at(0).io_engine, IoEngine::sync);
     EXPECT_EQ(config->balloon->target, 10_MiB);
     EXPECT_TRUE(config->entropy);
+    const TokenBucketConfig bandwidth{.size = 1000, .refill_time = std::chrono::milliseconds(100)};
+    EXPECT_EQ(config->drives.at(0).rate_limiter, RateLimiterConfig{.bandwidth = bandwidth});
+    EXPECT_EQ(parse_vm_config(print_vm_config(*config)).value(), *config);
+}
+
+TEST(RateLimiterConfig, AChangeIsRecordedAndNoLimitIsNone) {
+    const TokenBucketConfig slow{.size = 1, .refill_time = std::chrono::milliseconds(1)};
+    std::optional<RateLimiterConfig> config;
+    update(config, std::nullopt);
+    EXPECT_FALSE(config);
+    update(config, RateLimiterConfig{.ops = slow});
+    EXPECT_EQ(config, (RateLimiterConfig{.ops = slow}));
+    update(config, RateLimiterConfig{.bandwidth = slow});
+    EXPECT_EQ(config, (RateLimiterConfig{.bandwidth = slow, .ops = slow}));
+    update(config, RateLimiterConfig{.bandwidth = TokenBucketConfig{}});
+    EXPECT_EQ(config, (RateLimiterConfig{.ops = slow}));
+    update(config, RateLimiterConfig{.ops = TokenBucketConfig{.size = 5}});
+    EXPECT_FALSE(config);
+}
+
+TEST(VmConfig, ADriveThatIsTheRootMayNameItsPartition) {
+    const auto line = [](std::string_view drive) {
+        const auto config = parse_vm_config(fmt::format(
+            R"({{"boot-source": {{"kernel_image_path": "k", "boot_args": "quiet"}}, "drives": [{{"drive_id": "r", "path_on_host": "/r", {}}}]}})",
+            drive));
+        return config ? kernel_command_line(*config) : config.error().message;
+    };
+    EXPECT_EQ(line(R"("is_root_device": true, "partuuid": "0eaa91a0-01")"), "quiet root=PARTUUID=0eaa91a0-01 rw");
+    EXPECT_EQ(line(R"("is_root_device": true, "is_read_only": true, "partuuid": "0e")"), "quiet root=PARTUUID=0e ro");
+    EXPECT_EQ(line(R"("is_root_device": true, "partuuid": "0e rw init=/bin/sh")"),
+              "drive.partuuid: must be hexadecimal digits and '-', as blkid prints it");
+    EXPECT_EQ(line(R"("is_root_device": false, "partuuid": "0e")"),
+              "drive.partuuid: says something of the root device only; leave it out");
+}
+
+TEST(VmConfig, WhereTheMonitorWritesGoesWithNoGuest) {
+    const auto config = parse_vm_config(
+        R"({"logger": {"level": "warn"}, "metrics": {"metrics_path": "m"}, "serial": {"serial_out_path": "s"}})");
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->monitor.logger->level, log::Level::warning);
+    EXPECT_EQ(parse_vm_config(print_vm_config(*config)), *config);
+    EXPECT_EQ(without_monitor(*config), VmConfig{});
 }
 
 TEST(VmConfig, HugePagesAndBackingAgree) {
@@ -77,16 +120,25 @@ TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
         {R"({"machine-config": {"mem_size_mib": 128}})", "machine-config.vcpu_count: is missing"},
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "backing": "tape"}})",
          "machine-config.backing: must be one of: anonymous, memfd, hugetlb"},
-        {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "smt": true}})",
-         "machine-config.smt: is not supported: each vCPU is a core of its own; leave it out"},
+        {R"({"machine-config": {"vcpu_count": 3, "mem_size_mib": 128, "smt": true}})",
+         "machine-config.vcpu_count: must be 1 or even with smt, since each core has two threads"},
         {R"({"boot-source": {}})", "boot-source.kernel_image_path: is missing"},
         {R"({"boot-source": {"kernel_image_path": ""}})", "boot-source.kernel_image_path: must not be empty"},
         {R"({"drives": {}})", "drives: must be a list"},
         {R"({"drives": [1]})", "drive: must be a JSON object"},
-        {R"({"balloon": {"amount_mib": 200, "deflate_on_oom": true}})",
-         "balloon.amount_mib: 200 is more than the VM's 128 MiB of RAM"},
+        {R"({"balloon": {"amount_mib": 600, "deflate_on_oom": true}})",
+         "balloon.amount_mib: 600 is more than the VM's 512 MiB of RAM"},
         {R"({"balloon": {"amount_mib": 2, "deflate_on_oom": "yes"}})", "balloon.deflate_on_oom: must be true or false"},
-        {R"({"vsock": {}})", "vsock: unknown field"},
+        {R"({"vsock": {"uds_path": "/v"}})", "vsock.guest_cid: is missing"},
+        {R"({"vsock": {"guest_cid": 3}})", "vsock.uds_path: is missing"},
+        {R"({"vsock": {"guest_cid": 2, "uds_path": "/v"}})",
+         "vsock.guest_cid: must be a whole number from 3 to 4294967294"},
+        {R"({"vsock": {"guest_cid": 4294967295, "uds_path": "/v"}})",
+         "vsock.guest_cid: must be a whole number from 3 to 4294967294"},
+        {R"({"vsock": {"guest_cid": 3, "uds_path": ""}})", "vsock.uds_path: must not be empty"},
+        {R"({"vsock": {"guest_cid": 3, "uds_path": "/v", "max_connections": 0}})",
+         "vsock.max_connections: must be a whole number from 1 to 16384"},
+        {R"({"vsockets": {}})", "vsockets: unknown field"},
         {R"({"name": "../web1"})", "name: must be 1 to 64 letters, digits, '_', '.' or '-', and not start with '.'"},
         {R"([])", "body: must be a JSON object"},
     };

@@ -1,5 +1,7 @@
 #include "event/event_fd.hpp"
 
+#include "base/host.hpp"
+
 #include <sys/eventfd.h>
 
 #include <cstdint>
@@ -7,7 +9,7 @@
 namespace aerate {
 
 Result<EventFd> EventFd::create() {
-    FileDescriptor fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    FileDescriptor fd = host::descriptor([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
     if (!fd.valid())
         return fail_errno("cannot create an eventfd");
     return EventFd(std::move(fd));

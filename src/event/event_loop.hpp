@@ -47,11 +47,17 @@ public:
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
 
+    /// Requests the descriptors of the loop itself. Call this first: without them watches,
+    /// timers and run() end the process.
+    [[nodiscard]] Result<> prepare();
     /// Calls back each time `fd` is readable, level triggered; the callback reads it and does bounded work. The loop
-    /// does not own `fd`, which must stay open while the subscription lives. Loop thread, or before run().
+    /// does not own `fd`, which must stay open while the subscription lives. When the host refuses the watch it is
+    /// asked again, ten times a second, until it grants it. Loop thread, or before run().
     [[nodiscard]] Subscription watch(int fd, Callback);
-    /// The same for who can go without: fails when the process or its user can have no more descriptors or watches.
+    /// Does the same for callers that can go without: fails when the process or its user can have no more watches.
     [[nodiscard]] Result<Subscription> try_watch(int fd, Callback);
+    /// watch(), for when `fd` is writable. Not for a descriptor that is watched already: give it a duplicate.
+    [[nodiscard]] Subscription watch_writable(int fd, Callback);
     /// Calls back once. Loop thread, or before run().
     [[nodiscard]] Subscription after(std::chrono::milliseconds, Callback);
     /// Calls back again and again, first after one period. Loop thread, or before run().
@@ -74,12 +80,18 @@ public:
         return answer.get();
     }
 
-    /// Serves until stop(). The calling thread becomes the loop thread. May be called again: what was posted meanwhile,
-    /// and every watch and timer, is still there.
+    /// Serves until stop(). An exception that a callback lets out is logged, and goes no further. The calling thread
+    /// becomes the loop thread. May be called again: what was posted meanwhile, and every watch and timer, is still
+    /// there.
     void run();
-    /// Any thread. What is posted later waits for the next run(), or is dropped when the loop is destroyed.
+    /// Stops run(). Any thread. What is posted later waits for the next run(), or is dropped when the loop is
+    /// destroyed.
     void stop();
     [[nodiscard]] bool on_loop_thread() const;
+    /// Returns whether the calling thread may use what belongs to this loop: the loop's thread may, and while the loop
+    /// does not run its owner. What a class does on its loop only it CHECKs by this at its door, as watch(), after()
+    /// and every() do.
+    [[nodiscard]] bool owned_here() const;
 
     [[nodiscard]] boost::asio::io_context& context();
 

@@ -1,25 +1,13 @@
 #include "event/loop_thread.hpp"
 
-#include <pthread.h>
-
-#include <system_error>
+#include "base/host.hpp"
 
 namespace aerate {
 
-void LoopThread::start() {
-    thread_ = std::jthread([this] {
-        pthread_setname_np(pthread_self(), name_.c_str());
-        loop_.run();
-    });
-}
-
-Result<> LoopThread::try_start() {
-    try {
-        start();
-        return {};
-    } catch (const std::system_error& refused) {
-        return fail("cannot start a thread: {}", refused.what());
-    }
+Result<> LoopThread::start() {
+    TRY(loop_.prepare());
+    thread_ = TRY(host::start_thread(name_, [this](const std::stop_token&) { loop_.run(); }));
+    return {};
 }
 
 void LoopThread::stop() {

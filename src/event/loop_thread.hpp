@@ -17,10 +17,12 @@ public:
     ~LoopThread() { stop(); }
 
     [[nodiscard]] EventLoop& loop() { return loop_; }
-    void start();
-    /// The same for who can go without: fails when the process can have no more threads.
-    [[nodiscard]] Result<> try_start();
+    [[nodiscard]] const EventLoop& loop() const { return loop_; }
+    /// Fails when the host refuses the thread, or the descriptors of its loop; then it may be tried again. What was
+    /// posted is still there.
+    [[nodiscard]] Result<> start();
     void stop();
+    [[nodiscard]] bool started() const { return thread_.joinable(); }
 
 private:
     std::string name_;

@@ -14,7 +14,7 @@ public:
         : next_(memory)
         , left_(length) {}
 
-    /// Aligned to 64 bytes. Nothing when it does not fit.
+    /// Returns memory aligned to 64 bytes, or nothing when it does not fit.
     [[nodiscard]] std::optional<virtio::RingMemory> cut(ByteCount length) {
         const ByteCount rounded{(length.value + 63) & ~63ULL};
         if (rounded > left_)

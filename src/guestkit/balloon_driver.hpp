@@ -30,7 +30,7 @@ struct BalloonOptions {
     std::optional<std::uint32_t> poison = std::nullopt;
     bool interrupts = false;
     std::uint16_t hint_queue_size = 1024;
-    /// Of these, what the device offers is negotiated.
+    /// Those of them that the device offers are negotiated.
     virtio::FeatureSet features{0b11'1111};
 };
 
@@ -58,7 +58,7 @@ public:
         return driver;
     }
 
-    /// The host changed its config space: how large the balloon should be, or the hinting command.
+    /// Reads the config space, which the host changed: how large the balloon should be, or the hinting command.
     void config_changed() {
         inflation_->set_target({transport_->read_config(balloon_config::num_pages)});
         if (hinting_)
@@ -76,8 +76,8 @@ public:
             reporting_->step();
     }
 
-    /// Memory is short: hinted blocks first, as Linux's shrinker does, then the balloon if the host allows that. What
-    /// is freed at once is returned; the balloon's pages come with the next polls.
+    /// Frees memory, which is short: hinted blocks first, as Linux's shrinker does, then the balloon if the host allows
+    /// that. What is freed at once is returned; the balloon's pages come with the next polls.
     PageCount relieve(PageCount pages) {
         const PageCount freed = hinting_ ? hinting_->shrink(pages) : PageCount{};
         if (freed < pages && negotiated_.has(balloon::feature::deflate_on_oom))

@@ -26,7 +26,7 @@ public:
                 return frame;
         return std::nullopt;
     }
-    /// For a use that can be done without: leaves each zone its reserve.
+    /// Allocates for a use that can be done without: leaves each zone its reserve.
     [[nodiscard]] std::optional<FrameNumber> allocate_spare(Order order) {
         for (Zone& zone : zones_)
             if (const auto frame = zone.allocate(order, zone.watermarks().min))
@@ -50,7 +50,7 @@ public:
         return zone != nullptr && zone->put_back(first, mark);
     }
 
-    /// Of the block that is allocated and begins there.
+    /// Returns the order of the block that is allocated and begins there.
     [[nodiscard]] std::optional<Order> allocated_order(FrameNumber first) {
         Zone* const zone = zone_of(first);
         if (zone == nullptr || zone->record(first).state != FrameRecord::State::allocated)
@@ -58,7 +58,7 @@ public:
         return Order{zone->record(first).order};
     }
 
-    /// Null when the frame is in no zone.
+    /// Returns null when the frame is in no zone.
     [[nodiscard]] Zone* zone_of(FrameNumber frame) {
         for (Zone& zone : zones_)
             if (zone.contains(frame))

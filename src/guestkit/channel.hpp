@@ -40,11 +40,11 @@ public:
         return channel;
     }
 
-    /// Unseen by the device until publish().
+    /// Adds a chain, which the device does not see until publish().
     [[nodiscard]] bool add(std::span<const virtio::DriverBuffer> chain, std::uint32_t token) {
         return ring_.add(chain, token);
     }
-    /// The device may see it, but nobody wakes it. A kick that it wants is owed until kick() or flush().
+    /// Lets the device see the chains, but does not wake it. A kick that it wants is owed until kick() or flush().
     void publish() { kick_owed_ |= ring_.publish(); }
     void kick() {
         kick_owed_ = false;

@@ -38,7 +38,7 @@ public:
         return HintQueue(*words, *channel);
     }
 
-    /// A word that no queued command points at, other than the shared one.
+    /// Returns a word that no queued command points at, other than the shared one.
     [[nodiscard]] std::optional<CommandWord> unused_word() const {
         for (unsigned index = shared_word.index + 1; index < word_count; ++index)
             if (queued_[index] == 0)
@@ -47,7 +47,7 @@ public:
     }
     void set_word(CommandWord word, std::uint32_t value) { virtio::store_word(words_.host + offset(word), value); }
 
-    /// False when the ring is full. The device reads the word when it comes to it, not now.
+    /// Returns false when the ring is full. The device reads the word when it comes to it, not now.
     [[nodiscard]] bool add_command(CommandWord word, std::uint32_t value) {
         set_word(word, value);
         const virtio::DriverBuffer buffer{{words_.guest.value + offset(word)}, sizeof value, false};
@@ -56,7 +56,7 @@ public:
             ++queued_[word.index];
         return added;
     }
-    /// False when the ring is full, but for the slot that is kept for a command.
+    /// Returns false when the ring is full, but for the slot that is kept for a command.
     [[nodiscard]] bool add_block(Block block) {
         const virtio::DriverBuffer buffer{address_of(block.first),
                                           static_cast<std::uint32_t>(bytes_of(pages_of(block.order)).value), true};

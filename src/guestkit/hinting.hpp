@@ -27,7 +27,7 @@ public:
         , iterator_(allocator, order)
         , hoard_(allocator) {}
 
-    /// What the host wrote into free_page_hint_cmd_id.
+    /// Acts on what the host wrote into free_page_hint_cmd_id.
     void command(std::uint32_t value) {
         wanted_ = value;
         if (value == command_done)
@@ -59,7 +59,7 @@ public:
         }
         return freed;
     }
-    /// What shrink() could free.
+    /// Returns what shrink() could free.
     [[nodiscard]] PageCount hoarded() const { return hoard_.pages(); }
     [[nodiscard]] PageCount hinted() const { return hinted_; } ///< ever
     [[nodiscard]] bool active() const { return active_; }

@@ -40,7 +40,7 @@ public:
         towards_target_ = true;
     }
 
-    /// One buffer at most. Never waits.
+    /// Queues one buffer at most. Never waits.
     void step() {
         if (count_ > 0)
             finish();

@@ -38,7 +38,7 @@ public:
         : access_(access)
         , base_(base) {}
 
-    /// The first device of this type (virtio 1.2, 5: balloon 5, block 2).
+    /// Returns the first device of this type (virtio 1.2, 5: balloon 5, block 2).
     [[nodiscard]] static std::optional<MmioTransport> find(Access access, MmioSlots slots, std::uint32_t device_type) {
         for (unsigned i = 0; i < slots.count; ++i) {
             MmioTransport slot(access, {slots.first.value + i * slots.stride.value});
@@ -50,7 +50,7 @@ public:
         return std::nullopt;
     }
 
-    /// Virtio 1.2, 3.1.1, steps 1 to 6.
+    /// Does steps 1 to 6 of virtio 1.2, 3.1.1.
     [[nodiscard]] std::optional<virtio::FeatureSet> negotiate(virtio::FeatureSet wanted) {
         using namespace virtio::device_status;
         reset();
@@ -84,7 +84,7 @@ public:
         write(virtio::mmio_register::queue_select, queue);
         return static_cast<std::uint16_t>(read(virtio::mmio_register::queue_size_max));
     }
-    /// False when the device does not take it.
+    /// Returns false when the device does not accept it.
     [[nodiscard]] bool set_queue(std::uint16_t queue, const virtio::QueueRegisters& registers) {
         write(virtio::mmio_register::queue_select, queue);
         write(virtio::mmio_register::queue_size, registers.size);
@@ -104,7 +104,7 @@ public:
         write(virtio::mmio_register::config + offset, value);
     }
     void kick(std::uint16_t queue) { write(virtio::mmio_register::queue_notify, queue); }
-    /// Why the device interrupted: bits of virtio::interrupt_reason. They are acknowledged.
+    /// Returns and acknowledges why the device interrupted: bits of virtio::interrupt_reason.
     [[nodiscard]] std::uint32_t take_interrupts() {
         const std::uint32_t reasons = read(virtio::mmio_register::interrupt_status);
         if (reasons != 0)
@@ -119,7 +119,7 @@ public:
 
 private:
     void add_status(std::uint8_t bit) { write(virtio::mmio_register::status, status() | std::uint32_t{bit}); }
-    /// Each address has its upper half in the register behind the lower.
+    /// Writes an address, whose upper half is in the register behind the lower.
     void write_address(Register low, GuestAddress address) {
         write(low, static_cast<std::uint32_t>(address.value));
         write(low + 4, static_cast<std::uint32_t>(address.value >> 32));

@@ -1,5 +1,5 @@
 // Free page reporting (virtio 1.2, 5.5.6.6): one chain of up to 32 isolated blocks at a time, which go back to the
-// allocator, marked, when the host has used the chain. The promise is the guest's: nobody touches them before.
+// allocator, marked, when the host has used the chain. The promise is the guest's: it does not touch them before.
 #pragma once
 
 #include "guestkit/buddy_allocator.hpp"
@@ -39,7 +39,7 @@ public:
             send();
     }
 
-    /// Nothing is in flight, and there is nothing to report.
+    /// Returns whether nothing is in flight and there is nothing to report.
     [[nodiscard]] bool idle() const { return count_ == 0; }
     [[nodiscard]] PageCount reported() const { return reported_; } ///< ever
     [[nodiscard]] Channel<Ring, T>& channel() { return channel_; }

@@ -23,7 +23,7 @@ public:
         return Statistics(allocator, *buffer, *channel);
     }
 
-    /// The first buffer, after DRIVER_OK.
+    /// Queues the first buffer, after DRIVER_OK.
     void start() { send(); }
     void step() {
         if (channel_.take_used())

@@ -17,7 +17,7 @@ concept Transport = requires(T transport, virtio::FeatureSet features, virtio::Q
                              std::uint16_t queue, std::uint32_t word, FrameNumber frame) {
     /// Resets the device, accepts what it offers of these, and has it confirm. Nothing when it refuses.
     { transport.negotiate(features) } -> std::same_as<std::optional<virtio::FeatureSet>>;
-    /// 0: there is no such queue.
+    /// Returns 0 if there is no such queue.
     { transport.max_queue_size(queue) } -> std::same_as<std::uint16_t>;
     { transport.set_queue(queue, registers) } -> std::same_as<bool>;
     /// DRIVER_OK.
@@ -25,7 +25,7 @@ concept Transport = requires(T transport, virtio::FeatureSet features, virtio::Q
     { transport.read_config(word) } -> std::same_as<std::uint32_t>;
     { transport.write_config(word, word) };
     { transport.kick(queue) };
-    /// Where a frame is in the driver's own address space.
+    /// Returns where a frame is in the driver's own address space.
     { transport.page(frame) } -> std::same_as<std::byte*>;
 };
 

@@ -70,7 +70,7 @@ public:
         }
     }
 
-    /// Nothing when there is no such block, or when fewer than `keep` pages would be left.
+    /// Returns nothing when there is no such block, or when fewer than `keep` pages would be left.
     [[nodiscard]] std::optional<FrameNumber> allocate(Order order, PageCount keep = {}) {
         if (order > max_order || free_ < pages_of(order) + keep)
             return std::nullopt;
@@ -90,7 +90,7 @@ public:
         return first;
     }
 
-    /// False, and nothing is done, when no allocated block begins there.
+    /// Returns false, and does nothing, when no allocated block begins there.
     bool free(FrameNumber first) {
         if (!has(first, FrameRecord::State::allocated))
             return false;
@@ -113,7 +113,7 @@ public:
         return count;
     }
 
-    /// The next free block of at least `threshold` at or above the cursor, isolated; the cursor moves behind it, and to
+    /// Isolates the next free block of at least `threshold` at or above the cursor; the cursor moves behind it, and to
     /// the zone's end when there is none. Where a block may not be taken for the watermark, the cursor stays.
     [[nodiscard]] std::optional<Block> isolate_next(FrameNumber& cursor, Order threshold) {
         const std::uint64_t step = pages_of(threshold).value;
@@ -133,8 +133,8 @@ public:
         return std::nullopt;
     }
 
-    /// A block from isolate_*(). It is marked only if it finds no free buddy to merge with.
-    /// False, and nothing is done, when no isolated block begins there.
+    /// Returns a block from isolate_*(). It is marked only if it finds no free buddy to
+    /// merge with. False, and nothing done, when no isolated block begins there.
     bool put_back(FrameNumber first, Mark mark) {
         if (!has(first, FrameRecord::State::isolated))
             return false;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t ecx_tsc_deadline = 1U << 24;
 constexpr std::uint32_t ecx_hypervisor = 1U << 31;
 constexpr std::uint32_t edx_htt = 1U << 28;
-// Of leaf 0x80000001.
+// Bits of leaf 0x80000001.
 constexpr std::uint32_t ecx_cmp_legacy = 1U << 1;
 
 constexpr std::uint32_t replace(std::uint32_t value, unsigned low, unsigned width, std::uint32_t field) {
@@ -18,20 +18,24 @@ constexpr std::uint32_t replace(std::uint32_t value, unsigned low, unsigned widt
     return (value & ~mask) | ((field << low) & mask);
 }
 
-/// How many low bits of an APIC ID number the cores of the socket.
-unsigned core_bits(const CpuTopology& topology) {
+/// Returns how many low bits of an APIC ID number the cores of the socket.
+unsigned thread_bits(const CpuTopology& topology) {
+    return static_cast<unsigned>(std::bit_width(topology.threads_per_core - 1));
+}
+
+unsigned socket_bits(const CpuTopology& topology) {
     return static_cast<unsigned>(std::bit_width(topology.count - 1));
 }
 
-/// Leaf 4 (Intel) and 0x8000001d (AMD) agree on this field. The last-level cache is shared by the socket, the others
-/// belong to one core.
+/// Shares caches. Leaf 4 (Intel) and 0x8000001d (AMD) agree on this field. The last-level cache is shared by the
+/// socket, the others by the threads of a core.
 void share_cache(kvm_cpuid_entry2& entry, const CpuTopology& topology) {
     constexpr std::uint32_t last_level = 3;
     const std::uint32_t type = entry.eax & 0x1f;
     const std::uint32_t level = (entry.eax >> 5) & 7;
     if (type == 0)
         return;
-    const std::uint32_t sharers = level >= last_level ? 1U << core_bits(topology) : 1U;
+    const std::uint32_t sharers = 1U << (level >= last_level ? socket_bits(topology) : thread_bits(topology));
     entry.eax = replace(entry.eax, 14, 12, sharers - 1);
 }
 
@@ -50,8 +54,8 @@ void append_extended_topology(std::vector<kvm_cpuid_entry2>& entries, std::uint3
         entry.edx = topology.index;
         entries.push_back(entry);
     };
-    append(0, 0, 1, smt_level);
-    append(1, core_bits(topology), topology.count, core_level);
+    append(0, thread_bits(topology), topology.threads_per_core, smt_level);
+    append(1, socket_bits(topology), topology.count, core_level);
     append(2, 0, 0, 0);
 }
 
@@ -71,7 +75,7 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supp
             break;
         case 0x1:
             entry.ebx = replace(entry.ebx, 24, 8, topology.index);
-            entry.ebx = replace(entry.ebx, 16, 8, topology.count > 1 ? 1U << core_bits(topology) : 1U);
+            entry.ebx = replace(entry.ebx, 16, 8, topology.count > 1 ? 1U << socket_bits(topology) : 1U);
             entry.ecx |= ecx_hypervisor;
             if (tsc_deadline_timer)
                 entry.ecx |= ecx_tsc_deadline;
@@ -79,7 +83,7 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supp
             break;
         case 0x4:
             share_cache(entry, topology);
-            entry.eax = replace(entry.eax, 26, 6, (1U << core_bits(topology)) - 1);
+            entry.eax = replace(entry.eax, 26, 6, (1U << (socket_bits(topology) - thread_bits(topology))) - 1);
             break;
         case 0xb:
             continue;
@@ -94,15 +98,16 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(std::span<const kvm_cpuid_entry2> supp
             break;
         case 0x80000008:
             entry.ecx = replace(entry.ecx, 0, 8, topology.count - 1);
-            entry.ecx = replace(entry.ecx, 12, 4, core_bits(topology));
+            entry.ecx = replace(entry.ecx, 12, 4, socket_bits(topology));
             break;
         case 0x8000001d:
             share_cache(entry, topology);
             break;
         case 0x8000001e:
             entry.eax = topology.index;
-            entry.ebx = replace(0, 0, 8, topology.index); // one thread a core
-            entry.ecx = 0;                                // one node
+            entry.ebx = replace(0, 0, 8, topology.index / topology.threads_per_core); // the core
+            entry.ebx = replace(entry.ebx, 8, 8, topology.threads_per_core - 1);
+            entry.ecx = 0; // one node
             break;
         default:
             break;

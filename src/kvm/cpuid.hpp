@@ -10,8 +10,9 @@
 namespace aerate {
 
 struct CpuTopology {
-    unsigned index = 0; ///< this vCPU's, which is also its APIC ID
-    unsigned count = 1; ///< one socket of `count` cores, one thread each
+    unsigned index = 0;            ///< this vCPU's, which is also its APIC ID
+    unsigned count = 1;            ///< one socket of so many threads
+    unsigned threads_per_core = 1; ///< a power of two
 };
 
 /// `supported` is KVM_GET_SUPPORTED_CPUID's answer, whose APIC IDs are those of the host CPU that happened to ask.

@@ -77,6 +77,20 @@ TEST_P(Topology, AllCpusAreCoresOfOneSocket) {
     EXPECT_EQ((find(entries, 1)->edx >> 28) & 1, count > 1 ? 1U : 0U);
 }
 
+TEST(GuestCpuid, SmtIsTwoThreadsACore) {
+    for (unsigned index = 0; index < 6; ++index) {
+        const auto entries = guest_cpuid(host, {.index = index, .count = 6, .threads_per_core = 2}, true);
+        const auto threads = *find(entries, 0xb, 0);
+        EXPECT_EQ(threads.eax, 1U) << "APIC ID >> 1 is the core";
+        EXPECT_EQ(threads.ebx, 2U);
+        EXPECT_EQ(find(entries, 0xb, 1)->ebx, 6U);
+        EXPECT_EQ(find(entries, 0xb, 1)->eax, 3U);
+        EXPECT_EQ((find(entries, 4, 0)->eax >> 14) & 0xfff, 1U) << "two threads share the first-level cache";
+        EXPECT_EQ(find(entries, 4, 0)->eax >> 26, 3U) << "room for four cores";
+        EXPECT_EQ(find(entries, 0x8000001e)->ebx, index / 2 | 1U << 8);
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Counts, Topology, ::testing::Values(1, 2, 3, 4, 7, 8, 31, 32));
 
 TEST(GuestCpuid, SaysThatThereIsAHypervisorAndItsTimer) {

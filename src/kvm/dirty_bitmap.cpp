@@ -23,7 +23,12 @@ Result<void> DirtyBitmap::start() {
     std::uint64_t words = 0;
     for (const auto& slot : vm_.slots())
         words = std::max(words, words_of(slot));
-    words_.assign(words, 0);
+    if (words != words_.size()) {
+        memory_ = host::zeroed<std::uint64_t>(words);
+        words_ = {memory_.get(), memory_ ? words : 0};
+        if (memory_ == nullptr)
+            return fail_errno("the host has no memory to log what the guest writes");
+    }
     TRY(vm_.set_dirty_logging(DirtyLogging::on));
     if (vm_.dirty_method() == DirtyMethod::manual_bitmap_sliced) {
         PageBitmap nothing; // the log began with every page in it
@@ -52,7 +57,7 @@ void DirtyBitmap::take_slot(const MemorySlot& slot, PageBitmap& into) {
         into.set(frames);
         return;
     }
-    const std::span words = std::span(words_).first(words_of(slot));
+    const std::span words = words_.first(words_of(slot));
     // Regions start at multiples of 2 MiB, so a word of the slot is a word of the bitmap.
     for (std::uint64_t index = 0; index < words.size(); ++index)
         if (words[index] != 0)
@@ -61,7 +66,7 @@ void DirtyBitmap::take_slot(const MemorySlot& slot, PageBitmap& into) {
         clear(slot, words);
 }
 
-/// Exactly the bits that were read: any other would hide a write that nobody has seen. A slice that KVM refuses to
+/// Clears exactly the bits that were read: any other would hide a write that was not seen. A slice that KVM refuses to
 /// clear stays in its log and is taken again.
 void DirtyBitmap::clear(const MemorySlot& slot, std::span<std::uint64_t> words) {
     const std::uint64_t pages = frames_of(slot).count.value;

@@ -2,12 +2,13 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/host.hpp"
 #include "kvm/vm.hpp"
 #include "memory/dirty_source.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 namespace aerate {
 
@@ -22,7 +23,7 @@ public:
 
     [[nodiscard]] Result<void> start() override;
     [[nodiscard]] Result<void> stop() override;
-    /// Should KVM refuse, the whole slot counts as written: too much is sent, nothing is lost.
+    /// Takes the log. If KVM refuses, the whole slot counts as written: too much is sent, nothing is lost.
     void take(PageBitmap& into) override;
 
 private:
@@ -30,7 +31,8 @@ private:
     void clear(const MemorySlot&, std::span<std::uint64_t> words);
 
     Vm& vm_;
-    std::vector<std::uint64_t> words_; ///< of the largest slot
+    std::unique_ptr<std::uint64_t[], host::FreeMemory> memory_;
+    std::span<std::uint64_t> words_; ///< of the largest slot
 };
 
 } // namespace aerate

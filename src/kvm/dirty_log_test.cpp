@@ -1,5 +1,5 @@
 // Every method keeps the same promises, so every test is run for each. A guest writes pages at random; whoever follows
-// it copies the pages that it gathers. A write that was lost shows as a page that differs once the guest stands still.
+// it copies the pages that it gathers. A write that was lost shows as a page that differs once the guest is stopped.
 #include "kvm/dirty_log.hpp"
 #include "kvm/dirty_ring.hpp"
 #include "kvm/ioctl.hpp"

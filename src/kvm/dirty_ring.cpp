@@ -1,6 +1,7 @@
 #include "kvm/dirty_ring.hpp"
 
 #include "base/check.hpp"
+#include "base/host.hpp"
 #include "base/log.hpp"
 #include "kvm/ioctl.hpp"
 
@@ -37,7 +38,7 @@ DirtyRings::~DirtyRings() {
 
 Result<void> DirtyRings::add(int vcpu_fd) {
     constexpr auto offset = static_cast<off_t>(KVM_DIRTY_LOG_PAGE_OFFSET * page_size.value);
-    void* const area = ::mmap(nullptr, DirtyRing::length.value, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, offset);
+    void* const area = host::map(nullptr, DirtyRing::length.value, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, offset);
     if (area == MAP_FAILED)
         return fail_errno("cannot map a vCPU's dirty ring");
     mapped_.emplace_back(static_cast<kvm_dirty_gfn*>(area), DirtyRing::length.value / sizeof(kvm_dirty_gfn));
@@ -45,7 +46,7 @@ Result<void> DirtyRings::add(int vcpu_fd) {
     return {};
 }
 
-void DirtyRings::begin(std::span<const MemorySlot> slots) {
+Result<void> DirtyRings::begin(std::span<const MemorySlot> slots) {
     PageBitmap nothing;
     (void)take(nothing);
     const std::scoped_lock lock(mutex_);
@@ -53,14 +54,15 @@ void DirtyRings::begin(std::span<const MemorySlot> slots) {
     PageCount address_space{};
     for (const MemorySlot& slot : slots_)
         address_space = std::max(address_space, PageCount{frames_of(slot).end().value});
-    written_ = PageBitmap(address_space);
+    written_ = TRY(PageBitmap::create(address_space));
+    return {};
 }
 
 bool DirtyRings::take(PageBitmap& into) {
     const std::scoped_lock lock(mutex_);
     harvest();
     if (auto done = reset(); !done)
-        log::error("cannot tell which pages the guest wrote: {}", done.error().message);
+        log::error("cannot determine which pages the guest wrote: {}", done.error().message);
     written_.move_into(into);
     return std::exchange(complete_, true);
 }
@@ -88,8 +90,8 @@ void DirtyRings::harvest() {
     }
 }
 
-/// A signal would end it early, without an error. Other things that count as one to the kernel, as work for io_uring,
-/// cannot be blocked, so it says how many entries it did.
+/// Resets the rings. A signal would end that early, without an error. Other things that count as one to the kernel, as
+/// work for io_uring, cannot be blocked, so it says how many entries it did.
 Result<void> DirtyRings::reset() {
     constexpr unsigned patience = 100;
     const SignalsBlocked blocked;
@@ -107,7 +109,7 @@ Result<void> DirtyRings::reset() {
 }
 
 Result<void> DirtyRingLog::start() {
-    vm_.dirty_rings()->begin(vm_.slots());
+    TRY(vm_.dirty_rings()->begin(vm_.slots()));
     armed_ = true;
     return vm_.set_dirty_logging(DirtyLogging::on);
 }
@@ -116,7 +118,7 @@ Result<void> DirtyRingLog::stop() {
     return vm_.set_dirty_logging(DirtyLogging::off);
 }
 
-/// Nothing else protects every page. What is written in between is read afterwards.
+/// Collects and arms the rings: nothing else protects every page. What is written in between is read afterwards.
 Result<void> DirtyRingLog::arm_everything() {
     TRY(vm_.set_dirty_logging(DirtyLogging::off));
     return vm_.set_dirty_logging(DirtyLogging::on);

@@ -50,7 +50,8 @@ public:
     /// more than the ring has, since none is free again before the reset.
     template <typename Visit>
     std::uint32_t harvest(Visit&& visit);
-    /// KVM filled every entry, though it keeps some free: it may have gone on over those that nobody had read.
+    /// Returns whether KVM filled every entry, though it keeps some free: it may have overwritten entries that nobody
+    /// had read.
     [[nodiscard]] bool overrun() const { return overrun_; }
 
 private:
@@ -71,10 +72,10 @@ public:
 
     [[nodiscard]] Result<void> add(int vcpu_fd);
     /// Forgets what was logged before.
-    void begin(std::span<const MemorySlot>);
-    /// False: some writes were missed since the last take, and some pages are not armed.
+    [[nodiscard]] Result<void> begin(std::span<const MemorySlot>);
+    /// Returns false if some writes were missed since the last take, and some pages are not armed.
     [[nodiscard]] bool take(PageBitmap& into);
-    /// After KVM_EXIT_DIRTY_RING_FULL, before that vCPU runs on.
+    /// Empties the rings, after KVM_EXIT_DIRTY_RING_FULL and before that vCPU runs on.
     [[nodiscard]] Result<void> make_room();
 
 private:

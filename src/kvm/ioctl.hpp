@@ -2,6 +2,8 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/host.hpp"
 
 #include <sys/ioctl.h>
 
@@ -22,8 +24,16 @@ template <typename Argument = int>
         value = ::ioctl(fd, request, argument);
     } while (value < 0 && errno == EINTR);
     if (value < 0)
-        return fail_errno("{}", name);
+        return fail_errno("the host's KVM refuses {}", name);
     return value;
+}
+
+/// Makes a request that returns a descriptor: a VM, a vCPU.
+template <typename Argument = int>
+[[nodiscard]] Result<FileDescriptor> make_kvm(int fd, unsigned long request, const char* name, Argument argument = {}) {
+    if (host::refuses(host::Resource::descriptor))
+        return fail_errno("{}", name);
+    return FileDescriptor(TRY(call_kvm(fd, request, name, argument)));
 }
 
 /// An argument that is a count and then so many entries: kvm_cpuid2, kvm_msrs, kvm_irq_routing, and, with a header of
@@ -43,7 +53,7 @@ public:
         std::memcpy(&count, bytes_.data(), sizeof count);
         return {reinterpret_cast<Entry*>(bytes_.data() + Header), count};
     }
-    /// The number of an ioctl that takes one of these.
+    /// Returns the number of an ioctl that takes one of these.
     [[nodiscard]] static constexpr unsigned long request(unsigned long number) {
         constexpr unsigned long mask = static_cast<unsigned long>(_IOC_SIZEMASK) << _IOC_SIZESHIFT;
         return (number & ~mask) | Header << _IOC_SIZESHIFT;

@@ -1,5 +1,6 @@
 #include "kvm/kvm.hpp"
 
+#include "base/host.hpp"
 #include "kvm/ioctl.hpp"
 
 #include <fcntl.h>
@@ -41,7 +42,9 @@ std::unexpected<Error> explain_open(const char* path) {
             path);
     case EACCES:
     case EPERM:
-        return fail("cannot open {}: permission denied: add yourself to the group kvm, then log in again", path);
+        return std::unexpected(Error{
+            fmt::format("cannot open {}: permission denied: add yourself to the group kvm, then log in again", path),
+            EACCES});
     default:
         return fail_errno("cannot open {}", path);
     }
@@ -50,7 +53,7 @@ std::unexpected<Error> explain_open(const char* path) {
 } // namespace
 
 Result<Kvm> Kvm::open(const char* path) {
-    FileDescriptor fd(::open(path, O_RDWR | O_CLOEXEC));
+    FileDescriptor fd = host::descriptor([&] { return ::open(path, O_RDWR | O_CLOEXEC); });
     if (!fd.valid())
         return explain_open(path);
     Kvm kvm(std::move(fd));

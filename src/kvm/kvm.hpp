@@ -17,11 +17,11 @@ public:
     /// Success does not mean that guests run: see probe_hardware().
     [[nodiscard]] static Result<Kvm> open(const char* path = "/dev/kvm");
 
-    /// 0 when absent; some capabilities carry a number.
+    /// Returns 0 when absent; some capabilities carry a number.
     [[nodiscard]] int capability(int number) const;
-    /// The size of a vCPU's shared kvm_run area.
+    /// Returns the size of a vCPU's shared kvm_run area.
     [[nodiscard]] ByteCount run_area() const { return run_area_; }
-    /// What this host can show to a guest (KVM_GET_SUPPORTED_CPUID).
+    /// Returns what this host can show to a guest (KVM_GET_SUPPORTED_CPUID).
     [[nodiscard]] Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
     [[nodiscard]] int fd() const { return fd_.get(); }
 

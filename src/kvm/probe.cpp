@@ -1,5 +1,6 @@
 #include "kvm/probe.hpp"
 
+#include "base/host.hpp"
 #include "kvm/vm.hpp"
 
 #include <sys/mman.h>
@@ -58,7 +59,7 @@ constexpr auto program = std::to_array<std::uint8_t>({
 class ScratchMemory {
 public:
     ScratchMemory()
-        : bytes_(::mmap(nullptr, scratch_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+        : bytes_(host::map(nullptr, scratch_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
     ~ScratchMemory() {
         if (valid())
             ::munmap(bytes_, scratch_size);
@@ -93,12 +94,14 @@ void fill(std::byte* memory) {
 /// Asks the vCPU to stop unless it is destroyed before `limit`.
 class Watchdog {
 public:
-    Watchdog(Vcpu& vcpu, std::chrono::milliseconds limit)
-        : thread_([this, &vcpu, limit](const std::stop_token& stop) {
+    [[nodiscard]] Result<> start(Vcpu& vcpu, std::chrono::milliseconds limit) {
+        thread_ = TRY(host::start_thread("watchdog", [this, &vcpu, limit](const std::stop_token& stop) {
             std::unique_lock lock(mutex_);
             if (!finished_.wait_for(lock, stop, limit, [] { return false; }) && !stop.stop_requested())
                 vcpu.request_stop();
-        }) {}
+        }));
+        return {};
+    }
 
 private:
     std::mutex mutex_;
@@ -120,7 +123,7 @@ Result<void> judge(const Exit& exit, std::chrono::milliseconds limit) {
             limit.count(), advice);
     if (const auto* failed = std::get_if<Failed>(&exit))
         return fail("/dev/kvm exists but cannot run a guest on this machine: {}: {}", failed->reason, advice);
-    return fail("/dev/kvm exists but a test program went astray in it (exit {}): {}", exit.index(), advice);
+    return fail("/dev/kvm exists but a test program failed in it (exit {}): {}", exit.index(), advice);
 }
 
 } // namespace
@@ -137,7 +140,8 @@ Result<void> probe_hardware(const Kvm& kvm, std::chrono::milliseconds limit) {
                                                      .fd_offset = {}}));
     const auto vcpu = TRY(vm.create_vcpu(0));
     TRY(vcpu->enter(ProtectedModeEntry{.instruction = GuestAddress{code}, .start_info = {}}));
-    const Watchdog watchdog(*vcpu, limit);
+    Watchdog watchdog;
+    TRY(watchdog.start(*vcpu, limit));
     return judge(TRY(vcpu->run()), limit);
 }
 

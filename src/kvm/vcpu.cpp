@@ -1,6 +1,7 @@
 #include "kvm/vcpu.hpp"
 
 #include "base/check.hpp"
+#include "base/host.hpp"
 #include "kvm/dirty_ring.hpp"
 #include "kvm/ioctl.hpp"
 
@@ -54,7 +55,7 @@ kvm_segment code64(std::uint16_t selector) {
     return segment;
 }
 
-/// VMX refuses to enter a guest whose task register is not a busy TSS.
+/// Returns a busy TSS: VMX refuses to enter a guest whose task register is none.
 kvm_segment task_segment() {
     kvm_segment segment{};
     segment.limit = 0x67;
@@ -92,8 +93,8 @@ Vcpu::~Vcpu() {
 
 Result<std::unique_ptr<Vcpu>> Vcpu::create(Config config) {
     install_stop_handler();
-    FileDescriptor fd(TRY(call_kvm(config.vm_fd, KVM_CREATE_VCPU, "KVM_CREATE_VCPU", config.index)));
-    void* area = ::mmap(nullptr, config.run_area.value, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    FileDescriptor fd = TRY(make_kvm(config.vm_fd, KVM_CREATE_VCPU, "KVM_CREATE_VCPU", config.index));
+    void* area = host::map(nullptr, config.run_area.value, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     if (area == MAP_FAILED)
         return fail_errno("cannot map the run area of vCPU {}", config.index);
     std::unique_ptr<Vcpu> vcpu(new Vcpu(std::move(fd), config, static_cast<kvm_run*>(area)));
@@ -119,13 +120,13 @@ Result<VcpuState> Vcpu::save(const SavableState& savable) const {
     return state;
 }
 
-/// CPUID first: it decides which registers there are.
+/// Restores CPUID first: it decides which registers there are.
 Result<> Vcpu::restore(const VcpuState& state) {
     TRY(set_cpuid(state.cpuid));
     return set_vcpu_state(fd_.get(), state);
 }
 
-/// What firmware leaves behind and kernels rely on. With MTRRs off, Linux would also do without the PAT.
+/// Sets what firmware leaves behind and kernels rely on. With MTRRs off, Linux would also do without the PAT.
 Result<void> Vcpu::set_boot_msrs() {
     constexpr std::uint32_t ia32_misc_enable = 0x1a0;
     constexpr std::uint64_t fast_strings = 1;
@@ -153,7 +154,7 @@ Result<void> Vcpu::set_fpu() {
     return {};
 }
 
-/// LINT0 is masked: KVM's reset state has it deliver the PIC's interrupts (KVM_X86_QUIRK_LINT0_REENABLED), and Linux
+/// Masks LINT0: KVM's reset state has it deliver the PIC's interrupts (KVM_X86_QUIRK_LINT0_REENABLED), and Linux
 /// keeps it so; but the PIC is not set up here, and its vectors would be exceptions. LINT1 is the NMI, as on any PC.
 Result<void> Vcpu::set_local_apic() {
     constexpr std::size_t lvt_lint0 = 0x350;
@@ -223,6 +224,11 @@ Result<Exit> Vcpu::run() {
         std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_relaxed);
         return Interrupted{};
     }
+    // What the guest gave back, or never had, and the host cannot give: docs/host-refusals.md.
+    if (errno == EFAULT || errno == ENOMEM || errno == EHWPOISON)
+        return fail_errno("the host has no more memory for the guest (are its huge pages, its tmpfs or its cgroup's "
+                          "memory used up?): KVM_RUN of vCPU {}",
+                          index_);
     return fail_errno("KVM_RUN of vCPU {}", index_);
 }
 
@@ -236,7 +242,7 @@ void Vcpu::interrupt_next_run() {
     std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_relaxed);
 }
 
-void Vcpu::excuse_pause() {
+void Vcpu::notify_clock_paused() {
     (void)::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
 }
 

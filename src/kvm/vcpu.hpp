@@ -107,9 +107,9 @@ public:
     void request_stop();
     /// Makes the next run() complete the exit that was served and return, most often Interrupted. Its thread only.
     void interrupt_next_run();
-    /// The guest stood still: its watchdogs shall not take that for a hang (KVM_KVMCLOCK_CTRL). No-op for a guest that
-    /// does not keep time by kvmclock.
-    void excuse_pause();
+    /// Tells the guest that it was stopped, so that its watchdogs do not take that for a hang (KVM_KVMCLOCK_CTRL).
+    /// No-op for a guest that does not keep time by kvmclock.
+    void notify_clock_paused();
 
     [[nodiscard]] unsigned index() const { return index_; }
     [[nodiscard]] Result<kvm_regs> registers() const;

@@ -20,7 +20,7 @@ constexpr unsigned long get_xsave2_request = _IOC(_IOC_READ, KVMIO, _IOC_NR(KVM_
 constexpr unsigned long set_xsave_request = _IOC(_IOC_WRITE, KVMIO, _IOC_NR(KVM_SET_XSAVE), xsave_size);
 constexpr std::size_t xsave_size_max = 64U << 10; // all that is defined, AMX included, is below 12 KiB
 
-/// KVM stops at the first one that it does not take: how many it took.
+/// Sets MSRs and returns how many KVM took: it stops at the first one that it does not accept.
 Result<std::size_t> set_msrs(int fd, std::span<const kvm_msr_entry> msrs) {
     MsrTable table(static_cast<std::uint32_t>(msrs.size()));
     std::ranges::copy(msrs, table.entries().begin());
@@ -35,7 +35,8 @@ std::optional<std::uint64_t> current_value(int fd, std::uint32_t index) {
     return got && *got == 1 ? std::optional(table.entries()[0].data) : std::nullopt;
 }
 
-/// What KVM lists it can mostly also read; a few depend on the guest's CPUID. Those that it cannot read are left out.
+/// Reads the MSRs that KVM lists. It can mostly also read them; a few depend on the guest's CPUID. Those that it cannot
+/// read are left out.
 Result<std::vector<kvm_msr_entry>> get_msrs(int fd, std::span<const std::uint32_t> indices) {
     std::vector<kvm_msr_entry> msrs;
     while (!indices.empty()) {
@@ -51,7 +52,7 @@ Result<std::vector<kvm_msr_entry>> get_msrs(int fd, std::span<const std::uint32_
     return msrs;
 }
 
-/// As large as this vCPU's registers are, which only the kernel knows: what it leaves zero at the end is cut off.
+/// Reads the registers, whose size only the kernel knows: what it leaves zero at the end is cut off.
 Result<std::vector<std::byte>> get_xsave(int fd, const SavableState& savable) {
     std::vector<std::byte> area(xsave_size_max);
     if (savable.xsave2)
@@ -63,7 +64,7 @@ Result<std::vector<std::byte>> get_xsave(int fd, const SavableState& savable) {
     return area;
 }
 
-/// An MSR that KVM refuses is none of the guest's doing if it has that value anyway: some are listed and read-only.
+/// Restores MSRs. One that KVM refuses does not matter if it has that value anyway: some are listed and read-only.
 Result<> restore_msrs(int fd, std::span<const kvm_msr_entry> msrs) {
     while (!msrs.empty()) {
         const std::size_t taken = TRY(set_msrs(fd, msrs));
@@ -72,9 +73,10 @@ Result<> restore_msrs(int fd, std::span<const kvm_msr_entry> msrs) {
             break;
         const kvm_msr_entry& refused = msrs.front();
         if (current_value(fd, refused.index) != refused.data)
-            return fail("this host's KVM does not take the saved value {:#x} of MSR {:#x}: restore on a host with the "
-                        "same processor and a kernel not older",
-                        refused.data, refused.index);
+            return fail(
+                "this host's KVM does not accept the saved value {:#x} of MSR {:#x}: restore on a host with the "
+                "same processor and a kernel that is not older",
+                refused.data, refused.index);
         msrs = msrs.subspan(1);
     }
     return {};
@@ -143,8 +145,8 @@ Result<VcpuState> get_vcpu_state(int fd, const SavableState& savable) {
     return state;
 }
 
-/// Each step may use what the one before has set: the special registers say where the local APIC is, that one in which
-/// mode the deadline timer's MSR is understood.
+/// Sets the state in an order in which each step may use what the one before has set: the special registers say where
+/// the local APIC is, that one in which mode the deadline timer's MSR is understood.
 Result<> set_vcpu_state(int fd, const VcpuState& state) {
     if (const auto khz = call_kvm(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ");
         state.tsc_khz != 0 && khz && static_cast<std::uint32_t>(*khz) != state.tsc_khz)

@@ -41,7 +41,7 @@ struct SavableState {
     [[nodiscard]] static Result<SavableState> of(const Kvm&);
 };
 
-/// All but the CPUID: some KVMs answer KVM_GET_CPUID2 with more than the guest was given.
+/// Reads all but the CPUID: some KVMs answer KVM_GET_CPUID2 with more than the guest was given.
 [[nodiscard]] Result<VcpuState> get_vcpu_state(int fd, const SavableState&);
 [[nodiscard]] Result<> set_vcpu_state(int fd, const VcpuState&);
 

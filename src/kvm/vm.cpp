@@ -29,9 +29,9 @@ Vm& Vm::operator=(Vm&&) noexcept = default;
 Result<Vm> Vm::create(const Kvm& kvm, unsigned vcpus, DirtyMethod method) {
     CHECK(vcpus >= 1 && vcpus <= max_vcpus);
     if (const int limit = kvm.capability(KVM_CAP_MAX_VCPUS); limit > 0 && vcpus > static_cast<unsigned>(limit))
-        return fail("{} vCPUs asked for, this host's KVM allows {}", vcpus, limit);
+        return fail("{} vCPUs requested, this host's KVM allows {}", vcpus, limit);
     TRY(check_offered(kvm, method));
-    Vm vm(FileDescriptor(TRY(call_kvm(kvm.fd(), KVM_CREATE_VM, "KVM_CREATE_VM"))), vcpus);
+    Vm vm(TRY(make_kvm(kvm.fd(), KVM_CREATE_VM, "KVM_CREATE_VM")), vcpus);
     TRY(vm.enable_dirty_method(method));
     vm.run_area_ = kvm.run_area();
     vm.cpuid_ = TRY(kvm.supported_cpuid());
@@ -70,7 +70,7 @@ Result<void> Vm::enable_dirty_method(DirtyMethod method) {
     return {};
 }
 
-/// KVM's default routes would raise the PIC's lines too, which nobody has set up or will acknowledge.
+/// Replaces KVM's default routes, which would raise the lines of the PIC too, and no driver sets that up.
 Result<void> Vm::route_interrupts() {
     using Table = CountedEntries<kvm_irq_routing_entry>;
     Table routing(interrupt_lines);
@@ -112,45 +112,29 @@ Result<void> Vm::set_dirty_logging(DirtyLogging logging) {
 }
 
 Result<void> Vm::connect_interrupt(const EventFd& event, std::uint32_t gsi) {
-    return assign_interrupt(event, gsi, 0);
-}
-
-Result<void> Vm::disconnect_interrupt(const EventFd& event, std::uint32_t gsi) {
-    return assign_interrupt(event, gsi, KVM_IRQFD_FLAG_DEASSIGN);
-}
-
-Result<void> Vm::assign_interrupt(const EventFd& event, std::uint32_t gsi, std::uint32_t flags) {
     CHECK(gsi < interrupt_lines);
     kvm_irqfd irqfd{};
     irqfd.fd = static_cast<std::uint32_t>(event.fd());
     irqfd.gsi = gsi;
-    irqfd.flags = flags;
     TRY(call_kvm(fd_.get(), KVM_IRQFD, "KVM_IRQFD", &irqfd));
     return {};
 }
 
 Result<void> Vm::connect_io_event(const IoEvent& io, const EventFd& event) {
-    return assign_io_event(io, event, 0);
-}
-
-Result<void> Vm::disconnect_io_event(const IoEvent& io, const EventFd& event) {
-    return assign_io_event(io, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
-}
-
-Result<void> Vm::assign_io_event(const IoEvent& io, const EventFd& event, std::uint32_t flags) {
     kvm_ioeventfd ioeventfd{};
     ioeventfd.datamatch = io.value.value_or(0);
     ioeventfd.addr = io.address.value;
     ioeventfd.len = io.length;
     ioeventfd.fd = event.fd();
-    ioeventfd.flags = flags | (io.value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0U);
+    ioeventfd.flags = io.value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0U;
     TRY(call_kvm(fd_.get(), KVM_IOEVENTFD, "KVM_IOEVENTFD", &ioeventfd));
     return {};
 }
 
-Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index) {
+Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index, unsigned threads_per_core) {
     CHECK(index < vcpus_);
-    auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_}, tsc_deadline_timer_);
+    auto cpuid = guest_cpuid(cpuid_, {.index = index, .count = vcpus_, .threads_per_core = threads_per_core},
+                             tsc_deadline_timer_);
     auto vcpu = TRY(Vcpu::create({.vm_fd = fd_.get(),
                                   .index = index,
                                   .run_area = run_area_,
@@ -170,10 +154,14 @@ Result<VmState> Vm::save() const {
     kvm_clock_data clock{};
     TRY(call_kvm(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &clock));
     state.clock = clock.clock;
+    if ((clock.flags & KVM_CLOCK_REALTIME) != 0)
+        state.realtime = clock.realtime;
     return state;
 }
 
-Result<> Vm::restore(const VmState& state) {
+Result<> Vm::restore(const VmState& state, ClockAfterRestore after) {
+    if (after == ClockAfterRestore::catches_up && state.realtime == 0)
+        return fail("clock_realtime: the snapshot does not say at what time it was taken: leave it out");
     for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {
         kvm_irqchip chip = state.interrupt_controllers[id];
         chip.chip_id = id;
@@ -181,6 +169,10 @@ Result<> Vm::restore(const VmState& state) {
     }
     kvm_clock_data clock{};
     clock.clock = state.clock;
+    if (after == ClockAfterRestore::catches_up) {
+        clock.flags = KVM_CLOCK_REALTIME;
+        clock.realtime = state.realtime;
+    }
     TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock));
     return {};
 }

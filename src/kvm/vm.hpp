@@ -62,28 +62,26 @@ public:
 
     /// Maps `memory` into the guest, or changes the logging of the slot. The mapping must outlive the Vm.
     [[nodiscard]] Result<void> set_memory_region(SlotId, const MappedRegion& memory, DirtyLogging = DirtyLogging::off);
-    /// For every slot at once. A slot's log starts empty.
+    /// Sets logging for every slot at once. A slot's log starts empty.
     [[nodiscard]] Result<void> set_dirty_logging(DirtyLogging);
     [[nodiscard]] std::span<const MemorySlot> slots() const { return slots_; }
-    /// How the log works: see make_dirty_log().
+    /// Returns how the log works: see make_dirty_log().
     [[nodiscard]] DirtyMethod dirty_method() const { return dirty_method_; }
-    /// With DirtyMethod::ring, else null.
+    /// Returns the rings with DirtyMethod::ring, else null.
     [[nodiscard]] DirtyRings* dirty_rings() const { return rings_.get(); }
 
-    /// A signal on `event` becomes an edge on the line. REQUIRES: gsi < interrupt_lines.
+    /// Turns a signal on `event` into an edge on the line. REQUIRES: gsi < interrupt_lines.
     [[nodiscard]] Result<void> connect_interrupt(const EventFd& event, std::uint32_t gsi);
-    [[nodiscard]] Result<void> disconnect_interrupt(const EventFd& event, std::uint32_t gsi);
     [[nodiscard]] Result<void> connect_io_event(const IoEvent&, const EventFd&);
-    [[nodiscard]] Result<void> disconnect_io_event(const IoEvent&, const EventFd&);
 
-    /// Ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told where (Vcpu::enter);
-    /// the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each once; the Vm outlives
-    /// it.
-    [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index);
+    /// Returns a vCPU that is ready to run: CPUID, boot MSRs, FPU and local APIC set. vCPU 0 starts when run, once told
+    /// where (Vcpu::enter); the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each
+    /// once; the Vm outlives it.
+    [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index, unsigned threads_per_core = 1);
 
     /// REQUIRES: no vCPU runs. Guest time goes on from where it was saved: it does not show how long the VM lay still.
     [[nodiscard]] Result<VmState> save() const;
-    [[nodiscard]] Result<> restore(const VmState&);
+    [[nodiscard]] Result<> restore(const VmState&, ClockAfterRestore = ClockAfterRestore::goes_on);
 
     [[nodiscard]] std::span<const kvm_cpuid_entry2> supported_cpuid() const { return cpuid_; }
     [[nodiscard]] int fd() const { return fd_.get(); }
@@ -92,8 +90,6 @@ private:
     Vm(FileDescriptor fd, unsigned vcpus);
     Result<void> enable_dirty_method(DirtyMethod);
     Result<void> route_interrupts();
-    Result<void> assign_interrupt(const EventFd&, std::uint32_t gsi, std::uint32_t flags);
-    Result<void> assign_io_event(const IoEvent&, const EventFd&, std::uint32_t flags);
 
     FileDescriptor fd_;
     unsigned vcpus_;

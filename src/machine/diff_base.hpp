@@ -3,7 +3,7 @@
 //
 //     last snapshot               the next one: gather()         saved()
 //     ─────┬──────── written() ────────┬───── not yet seen ─────────┬───▶
-//          │                           │ the guest stands still     │ the file is on the disk
+//          │                           │ the guest is stopped       │ the file is on the disk
 //
 // A snapshot that fails never comes to saved(): its pages stay in written(), and the next diff has them.
 //
@@ -13,38 +13,52 @@
 #include "base/error.hpp"
 #include "memory/dirty_tracker.hpp"
 #include "memory/page_bitmap.hpp"
+#include "snapshot/chain.hpp"
 #include "snapshot/manifest.hpp"
 
 #include <optional>
+#include <utility>
 
 namespace aerate {
 
 class DiffBase {
 public:
     /// REQUIRES: the tracker outlives this.
-    DiffBase(DirtyTracker& tracker, PageCount address_space)
-        : tracker_(tracker)
-        , written_(address_space) {}
+    explicit DiffBase(DirtyTracker& tracker)
+        : tracker_(tracker) {}
 
-    /// From here on every write is remembered. Does nothing the second time.
-    [[nodiscard]] Result<> track() {
-        if (!writes_)
-            writes_ = TRY(tracker_.track());
+    /// Starts tracking writes to this many pages. Does nothing the second time.
+    [[nodiscard]] Result<> track(PageCount address_space) {
+        if (writes_)
+            return {};
+        written_ = TRY(PageBitmap::create(address_space));
+        writes_ = TRY(tracker_.track());
         return {};
+    }
+    [[nodiscard]] bool tracks() const { return writes_.has_value(); }
+    /// Undoes track(): for a snapshot that failed and was to be the first.
+    void stop() {
+        writes_.reset();
+        written_ = {};
     }
     /// Adds what was written until now. REQUIRES: track() has succeeded.
     void gather() { writes_->gather(written_); }
-    /// The file holds the guest as it was at the last gather(), or at track() without one.
+    /// Notes that the file holds the guest as it was at the last gather(), or at track() without one.
     void saved(snapshot::Parent file) {
         parent_ = std::move(file);
         written_.clear_all();
     }
 
     [[nodiscard]] const PageBitmap& written() const { return written_; }
-    /// Nothing before the first saved().
+    /// Returns nothing before the first saved().
     [[nodiscard]] const std::optional<snapshot::Parent>& parent() const { return parent_; }
 
+    /// Returns the lineage of the latest snapshot, also while nothing is tracked.
+    [[nodiscard]] const snapshot::Lineage& lineage() const { return lineage_; }
+    void set_lineage(snapshot::Lineage lineage) { lineage_ = std::move(lineage); }
+
 private:
+    snapshot::Lineage lineage_;
     DirtyTracker& tracker_;
     std::optional<DirtyTracker::Tracking> writes_;
     PageBitmap written_;

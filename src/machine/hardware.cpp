@@ -3,24 +3,15 @@
 #include "base/check.hpp"
 #include "boot/acpi.hpp"
 #include "kvm/dirty_log.hpp"
+#include "net/net.hpp"
 #include "virtio/mmio_registers.hpp"
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace aerate {
 namespace {
-
-[[nodiscard]] Result<OutputSink> open_sink(const ConsoleOptions& options) {
-    switch (options.kind) {
-    case ConsoleOptions::Kind::stdio:
-        return OutputSink::duplicate(STDOUT_FILENO);
-    case ConsoleOptions::Kind::file:
-        return OutputSink::open_file(options.path.c_str());
-    case ConsoleOptions::Kind::none:
-        break;
-    }
-    return OutputSink{};
-}
 
 constexpr PowerPorts power_ports{.reset = {layout::reset_port},
                                  .reset_value = layout::reset_value,
@@ -30,40 +21,57 @@ constexpr PowerPorts power_ports{.reset = {layout::reset_port},
 
 } // namespace
 
-Hardware::Hardware(GuestMemory m, Kvm kvm, Vm vm, EventLoop& loop, Callbacks callbacks)
+Hardware::Hardware(GuestMemory m, PageBitmap hinted, const HostFiles& host_files, Kvm kvm, Vm vm, EventLoop& loop,
+                   Callbacks callbacks)
     : memory(std::move(m))
-    , counted_hints(memory.address_space())
+    , files(host_files)
+    , counted_hints(std::move(hinted))
     , kvm_(std::move(kvm))
     , vm_(std::move(vm))
     , tracker_(memory, make_dirty_log(vm_))
     , loop_(loop)
     , callbacks_(std::move(callbacks)) {}
 
+Result<> Hardware::start_threads() {
+    TRY(balloon_thread.start());
+    if (std::ranges::any_of(slots, [this](const VirtioSlot& slot) { return slot.loop == &net_thread.loop(); }))
+        TRY(net_thread.start());
+    for (const auto& vcpu : vcpus)
+        TRY(vcpu->start());
+    return {};
+}
+
 Hardware::~Hardware() {
     // The balloon goes only when its thread can touch it no more, the memory after everything that uses it.
     balloon_thread.stop();
+    net_thread.stop();
     vcpus.clear();
     slots.clear(); // its balloon answers what these have asked
     idle_memory.reset();
     sweeper.reset();
     squeezer.reset();
     console.reset();
+    if (console_socket_)
+        console_socket_->disconnect();
 }
 
-Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& config, const ConsoleOptions& console,
-                                                   EventLoop& loop, Callbacks callbacks,
-                                                   std::optional<ArrivingMemory> arriving) {
+Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& config, const HostFiles& files,
+                                                   const ConsoleOptions& console, EventLoop& loop, Callbacks callbacks,
+                                                   std::optional<GuestMemory> given) {
     auto regions = TRY(ram_regions(config.machine.mem_size));
-    auto memory =
-        arriving ? std::move(arriving->memory) : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
+    auto memory = given ? *std::move(given) : TRY(GuestMemory::create({std::move(regions), config.machine.backing}));
+    auto hinted = TRY(PageBitmap::create(memory.address_space()));
     auto kvm = TRY(Kvm::open());
     auto vm = TRY(Vm::create(kvm, config.machine.vcpu_count));
-    auto hardware = std::unique_ptr<Hardware>(
-        new Hardware(std::move(memory), std::move(kvm), std::move(vm), loop, std::move(callbacks)));
+    auto hardware = std::unique_ptr<Hardware>(new Hardware(std::move(memory), std::move(hinted), files, std::move(kvm),
+                                                           std::move(vm), loop, std::move(callbacks)));
+    TRY(hardware->balloon_thread.loop().prepare());
+    if (!config.network_interfaces.empty())
+        TRY(hardware->net_thread.loop().prepare());
     TRY(hardware->map_memory());
     TRY(hardware->add_legacy_devices(console));
-    TRY(hardware->add_virtio_devices(config, arriving && arriving->disks_too));
-    TRY(hardware->add_vcpus(config.machine.vcpu_count));
+    TRY(hardware->add_virtio_devices(config));
+    TRY(hardware->add_vcpus(config.machine));
     return hardware;
 }
 
@@ -87,30 +95,38 @@ void Hardware::post_to_main(std::function<void()> f) {
 }
 
 Result<> Hardware::add_legacy_devices(const ConsoleOptions& options) {
-    serial = TRY(Serial::create(loop_, TRY(open_sink(options))));
+    serial = TRY(Serial::create(loop_, options.output));
     CHECK(ports_.add(Serial::com1, Serial::port_count, *serial));
     TRY(vm_.connect_interrupt(serial->interrupt(), layout::serial_gsi));
     power = TRY(Power::create(power_ports, {.on_reset = [this] { end_guest(GuestEnd::Kind::reset); },
                                             .on_power_off = [this] { end_guest(GuestEnd::Kind::power_off); }}));
     CHECK(power->add_to(ports_));
     TRY(vm_.connect_interrupt(power->interrupt(), layout::power_button_gsi));
+    keyboard = TRY(KeyboardPort::create([this] { end_guest(GuestEnd::Kind::reset); }));
+    CHECK(keyboard->add_to(ports_));
+    TRY(vm_.connect_interrupt(keyboard->interrupt(), layout::keyboard_gsi));
+    generation = TRY(GenerationId::create(memory, layout::generation_id));
+    TRY(vm_.connect_interrupt(generation->interrupt(), layout::generation_gsi));
+    CHECK(ports_.add(Port{layout::panic_port}, 1, panic_));
     CHECK(ports_.add(CmosRtc::first_port, CmosRtc::port_count, rtc_));
     return {};
 }
 
 Result<> Hardware::attach_console(const ConsoleOptions& options) {
-    if (options.kind == ConsoleOptions::Kind::stdio)
+    if (options.kind == control::ConsoleKind::terminal)
         console = TRY(Console::attach(loop_, *serial, STDIN_FILENO, [this] { callbacks_.quit(); }));
+    if (options.socket) {
+        console_socket_ = options.socket;
+        console_socket_->connect(*serial);
+    }
     return {};
 }
 
-Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr<virtio::Device> device) {
+Result<> Hardware::add_virtio(MadeDevice made) {
     if (slots.size() == layout::max_virtio_devices)
         return fail("too many devices: there are interrupt lines for {}; remove a drive", layout::max_virtio_devices);
     const VirtioMmioDevice place = virtio_mmio_device(static_cast<unsigned>(slots.size()));
-    VirtioSlot& slot =
-        slots.emplace_back(VirtioSlot{std::move(name), &loop, TRY(EventFd::create()), std::move(device), {}});
-    slot.transport = TRY(virtio::MmioTransport::create(*slot.device, memory, loop, slot.interrupt, {}));
+    VirtioSlot& slot = *TRY(add_slot(slots, std::move(made), memory));
     TRY(vm_.connect_interrupt(slot.interrupt, place.gsi));
     for (std::uint16_t queue = 0; queue < slot.transport->queue_count(); ++queue)
         TRY(vm_.connect_io_event(
@@ -120,45 +136,54 @@ Result<> Hardware::add_virtio(std::string name, EventLoop& loop, std::unique_ptr
     return {};
 }
 
-Result<> Hardware::add_virtio_devices(const control::VmConfig& config, bool disks_arrive) {
-    if (config.balloon) {
-        const balloon::BalloonConfig features{.deflate_on_oom = config.balloon->deflate_on_oom,
-                                              .free_page_hinting = config.balloon->free_page_hinting,
-                                              .free_page_reporting = config.balloon->free_page_reporting};
-        auto device = std::make_unique<balloon::Balloon>(features, memory, balloon_thread.loop());
-        balloon = device.get();
-        TRY(balloon->set_target(whole_pages_of(config.balloon->target)));
-        balloon->statistics().set_interval(config.balloon->stats_polling_interval);
-        TRY(add_virtio("balloon", balloon_thread.loop(), std::move(device)));
-        squeezer = std::make_unique<Squeezer>(balloon_thread.loop(), memory, *balloon);
-        sweeper = std::make_unique<Sweeper>(
-            balloon_thread.loop(), memory, tracker_, balloon->hinting(),
-            Sweeper::Guest{.hold = [this] { post_to_main([this] { callbacks_.hold(); }); },
-                           .resume = [this] { post_to_main([this] { callbacks_.release(); }); }});
-        idle_memory = std::make_unique<IdleMemory>(balloon_thread.loop(), memory, *balloon, *sweeper, *squeezer);
+Result<> Hardware::add_virtio_devices(const control::VmConfig& config) {
+    auto devices = TRY(make_devices(device_kinds(), {.config = config,
+                                                     .files = files,
+                                                     .memory = memory,
+                                                     .main_loop = loop_,
+                                                     .balloon_loop = balloon_thread.loop(),
+                                                     .net_loop = net_thread.loop()}));
+    for (MadeDevice& made : devices) {
+        // What the machine itself has to do with.
+        if (made.device->type() == virtio::DeviceType::balloon)
+            balloon = static_cast<balloon::Balloon*>(made.device.get());
+        else if (made.device->type() == virtio::DeviceType::block)
+            blocks_.push_back(static_cast<Block*>(made.device.get()));
+        TRY(add_virtio(std::move(made)));
     }
-    for (const control::Drive& drive : config.drives) {
-        auto image = TRY(
-            DiskImage::open({.path = drive.path_on_host, .read_only = drive.is_read_only, .arriving = disks_arrive}));
-        disks_.push_back({drive.drive_id, image.size()});
-        auto block = TRY(Block::create(loop_, memory, std::move(image), drive.drive_id));
-        blocks_.push_back(block.get());
-        TRY(add_virtio("block:" + drive.drive_id, loop_, std::move(block)));
-    }
-    if (config.entropy)
-        TRY(add_virtio("entropy", loop_, std::make_unique<Entropy>(memory)));
     return {};
 }
 
+void Hardware::announce() {
+    for (VirtioSlot& slot : slots)
+        if (slot.device->type() == virtio::DeviceType::net)
+            slot.loop->post([&card = static_cast<Net&>(*slot.device)] { card.announce(); });
+}
+
+void Hardware::add_reclaim(Sweeper::Guest guest) {
+    if (balloon == nullptr)
+        return;
+    EventLoop& loop = balloon_thread.loop();
+    squeezer = std::make_unique<Squeezer>(loop, memory, *balloon);
+    sweeper = std::make_unique<Sweeper>(loop, memory, tracker_, balloon->hinting(), std::move(guest));
+    idle_memory = std::make_unique<IdleMemory>(loop, memory, *balloon, *sweeper, *squeezer);
+}
+
 Result<> Hardware::boot(const control::VmConfig& config) {
+    if (files.kernel() == nullptr)
+        return fail(
+            "the guest wants to boot, and has no kernel here: none came with it, and none was named when it was "
+            "restored or received (--kernel FILE)");
     AcpiConfig acpi{.vcpus = config.machine.vcpu_count, .virtio = {}, .serial = true};
     for (unsigned index = 0; index < slots.size(); ++index)
         acpi.virtio.push_back(virtio_mmio_device(index));
     TRY(write_acpi_tables(memory, acpi));
+    TRY(generation->renew());
+    CHECK(vm_clock.begin()); // where the tables are, there is RAM
 
-    const LoadedKernel kernel = TRY(load_kernel(memory, {.kernel = config.boot->kernel_image_path,
-                                                         .initrd = config.boot->initrd_path,
-                                                         .command_line = config.boot->boot_args,
+    const LoadedKernel kernel = TRY(load_kernel(memory, {.kernel = files.kernel(),
+                                                         .initrd = files.initrd(),
+                                                         .command_line = control::kernel_command_line(config),
                                                          .entry = config.boot->entry}));
     Vcpu& first = vcpus.front()->vcpu();
     if (kernel.protocol == LoadedKernel::Protocol::linux64)
@@ -166,12 +191,13 @@ Result<> Hardware::boot(const control::VmConfig& config) {
     return first.enter(ProtectedModeEntry{kernel.instruction, kernel.boot_data});
 }
 
-Result<> Hardware::add_vcpus(unsigned count) {
-    for (unsigned index = 0; index < count; ++index)
+Result<> Hardware::add_vcpus(const control::MachineConfig& machine) {
+    const unsigned threads_per_core = machine.smt && machine.vcpu_count > 1 ? 2 : 1;
+    for (unsigned index = 0; index < machine.vcpu_count; ++index)
         vcpus.push_back(std::make_unique<VcpuThread>(
-            TRY(vm_.create_vcpu(index)), ports_, mmio_,
+            TRY(vm_.create_vcpu(index, threads_per_core)), ports_, mmio_,
             VcpuThread::Hooks{.loop = &loop_,
-                              .paused = [this] { callbacks_.paused(); },
+                              .paused = [this, index](protocol::OrderNumber order) { callbacks_.paused(index, order); },
                               .ended = [this](GuestEnd end) { callbacks_.ended(std::move(end)); },
                               .left = [this] { callbacks_.left(); }}));
     return {};

@@ -1,8 +1,12 @@
-// Saving the hardware of a guest that stands still, and making it anew.
+// Saving the hardware of a guest that is stopped, and making it anew.
+#include "base/check.hpp"
+#include "base/host.hpp"
+#include "base/log.hpp"
 #include "machine/hardware.hpp"
 
-#include <unistd.h>
+#include <fcntl.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace aerate {
@@ -15,11 +19,8 @@ Result<state::SavedVm> Hardware::save() {
         saved.vcpus.push_back(TRY(vcpu->save(savable)));
     saved.serial = serial->save();
     saved.clock_register = rtc_.save();
-    for (VirtioSlot& slot : slots)
-        saved.transports.push_back({slot.name, slot.loop->call([&] { return slot.transport->save(); })});
-    if (balloon != nullptr)
-        saved.balloon = balloon_thread.loop().call([&] { return balloon->save(); });
-    saved.disks = disks_;
+    saved.keyboard = keyboard->save();
+    saved.devices = aerate::save(slots);
     return saved;
 }
 
@@ -28,53 +29,58 @@ Result<> Hardware::check_fits(const state::SavedVm& saved) const {
         return fail("the saved guest has {} vCPUs, its configuration says {}", saved.vcpus.size(), vcpus.size());
     for (const VcpuState& vcpu : saved.vcpus)
         TRY(check_cpu_features(vcpu.cpuid, vm_.supported_cpuid()));
-    if (saved.transports.size() != slots.size())
-        return fail("the saved guest has {} virtio devices, its configuration says {}", saved.transports.size(),
-                    slots.size());
-    for (std::size_t i = 0; i < slots.size(); ++i)
-        if (saved.transports[i].name != slots[i].name)
-            return fail("the saved guest has the device {} where its configuration has {}", saved.transports[i].name,
-                        slots[i].name);
-    if (saved.balloon.has_value() != (balloon != nullptr))
-        return fail("the saved guest and its configuration do not agree on a balloon");
-    if (saved.disks.size() != disks_.size())
-        return fail("the saved guest has {} disks, its configuration says {}", saved.disks.size(), disks_.size());
-    for (std::size_t i = 0; i < disks_.size(); ++i)
-        if (saved.disks[i].id != disks_[i].id || saved.disks[i].size != disks_[i].size)
-            return fail(
-                "disk {} had {} bytes when the guest was saved, and has {} now: give the disk that belongs to it",
-                saved.disks[i].id, saved.disks[i].size.value, disks_[i].size.value);
-    return {};
+    return aerate::check_fits(slots, saved.devices);
 }
 
-Result<> Hardware::restore(const state::SavedVm& saved) {
+Result<> Hardware::restore(const state::SavedVm& saved, ClockAfterRestore clock) {
     TRY(check_fits(saved));
-    TRY(vm_.restore(saved.vm));
+    for (const std::string& record : saved.skipped)
+        log::warning("the saved state has a record {} that this monitor does not know: it is ignored", record);
+    TRY(vm_.restore(saved.vm, clock));
     for (std::size_t i = 0; i < vcpus.size(); ++i)
         TRY(vcpus[i]->restore(saved.vcpus[i]));
-    // Devices rest until the machine goes on. Their interrupts come after the controllers that would lose them.
-    for (VirtioSlot& slot : slots)
-        slot.transport->pause([] {});
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-        const auto restored = slots[i].transport->restore(saved.transports[i].transport);
-        if (!restored)
-            return fail("device {}: {}", slots[i].name, restored.error().message);
-    }
-    if (saved.balloon)
-        TRY(balloon->restore(*saved.balloon));
-    for (VirtioSlot& slot : slots)
-        slot.transport->repeat_interrupt();
+    // Their interrupts come after the controllers that would lose them.
+    TRY(aerate::restore(slots, saved.devices));
     serial->restore(saved.serial);
     rtc_.restore(saved.clock_register);
+    keyboard->restore(saved.keyboard);
     return {};
 }
 
-/// The other side may be another host, which sees what is on the disk and not what this one has yet to write.
-void Hardware::share_disks() {
+Result<std::vector<Hardware::Disk>> Hardware::duplicate_disks() const {
+    std::vector<Disk> disks;
     for (const Block* block : blocks_) {
-        (void)::fdatasync(block->image().fd());
-        block->image().share();
+        if (!block->image().writes_image())
+            continue;
+        disks.push_back({.fd = host::descriptor([&] { return ::fcntl(block->image().fd(), F_DUPFD_CLOEXEC, 0); }),
+                         .path = block->image().path()});
+        if (!disks.back().fd.valid())
+            return fail_errno("cannot duplicate the descriptor of disk {}", disks.back().path);
     }
+    return disks;
+}
+
+Result<> Hardware::disks_are_whole() const {
+    for (const Block* block : blocks_) {
+        const DiskImage& image = block->image();
+        if (image.layer() != nullptr && image.layer()->written())
+            return fail("{} ({}): the guest has written to it, and what it wrote is kept nowhere else and ends with "
+                        "this VM: a snapshot or a move of the guest would lose it. Give a guest that is to be saved or "
+                        "moved a disk of its own (cp --reflink=auto)",
+                        image.label(), image.path());
+    }
+    return {};
+}
+
+/// Syncs, then hands over: the other side may be another host, which sees what is on the disk and not what this one has
+/// yet to write.
+Result<> Hardware::hand_over_disks() const {
+    for (const Block* block : blocks_)
+        if (auto handed = block->image().hand_over(); !handed) {
+            take_back_disks();
+            return handed;
+        }
+    return {};
 }
 
 Result<> Hardware::disks_arrive() const {
@@ -83,9 +89,16 @@ Result<> Hardware::disks_arrive() const {
     return {};
 }
 
-void Hardware::take_back_disks() {
+Result<> Hardware::change_disk(const control::Drive& drive, std::shared_ptr<const DiskImage> image) {
+    const auto found = std::ranges::find(blocks_, "block:" + drive.drive_id, &Block::name);
+    CHECK(found != blocks_.end());
+    return (*found)->change_image(std::move(image), engine_kind(drive));
+}
+
+void Hardware::take_back_disks() const {
     for (const Block* block : blocks_)
-        block->image().take_back();
+        if (auto back = block->image().take_back(); !back)
+            log::error("{}: the guest runs, but the lock of its disk does not show it", back.error().message);
 }
 
 } // namespace aerate

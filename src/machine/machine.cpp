@@ -1,8 +1,9 @@
 #include "machine/machine.hpp"
 
+#include "base/check.hpp"
 #include "base/log.hpp"
 
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -12,9 +13,21 @@ using control::conflict;
 
 namespace {
 
-/// To the guest that runs elsewhere now, which may be on this host: undoing gigabytes of mappings takes a while.
-void give_way() {
-    (void)::setpriority(PRIO_PROCESS, 0, 19); // of this thread (setpriority(2), C library/kernel differences)
+using Claimant = protocol::Claimant;
+
+/// Returns why a request has come to nothing.
+std::string_view meanwhile(Outcome outcome) {
+    switch (outcome) {
+    case Outcome::power_off:
+        return "the guest has powered itself off meanwhile";
+    case Outcome::reset:
+        return "the guest has reset itself meanwhile";
+    case Outcome::killed:
+        return "the VM was ended meanwhile";
+    case Outcome::moved:
+        return "the guest has moved meanwhile";
+    }
+    return "";
 }
 
 } // namespace
@@ -23,141 +36,191 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
     : loop_(loop)
     , config_(std::move(config))
     , options_(std::move(options))
-    , operations_(loop,
-                  {.hold = [this](LiveGuest::Held held) { hold(std::move(held)); },
-                   .release = [this] { release(); },
-                   .moved =
-                       [this] {
-                           give_way();
-                           shut_down(Outcome::moved);
-                       },
-                   .throttle = [this](unsigned percent) { throttle(percent); }},
-                  [this] { operation_ended(); }) {}
+    , freezer_(loop, options_.rest_limit)
+    , operations_(
+          loop, [this](LiveGuest::Purpose purpose) { return live_guest(purpose); }, [this] { operation_ended(); }) {
+    if (options_.metrics->is_open())
+        write_metrics_later();
+}
 
-Result<> Machine::assemble(std::optional<ArrivingMemory> arriving) {
-    hardware_ = TRY(Hardware::create(config_, options_.console, loop_,
-                                     {.paused = [this] { count_down_to_rest(); },
-                                      .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
-                                      .left = [this] { vcpu_left(); },
-                                      .quit = [this] { kill(); },
-                                      .hold = [this] { hold_for_sweep(); },
-                                      .release = [this] { release_from_sweep(); }},
-                                     std::move(arriving)));
+Result<> Machine::assemble(std::optional<GuestMemory> memory) {
+    hardware_ = TRY(Hardware::create(
+        config_, *options_.files, options_.console, loop_,
+        {.paused = [this](unsigned vcpu, protocol::OrderNumber order) { freezer_.vcpu_rests(vcpu, order); },
+         .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
+         .left = [this] { vcpu_left(); },
+         .quit = [this] { kill(); },
+         .panicked = [this] { guest_panicked(); }},
+        std::move(memory)));
+    hardware_->add_reclaim(held_for_sweeps());
+    if (config_.mmds)
+        metadata_server_ =
+            TRY(mmds::Server::create(loop_, options_.files->metadata_listeners(), options_.metadata, *config_.mmds));
     if (options_.assembled)
         options_.assembled(*hardware_);
     started_ = std::chrono::steady_clock::now();
     return {};
 }
 
-Result<> Machine::or_nothing(Result<> result) {
-    if (!result)
+Result<> Machine::undo_on_failure(Result<> result) {
+    if (!result) {
+        memory_loss_.cancel();
+        metadata_server_.reset();
         hardware_.reset();
+        options_.files.reset();
+    }
     return result;
 }
 
 Result<> Machine::start() {
-    TRY(assemble(std::nullopt));
-    return or_nothing(boot());
+    if (!options_.files)
+        options_.files = TRY(HostFiles::open(config_));
+    return undo_on_failure([this]() -> Result<> {
+        TRY(assemble(std::nullopt));
+        return boot();
+    }());
+}
+
+void Machine::begin_again() {
+    const auto files = options_.files;
+    const auto started = start();
+    if (started)
+        return;
+    options_.files = files; // nobody else takes the disks of a VM that is here
+    state_ = State::not_started_again;
+    crash_ =
+        "the guest has reset itself, and the host refuses what it takes to start it again: " + started.error().message;
+    log::error("{}: {}. 'aerate stop {}' ends it", config_.name, crash_, config_.name);
 }
 
 Result<> Machine::boot() {
     TRY(hardware_->boot(config_));
     TRY(hardware_->attach_console(options_.console));
-    state_ = State::running;
-    hardware_->balloon_thread.start();
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->start();
+    TRY(hardware_->start_threads());
+    state_ = State::started;
+    freezer_.begin_running(parts());
     return {};
 }
 
 Result<> Machine::start(SavedGuest saved, bool paused) {
-    TRY(assemble(ArrivingMemory{.memory = std::move(saved.memory)}));
-    TRY(or_nothing(restore(saved, paused)));
-    if (saved.record)
-        hardware_->working_set = record_working_set(hardware_->memory, *std::move(saved.record));
-    else if (!saved.working_set.empty())
-        hardware_->working_set = prefetch(hardware_->memory, std::move(saved.working_set));
+    options_.files = saved.files;
+    return undo_on_failure([&]() -> Result<> {
+        TRY(assemble(std::move(saved.memory)));
+        TRY(watch_memory(std::move(saved.snapshot_path)));
+        return restore(saved, paused);
+    }());
+}
+
+/// Watches the memory. A guest whose file is cut short has lost pages, also some that it wrote, and one whose file is
+/// written to would read what never was in its memory: it runs no further. A process that wants to write waits until
+/// the guest has stopped.
+Result<> Machine::watch_memory(std::string snapshot_path) {
+    snapshot_path_ = std::move(snapshot_path);
+    if (const int lost = hardware_->memory.loss_event(); lost >= 0)
+        memory_loss_ = TRY(loop_.try_watch(lost, [this, lost] {
+            std::uint64_t events = 0;
+            (void)!::read(lost, &events, sizeof(events));
+            if (!hardware_->memory.lost())
+                return;
+            guest_ended({.kind = GuestEnd::Kind::crash, .reason = {}});
+            hardware_->memory.give_up_files();
+            memory_loss_.cancel();
+        }));
     return {};
 }
 
 Result<> Machine::restore(const SavedGuest& saved, bool paused) {
+    hardware_->diff_base().set_lineage(saved.lineage);
     if (saved.snapshot && config_.machine.track_dirty_pages) {
         // Before the devices are restored: what they write into memory is not in the snapshot.
-        TRY(hardware_->diff_base().track());
+        TRY(hardware_->diff_base().track(hardware_->memory.address_space()));
         hardware_->diff_base().saved(*saved.snapshot);
     }
-    TRY(hardware_->restore(saved.state));
+    TRY(hardware_->restore(saved.state, saved.clock));
+    // This is a copy, of which there may be others. Interrupt controllers are as they were by now.
+    TRY(hardware_->generation->renew());
+    hardware_->vm_clock.disrupted(true);
+    hardware_->generation->notify();
     TRY(hardware_->attach_console(options_.console));
-    stand_still(paused);
+    if (saved.record)
+        hardware_->working_set = TRY(record_working_set(hardware_->memory, *saved.record));
+    else if (!saved.working_set.empty())
+        hardware_->working_set = TRY(prefetch(hardware_->memory, saved.working_set));
+    TRY(begin_at_rest(Claimant::pause));
+    if (!paused)
+        freezer_.release(Claimant::pause);
     return {};
 }
 
-Result<GuestMemory*> Machine::expect(GuestMemory memory) {
-    TRY(assemble(ArrivingMemory{.memory = std::move(memory), .disks_too = true}));
+Result<GuestMemory*> Machine::expect(GuestMemory memory, std::shared_ptr<HostFiles> files) {
+    options_.files = std::move(files);
+    TRY(assemble(std::move(memory)));
     state_ = State::expecting;
-    awaited_ = true;
     return &hardware_->memory;
 }
 
 Result<> Machine::arrive(const state::SavedVm& saved) {
     TRY(hardware_->disks_arrive());
     TRY(hardware_->restore(saved));
-    stand_still(true);
-    return {};
+    return begin_at_rest(Claimant::incoming);
 }
 
 void Machine::go() {
-    awaited_ = false;
+    hardware_->vm_clock.disrupted(false);
     // Not earlier: at the console the operator could end a guest that is another monitor's.
     if (auto attached = hardware_->attach_console(options_.console); !attached)
         log::warning("{}: the guest runs without its console: {}", config_.name, attached.error().message);
-    pause_wanted_ = false;
-    go_on();
-}
-
-/// Devices are at rest already; the vCPUs begin with the order to stand still.
-void Machine::stand_still(bool paused) {
-    state_ = State::at_rest;
-    pause_wanted_ = paused;
-    hardware_->balloon_thread.start();
-    for (const auto& vcpu : hardware_->vcpus) {
-        vcpu->pause();
-        vcpu->start();
-    }
-    go_on();
+    hardware_->announce();
+    freezer_.release(Claimant::incoming);
 }
 
 void Machine::guest_ended(GuestEnd end) {
-    if (state_ == State::ending || state_ == State::crashed)
+    if (state_ == State::ending || freezer_.has_crashed())
         return;
+    // It shows as an access that KVM cannot do, as a triple fault, or as a reset after the guest's own panic.
+    if (end.kind != GuestEnd::Kind::power_off && hardware_->memory.lost())
+        end = {.kind = GuestEnd::Kind::crash,
+               .reason =
+                   fmt::format("the snapshot {} (or one that it is a diff of) is being written to, was cut short or "
+                               "cannot be read: the guest's memory is no longer complete",
+                               snapshot_path_)};
     // A guest that loses its way says nothing itself: its console only shows the next boot.
-    if (end.kind == GuestEnd::Kind::reset && !end.reason.empty())
+    static log::GuestLogLimit limit;
+    if (end.kind == GuestEnd::Kind::reset && !end.reason.empty() && limit.allow())
         log::warning("{}: the guest was reset by a {}", config_.name, end.reason);
     if (end.kind != GuestEnd::Kind::crash)
         return shut_down(end.kind == GuestEnd::Kind::reset ? Outcome::reset : Outcome::power_off);
     // The monitor stays, so that the operator can look (reliability: a guest never ends its monitor by crashing).
-    state_ = State::crashed;
     crash_ = std::move(end.reason);
-    log::error("the guest has crashed and stands still; 'aerate stop --kill {}' ends it. {}", config_.name, crash_);
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->pause();
-    refuse_waiting("the guest has crashed: " + crash_);
+    log::error("the guest has crashed and is stopped; 'aerate stop --kill {}' ends it. {}", config_.name, crash_);
+    const std::string why = "the guest has crashed: " + crash_;
+    freezer_.crashed(why);
+    refuse_waiting(why);
+}
+
+/// Lets the vCPUs run on: the kernel may write a dump, and with panic=SECONDS it resets the machine.
+void Machine::guest_panicked() {
+    if (freezer_.has_crashed())
+        return;
+    panicked_ = true;
+    crash_ = "the guest's kernel has panicked; its console says why";
+    static log::GuestLogLimit limit;
+    if (limit.allow())
+        log::error("{}: {}", config_.name, crash_);
 }
 
 void Machine::refuse_waiting(const std::string& why) {
-    for (auto& answer : std::exchange(waiting_for_pause_, {}))
-        answer(conflict(why));
     if (auto done = std::exchange(waiting_for_sweep_, nullptr))
         done(fail("{}", why));
     if (auto answer = std::exchange(waiting_for_squeeze_, std::nullopt))
         (*answer)(conflict(why));
-    if (auto held = std::exchange(waiting_for_hold_, std::nullopt))
-        (*held)(fail("{}", why));
+    cancel_load(why);
 }
 
 void Machine::shut_down(Outcome outcome) {
+    CHECK(loop_.owned_here());
     if (state_ == State::ending) {
-        // Who wants the VM gone while its guest resets does not want the next one either.
+        // A request to end the VM while its guest resets is meant for the next machine too.
         if (outcome == Outcome::killed)
             outcome_ = Outcome::killed;
         return;
@@ -165,7 +228,9 @@ void Machine::shut_down(Outcome outcome) {
     const bool vcpus_run = hardware_ != nullptr && state_ != State::expecting;
     state_ = State::ending;
     outcome_ = outcome;
-    refuse_waiting("the VM is ending");
+    const std::string why(meanwhile(outcome));
+    freezer_.ended(why);
+    refuse_waiting(why);
     vcpus_left_ = 0;
     if (!vcpus_run)
         return options_.ended(outcome_);
@@ -180,16 +245,36 @@ void Machine::vcpu_left() {
 }
 
 void Machine::end() {
-    // Who copies the guest still reads its memory; it comes back here when it has let go.
+    // The copy still reads the guest's memory; it comes back here when it has released it.
     if (!operations_.busy().empty())
-        return operations_.cancel();
+        return cancel_copy(std::string(meanwhile(outcome_)));
     if (hardware_ && vcpus_left_ < hardware_->vcpus.size())
         return;
-    // By way of the balloon's thread: what it was asked before is answered first.
-    hardware_->balloon_thread.loop().post([this, alive = std::weak_ptr(alive_)] {
-        loop_.post([this, alive] {
-            if (!alive.expired())
-                options_.ended(outcome_);
+    const auto ended = [this, alive = std::weak_ptr(alive_)] {
+        if (!alive.expired())
+            options_.ended(outcome_);
+    };
+    if (options_.metrics->is_open())
+        return report_status([metrics = options_.metrics, ended](const control::VmStatus& status) {
+            metrics->write(status);
+            ended();
+        });
+    // What the other threads were asked before is answered first.
+    through_device_threads([] {}, ended);
+}
+
+void Machine::through_device_threads(EventLoop::Callback on_balloon_thread, EventLoop::Callback then,
+                                     EventLoop::Callback on_net_thread) {
+    const auto last = [this](EventLoop::Callback f) { loop_.post(std::move(f)); };
+    hardware_->balloon_thread.loop().post([this, last, balloon = std::move(on_balloon_thread), then = std::move(then),
+                                           net = std::move(on_net_thread)]() mutable {
+        balloon();
+        if (!hardware_->net_thread.started())
+            return last(std::move(then));
+        hardware_->net_thread.loop().post([last, then = std::move(then), net = std::move(net)]() mutable {
+            if (net)
+                net();
+            last(std::move(then));
         });
     });
 }

@@ -7,12 +7,18 @@
 //     machine_requests.cpp  what the API asks
 //     machine_rest.cpp      the guest comes to rest and goes on
 //     machine_copies.cpp    sweeps, squeezes, snapshots, migrations
+//     machine_drives.cpp    a drive gets another image
 #pragma once
 
 #include "control/request.hpp"
 #include "control/server.hpp"
+#include "machine/freezer.hpp"
 #include "machine/hardware.hpp"
+#include "machine/monitor_files.hpp"
 #include "machine/operations.hpp"
+#include "machine/snapshot_load.hpp"
+#include "mmds/server.hpp"
+#include "mmds/store.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -30,69 +36,109 @@ class Machine {
 public:
     struct Options {
         ConsoleOptions console;
-        /// Once; every vCPU thread has left and every request that was carried out is answered: the loop may stop.
+        /// The files that the VM has from before its reset; null: those that its configuration names, from start() on.
+        std::shared_ptr<HostFiles> files = {};
+        std::shared_ptr<MetricsFile> metrics = std::make_shared<MetricsFile>();
+        std::shared_ptr<mmds::Store> metadata = std::make_shared<mmds::Store>();
+        /// Called once, when every vCPU thread has left and every request is answered: the loop may stop.
         std::function<void(Outcome)> ended;
-        /// Before the first instruction: for tests that hold a device still.
+        /// Called before the first instruction: for tests that hold a device still.
         std::function<void(Hardware&)> assembled = {};
+        std::chrono::milliseconds rest_limit = Freezer::limit;
     };
 
     Machine(EventLoop& loop, control::VmConfig config, Options options);
 
     /// Assembles and runs the VM. REQUIRES: the configuration has a boot source.
     [[nodiscard]] Result<> start();
-    /// The same with a guest that has run before; `paused`: it waits to be resumed.
+    /// Assembles the VM and lets a guest that has run before go on in it; `paused`: once it is resumed.
     [[nodiscard]] Result<> start(SavedGuest, bool paused);
-    /// A Request of the API, or of whoever has it.
+    /// Assembles and runs the VM for a guest that has reset itself. When the host refuses what that takes the VM stays,
+    /// with its files and without a guest: crashed, with the reason, until it is ended.
+    void begin_again();
+    /// Carries out a request of the API, or of the program around it, and answers when that has happened.
     void handle(const control::Request&, control::Server::Answer);
     /// Makes all for a guest that is on its way, and tells where its memory is. Until go(), requests but for the
     /// status are refused.
-    [[nodiscard]] Result<GuestMemory*> expect(GuestMemory);
-    /// The guest's memory is here. It stands still until go(), and nobody but whoever calls that can make it run.
+    [[nodiscard]] Result<GuestMemory*> expect(GuestMemory, std::shared_ptr<HostFiles>);
+    /// Takes a guest whose memory is here. It is stopped until go(), which alone can make it run.
     /// REQUIRES: expect() succeeded.
     [[nodiscard]] Result<> arrive(const state::SavedVm&);
     void go();
-    /// The guest has reset itself: this machine answers nothing any more, the next one will.
+    /// Returns whether the guest has reset itself: this machine no longer answers, the next one will.
     [[nodiscard]] bool resetting() const { return state_ == State::ending && outcome_ == Outcome::reset; }
     /// Ends the guest at once.
     void kill() { shut_down(Outcome::killed); }
 
     [[nodiscard]] const control::VmConfig& config() const { return config_; }
+    [[nodiscard]] const std::shared_ptr<HostFiles>& files() const { return options_.files; }
+    [[nodiscard]] const ConsoleOptions& console() const { return options_.console; }
 
 private:
-    enum class State : std::uint8_t { not_started, expecting, running, coming_to_rest, at_rest, crashed, ending };
+    /// Whether its guest runs is the freezer's to say.
+    enum class State : std::uint8_t {
+        not_started,
+        expecting,
+        started,
+        not_started_again, ///< its guest's reset came to nothing: there is no hardware
+        ending,
+    };
 
     // Its life.
-    Result<> assemble(std::optional<ArrivingMemory>);
+    Result<> assemble(std::optional<GuestMemory>);
     Result<> boot();
     Result<> restore(const SavedGuest&, bool paused);
-    /// What was assembled in vain goes: locks and all.
-    Result<> or_nothing(Result<>);
-    void stand_still(bool paused);
+    Result<> watch_memory(std::string snapshot_path);
+    /// Undoes assemble() if the result is an error, and closes the files, which releases their locks.
+    Result<> undo_on_failure(Result<>);
     void guest_ended(GuestEnd);
+    void guest_panicked();
+    /// Refuses those who wait: no sweep, squeeze or hold can complete any longer.
     void refuse_waiting(const std::string& why);
     void shut_down(Outcome);
     void vcpu_left();
     void end();
+    /// Calls what is given on the balloon's thread, on the network's, if there is one, and then here.
+    void through_device_threads(EventLoop::Callback on_balloon_thread, EventLoop::Callback then,
+                                EventLoop::Callback on_net_thread = {});
 
     // What the API asks.
     [[nodiscard]] control::VmState api_state() const;
+    /// What devices wait for; empty: nothing.
+    [[nodiscard]] std::string troubles() const;
+    /// Why it is not carried out now, whatever it is.
+    [[nodiscard]] std::optional<control::Failure> refuse(const control::Request&) const;
+    [[nodiscard]] bool crashed() const { return freezer_.has_crashed() || state_ == State::not_started_again; }
     void carry_out(const control::Request&, control::Server::Answer);
     template <typename F>
     void on_balloon_thread(control::Server::Answer, F);
+    void change_limits(const control::DriveUpdate&, control::Server::Answer);
+    void change_limits(const control::NetworkInterfaceUpdate&, control::Server::Answer);
     void set_balloon_target(ByteCount, control::Server::Answer);
     void start_hinting(control::StartHinting, control::Server::Answer);
     void report_status(std::move_only_function<void(control::VmStatus)>);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
+    void cancel_load(const std::string& why);
+    Result<> become(Result<SnapshotLoad::Loaded>, bool paused);
+    [[nodiscard]] Result<> open_metrics(const control::MetricsConfig&);
+    [[nodiscard]] Result<> open_serial(const control::SerialConfig&);
+    void write_metrics_later();
+    void change_drive(const control::DriveUpdate&, control::Server::Answer);
+    [[nodiscard]] Result<> change_drive_at_rest(control::Drive, std::shared_ptr<const DiskImage>);
 
     // The guest comes to rest and goes on.
+    [[nodiscard]] Freezer::Guest parts();
+    [[nodiscard]] Result<> begin_at_rest(Freezer::Claimant);
+    /// Returns whether the guest is here, but another monitor's until go().
+    [[nodiscard]] bool awaited() const;
+    /// Returns whether the guest was given to a destination that did not answer.
+    [[nodiscard]] bool given_away() const { return freezer_.holds(Freezer::Claimant::outgoing); }
+    /// Returns whether the operator has paused the guest, whether it is paused or still coming to rest.
+    [[nodiscard]] bool pausing_or_paused() const;
     void pause(control::Server::Answer);
     void resume(bool force, control::Server::Answer);
-    void come_to_rest();
-    void count_down_to_rest();
-    void rests();
-    void go_on();
-    void hold(LiveGuest::Held);
-    void release();
+    void end_reclaim(std::move_only_function<void()> then);
+    [[nodiscard]] Sweeper::Guest held_for_sweeps();
     void hold_for_sweep();
     void release_from_sweep();
     void throttle(unsigned percent);
@@ -101,8 +147,12 @@ private:
     [[nodiscard]] std::optional<control::Failure> refuse_copy() const;
     void take_snapshot(control::TakeSnapshot, control::Server::Answer);
     void migrate(const control::Migrate&, control::Server::Answer);
-    /// Now, or after a sweep.
+    /// Begins a copy now, or after a sweep.
     void copy(bool sweep, control::Server::Answer, std::move_only_function<void(control::Server::Answer)> begin);
+    void sweep_and_copy(control::Server::Answer, std::move_only_function<void(control::Server::Answer)> begin);
+    [[nodiscard]] std::unique_ptr<LiveGuest> live_guest(LiveGuest::Purpose);
+    /// Cancels a copy, also one that waits for the guest to come to rest.
+    void cancel_copy(std::string why = {});
     void operation_ended();
     void sweep(control::Server::Answer);
     void give_back_idle_memory(IdleMemory::Hints, IdleMemory::Done);
@@ -113,25 +163,24 @@ private:
     Options options_;
     State state_ = State::not_started;
     std::chrono::steady_clock::time_point started_;
-    bool awaited_ = false;      ///< between expect() and go(): the guest is another monitor's
-    bool pause_wanted_ = false; ///< by the operator
-    bool hold_wanted_ = false;  ///< by the sweeper
-    bool held_ = false;         ///< by a snapshot or a migration
-    bool given_away_ = false;   ///< to a destination that did not answer
-    std::optional<LiveGuest::Held> waiting_for_hold_;
-    std::vector<control::Server::Answer> waiting_for_pause_;
     IdleMemory::Done waiting_for_sweep_;
     std::optional<control::Server::Answer> waiting_for_squeeze_;
+    std::optional<control::Server::Answer> waiting_for_load_;
+    std::unique_ptr<SnapshotLoad> loading_; ///< there while it is waited for
     Subscription throttle_;
-    std::size_t still_moving_ = 0; ///< devices, then vCPUs, that have not come to rest yet
-    bool devices_rest_ = false;
-    std::chrono::steady_clock::time_point vcpus_rest_since_;
+    Subscription metrics_timer_;
+    bool changes_drive_ = false; ///< or waits for the guest to come to rest for it
     std::size_t vcpus_left_ = 0;
     Outcome outcome_ = Outcome::power_off;
-    std::string crash_; ///< why
+    std::string crash_;         ///< why
+    bool panicked_ = false;     ///< the guest's kernel says so; it may still reset itself
+    std::string snapshot_path_; ///< that the guest's memory comes from
     /// The loop outlives a machine: what may still be posted when the machine is gone looks here first.
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     std::unique_ptr<Hardware> hardware_;
+    std::unique_ptr<mmds::Server> metadata_server_; ///< there when the guest is, if it is configured
+    Subscription memory_loss_;                      ///< of a descriptor of the hardware's memory
+    Freezer freezer_;
     Operations operations_;
 };
 

@@ -2,24 +2,58 @@
 #include "base/log.hpp"
 #include "machine/machine.hpp"
 
+#include <sys/resource.h>
+
 #include <utility>
+#include <variant>
 
 namespace aerate {
 
 using control::conflict;
 
+namespace {
+
+/// Lowers our priority: unmapping gigabytes must not slow the guest, which may run on this host now.
+void lower_priority() {
+    (void)::setpriority(PRIO_PROCESS, 0, 19); // of this thread (setpriority(2), C library/kernel differences)
+}
+
+} // namespace
+
+std::unique_ptr<LiveGuest> Machine::live_guest(LiveGuest::Purpose purpose) {
+    LiveGuest::RunStates run_states{
+        .hold = [this](LiveGuest::Held held) { freezer_.claim(Freezer::Claimant::copy, std::move(held)); },
+        .release = [this] { freezer_.release(Freezer::Claimant::copy); },
+        .moved =
+            [this] {
+                lower_priority();
+                shut_down(Outcome::moved);
+            },
+        .throttle = [this](unsigned percent) { throttle(percent); }};
+    return std::make_unique<LiveGuest>(loop_, *hardware_, control::print_vm_config(without_monitor(config_)), purpose,
+                                       std::move(run_states));
+}
+
+void Machine::cancel_copy(std::string why) {
+    operations_.cancel(std::move(why));
+    if (freezer_.waits(Freezer::Claimant::copy))
+        freezer_.release(Freezer::Claimant::copy);
+}
+
 std::optional<control::Failure> Machine::refuse_copy() const {
     if (state_ == State::ending)
         return conflict("the VM is ending");
+    if (changes_drive_)
+        return conflict("a drive is being changed: try again");
     if (waiting_for_sweep_)
         return conflict("a sweep is under way, and ends by itself: try again");
     if (waiting_for_squeeze_)
         return conflict("a squeeze is under way, and ends by itself: try again");
     if (!operations_.busy().empty())
         return conflict(operations_.busy() + " is under way already");
-    if (state_ == State::crashed)
+    if (crashed())
         return conflict("the guest has crashed: " + crash_);
-    if (given_away_)
+    if (given_away())
         return conflict("the guest was given away, and may run elsewhere");
     return std::nullopt;
 }
@@ -27,34 +61,63 @@ std::optional<control::Failure> Machine::refuse_copy() const {
 void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
+    if (auto whole = hardware_->disks_are_whole(); !whole)
+        return answer(conflict(std::move(whole).error().message));
     if (take.diff && !hardware_->diff_base().parent())
         return answer(conflict("there is no snapshot that this one could be a diff of: this guest was not restored, "
                                "and none was taken since it started. Take a full one first"));
-    config_.machine.track_dirty_pages |= take.track_dirty_pages;
-    take.track_dirty_pages = config_.machine.track_dirty_pages;
-    copy(take.sweep, std::move(answer), [this, take](control::Server::Answer waiting) {
-        operations_.snapshot(*hardware_, control::print_vm_config(config_), take, std::move(waiting));
+    take.track_dirty_pages |= config_.machine.track_dirty_pages;
+    auto taken = [this, track = take.track_dirty_pages, answer = std::move(answer)](control::Reply reply) mutable {
+        if (!std::holds_alternative<control::Failure>(reply))
+            config_.machine.track_dirty_pages = track;
+        answer(std::move(reply));
+    };
+    copy(take.sweep, std::move(taken), [this, take](control::Server::Answer waiting) {
+        operations_.snapshot(hardware_->diff_base(), take, std::move(waiting));
     });
 }
 
 void Machine::migrate(const control::Migrate& request, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    auto planned = Departure::plan(request, hardware_->memory.size());
+    if (auto whole = hardware_->disks_are_whole(); !whole)
+        return answer(conflict(std::move(whole).error().message));
+    auto planned = OutgoingMigration::plan(request, hardware_->memory.size());
     if (!planned)
         return answer(control::Failure{400, std::move(planned).error().message});
     copy(request.sweep, std::move(answer),
-         [this, departure = *std::move(planned)](control::Server::Answer waiting) mutable {
-             operations_.migrate(*hardware_, control::print_vm_config(config_), std::move(departure),
-                                 std::move(waiting));
+         [this, outgoing = *std::move(planned)](control::Server::Answer waiting) mutable {
+             operations_.migrate(std::move(outgoing), std::move(waiting));
          });
 }
 
-/// What the guest does not use need not be copied. A guest that takes no part in that is copied as it is.
+/// Begins a copy, after a sweep if one is wanted: what the guest does not use need not be copied. A guest that takes no
+/// part in that is copied as it is.
 void Machine::copy(bool sweep, control::Server::Answer answer,
                    std::move_only_function<void(control::Server::Answer)> begin) {
     operations_.announce();
-    if (!sweep || pause_wanted_)
+    if (!sweep)
+        return begin(std::move(answer));
+    // There is one command ID: a round of an operator's would end with the first of ours.
+    hardware_->balloon_thread.loop().post([this, answer = std::move(answer), begin = std::move(begin)]() mutable {
+        const bool round = hardware_->balloon->hinting().tracker().open();
+        loop_.post([this, round, answer = std::move(answer), begin = std::move(begin)]() mutable {
+            if (auto refusal = refuse_copy())
+                return answer(std::move(*refusal));
+            if (operations_.cancelled())
+                return answer(conflict("it was cancelled before it began"));
+            if (round)
+                return answer(conflict("a round of free page hinting is under way, and a sweep would end it: stop it "
+                                       "first (aerate hint stop " +
+                                       config_.name + ")"));
+            sweep_and_copy(std::move(answer), std::move(begin));
+        });
+    });
+}
+
+void Machine::sweep_and_copy(control::Server::Answer answer,
+                             std::move_only_function<void(control::Server::Answer)> begin) {
+    if (pausing_or_paused())
         return begin(std::move(answer));
     give_back_idle_memory(
         IdleMemory::Hints::if_much_is_idle,
@@ -69,15 +132,16 @@ void Machine::copy(bool sweep, control::Server::Answer answer,
         });
 }
 
-/// Nobody knows where the guest runs: it stands still here until an operator decides.
+/// Ends the copy's claim. Where the guest runs is not known when the copy still holds it: it is stopped here until an
+/// operator decides.
 void Machine::operation_ended() {
     if (state_ == State::ending)
         return end();
-    if (!held_)
+    if (!freezer_.holds(Freezer::Claimant::copy))
         return;
-    given_away_ = pause_wanted_ = true;
+    freezer_.give_away();
     log::error(
-        "{}: the guest was given to the destination, which did not answer. It stands still here and may run there. "
+        "{}: the guest was given to the destination, which did not answer. It is stopped here and may run there. "
         "When it is certain that it does not: aerate resume --force {}",
         config_.name, config_.name);
 }
@@ -85,17 +149,18 @@ void Machine::operation_ended() {
 void Machine::sweep(control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    if (pause_wanted_)
+    if (pausing_or_paused())
         return answer(
-            conflict("the VM is paused, and a guest that stands still can't say what is free: resume it first"));
+            conflict("the VM is paused, and a guest that is stopped cannot say what is free: resume it first"));
     give_back_idle_memory(IdleMemory::Hints::always,
                           [answer = std::move(answer)](Result<IdleMemoryReport> result) mutable {
                               if (!result)
                                   return answer(conflict(std::move(result).error().message));
                               const SweepReport& sweep = result->sweep;
                               answer(control::SweepStatus{.hinted = bytes_of(sweep.hinted),
-                                                          .discarded = bytes_of(sweep.discarded),
                                                           .small = result->small,
+                                                          .resident_before = result->resident_before,
+                                                          .resident_after = result->resident_after,
                                                           .batches = sweep.batches,
                                                           .longest_hold = sweep.longest_hold,
                                                           .duration = result->duration,
@@ -120,8 +185,8 @@ void Machine::give_back_idle_memory(IdleMemory::Hints hints, IdleMemory::Done do
 void Machine::squeeze(ByteCount keep, control::Server::Answer answer) {
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
-    if (pause_wanted_)
-        return answer(conflict("the VM is paused, and a guest that stands still can't give anything: resume it first"));
+    if (pausing_or_paused())
+        return answer(conflict("the VM is paused, and a guest that is stopped cannot give anything: resume it first"));
     waiting_for_squeeze_ = std::move(answer);
     hardware_->balloon_thread.loop().post([this, keep] {
         hardware_->squeezer->start(keep, [this](Result<SqueezeReport> result) {

@@ -1,4 +1,5 @@
-// How a guest comes to rest and goes on: for its operator, for a sweep's batches, for whoever copies it.
+// How a guest comes to rest and goes on, for its operator, for a sweep's batches, for a snapshot or a migration: what
+// protocol::Freeze decides, with this VM's devices and vCPUs.
 #include "machine/machine.hpp"
 
 #include <algorithm>
@@ -8,138 +9,116 @@ namespace aerate {
 
 using control::conflict;
 
-void Machine::pause(control::Server::Answer answer) {
-    if (state_ == State::crashed)
-        return answer(conflict("the guest has crashed: " + crash_));
-    const bool paused = std::exchange(pause_wanted_, true) && state_ == State::at_rest && waiting_for_pause_.empty();
-    if (paused || (state_ == State::at_rest && !hold_wanted_))
-        return answer(control::Done{});
-    waiting_for_pause_.push_back(std::move(answer));
-    if (state_ == State::running)
-        come_to_rest();
+Freezer::Guest Machine::parts() {
+    Freezer::Guest guest;
+    for (VirtioSlot& slot : hardware_->slots) {
+        const auto index = static_cast<unsigned>(guest.devices.size());
+        const auto pause = [this, &slot, index](protocol::OrderNumber order) {
+            slot.loop->post([this, &slot, index, order] {
+                slot.transport->pause([this, index, order] {
+                    loop_.post([this, index, order, alive = std::weak_ptr(alive_)] {
+                        if (!alive.expired())
+                            freezer_.device_rests(index, order);
+                    });
+                });
+            });
+        };
+        const auto resume = [&slot](protocol::OrderNumber) { slot.loop->post([&slot] { slot.transport->resume(); }); };
+        guest.devices.push_back({slot.name(), pause, resume});
+    }
+    for (const auto& vcpu : hardware_->vcpus)
+        guest.vcpus.push_back({"vcpu" + std::to_string(guest.vcpus.size()),
+                               [&vcpu](protocol::OrderNumber order) { vcpu->pause(order); },
+                               [&vcpu](protocol::OrderNumber order) { vcpu->resume(order); }});
+    return guest;
 }
 
+/// Devices are at rest already; the vCPUs begin with the order to pause.
+Result<> Machine::begin_at_rest(Freezer::Claimant who) {
+    TRY(hardware_->start_threads());
+    state_ = State::started;
+    freezer_.begin_at_rest(parts(), who);
+    return {};
+}
+
+void Machine::pause(control::Server::Answer answer) {
+    freezer_.claim(Freezer::Claimant::pause, [this, answer = std::move(answer)](Result<> held) mutable {
+        if (!held)
+            return answer(conflict(std::move(held).error().message));
+        end_reclaim([answer = std::move(answer)]() mutable { answer(control::Done{}); });
+    });
+}
+
+/// Ends sweeps and squeezes. A guest that is stopped says nothing, and a sweep would wait for its word until its time
+/// is up: its caller, and the snapshot that an operator has paused the guest for. What was given back stays so. Only
+/// now that the guest rests: a pause that fails ends nothing.
+void Machine::end_reclaim(std::move_only_function<void()> then) {
+    if (!waiting_for_sweep_ && !waiting_for_squeeze_)
+        return then();
+    hardware_->balloon_thread.loop().post([this, then = std::move(then)]() mutable {
+        constexpr std::string_view why = "the VM was paused, which ends it; what it has given back stays with the host";
+        hardware_->idle_memory->cancel(why);
+        hardware_->squeezer->cancel(why);
+        loop_.post(std::move(then)); // behind the answers to those
+    });
+}
+
+/// Resumes the guest, and ends a pause that is under way.
 void Machine::resume(bool force, control::Server::Answer answer) {
-    if (state_ == State::crashed)
+    if (crashed())
         return answer(conflict("the guest has crashed: " + crash_));
-    if (!waiting_for_pause_.empty())
-        return answer(conflict("the VM is still coming to rest: try again"));
-    if (given_away_ && !force)
-        return answer(
-            conflict("the guest was given to the destination of its migration, which did not answer and may run "
-                     "it: when it is certain that it does not, aerate resume --force " +
-                     config_.name));
-    if (std::exchange(given_away_, false)) {
+    if (given_away()) {
+        if (!force)
+            return answer(
+                conflict("the guest was given to the destination of its migration, which did not answer and may run "
+                         "it: when it is certain that it does not, aerate resume --force " +
+                         config_.name));
         hardware_->take_back_disks();
-        held_ = false;
+        freezer_.release(Freezer::Claimant::outgoing);
     }
-    pause_wanted_ = false;
-    vcpus_rest_since_ = std::chrono::steady_clock::now();
-    if (state_ == State::at_rest && hold_wanted_)
-        rests();
-    else
-        go_on();
+    freezer_.release(Freezer::Claimant::pause);
     answer(control::Done{});
 }
 
-// The freeze barrier: devices finish what they have taken and take no more, then the vCPUs stop. In this order a vCPU
-// that waits for a device's register is answered.
-void Machine::come_to_rest() {
-    state_ = State::coming_to_rest;
-    devices_rest_ = false;
-    still_moving_ = hardware_->slots.size() + 1;
-    for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post([this, &slot] {
-            slot.transport->pause([this] {
-                loop_.post([this, alive = std::weak_ptr(alive_)] {
-                    if (!alive.expired())
-                        count_down_to_rest();
-                });
+/// Returns the sweeper's view of the guest. Any thread: questions and answers are posted.
+Sweeper::Guest Machine::held_for_sweeps() {
+    const auto on_main = [this](void (Machine::*f)()) {
+        return [this, f, alive = std::weak_ptr(alive_)] {
+            loop_.post([this, f, alive] {
+                if (!alive.expired())
+                    (this->*f)();
             });
-        });
-    count_down_to_rest();
-}
-
-void Machine::count_down_to_rest() {
-    if (state_ != State::coming_to_rest || --still_moving_ > 0)
-        return;
-    if (std::exchange(devices_rest_, true))
-        return rests();
-    vcpus_rest_since_ = std::chrono::steady_clock::now();
-    still_moving_ = hardware_->vcpus.size();
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->pause();
-}
-
-void Machine::rests() {
-    state_ = State::at_rest;
-    if (auto held = std::exchange(waiting_for_hold_, std::nullopt)) {
-        held_ = true;
-        return (*held)({});
-    }
-    // A batch costs a guest that is paused nothing.
-    if (hold_wanted_)
-        return hardware_->balloon_thread.loop().post(
-            [this, since = vcpus_rest_since_] { hardware_->sweeper->held(since); });
-    for (auto& answer : std::exchange(waiting_for_pause_, {}))
-        answer(control::Done{});
-}
-
-void Machine::go_on() {
-    if (state_ != State::at_rest || pause_wanted_ || hold_wanted_ || held_)
-        return;
-    state_ = State::running;
-    for (VirtioSlot& slot : hardware_->slots)
-        slot.loop->post([&slot] { slot.transport->resume(); });
-    for (const auto& vcpu : hardware_->vcpus)
-        vcpu->resume();
-}
-
-/// For whoever copies the guest. One that is paused already rests as it is, and stays paused.
-void Machine::hold(LiveGuest::Held held) {
-    if (state_ == State::crashed || state_ == State::ending)
-        return held(fail("the guest has ended meanwhile"));
-    waiting_for_hold_ = std::move(held);
-    if (state_ == State::running)
-        come_to_rest();
-    else if (state_ == State::at_rest)
-        rests();
-}
-
-void Machine::release() {
-    if (!std::exchange(held_, false) || state_ != State::at_rest)
-        return;
-    if (pause_wanted_)
-        rests();
-    else
-        go_on();
+        };
+    };
+    return {.hold = on_main(&Machine::hold_for_sweep), .resume = on_main(&Machine::release_from_sweep)};
 }
 
 void Machine::hold_for_sweep() {
-    hold_wanted_ = true;
-    if (state_ == State::running)
-        come_to_rest();
-    else if (state_ == State::at_rest)
-        rests();
+    // A batch costs nothing more when the guest is already stopped.
+    const auto now = Freezer::Clock::now();
+    const bool moves = freezer_.moves();
+    freezer_.claim(Freezer::Claimant::sweep, [this, now, moves](Result<> held) {
+        Result<Freezer::Clock::time_point> since = moves ? freezer_.stopped_since() : now;
+        if (!held)
+            since = std::unexpected(std::move(held).error());
+        hardware_->balloon_thread.loop().post(
+            [this, since = std::move(since)]() mutable { hardware_->sweeper->held(std::move(since)); });
+    });
 }
 
 void Machine::release_from_sweep() {
-    hold_wanted_ = false;
-    if (state_ == State::at_rest && pause_wanted_)
-        rests();
-    else
-        go_on();
+    freezer_.release(Freezer::Claimant::sweep);
 }
 
-/// Each vCPU rests for its share of every period. Its thread sleeps, so an order to stand still waits for the end of
-/// the period, at most.
+/// Makes each vCPU rest for its share of every period. Its thread sleeps, so an order to stop waits for the end
+/// of the period, at most.
 void Machine::throttle(unsigned percent) {
     constexpr std::chrono::milliseconds period{20};
     throttle_ = {};
     if (percent == 0)
         return;
     throttle_ = loop_.every(period, [this, rest = std::chrono::microseconds(period) * std::min(percent, 99U) / 100] {
-        if (state_ != State::running)
+        if (!freezer_.runs())
             return;
         for (const auto& vcpu : hardware_->vcpus)
             vcpu->rest(rest);

@@ -1,5 +1,6 @@
 #include "machine/operations.hpp"
 
+#include "base/check.hpp"
 #include "base/log.hpp"
 
 #include <utility>
@@ -47,31 +48,31 @@ control::MigrationStatus status_of(const migration::SourceProgress& progress) {
 
 } // namespace
 
-Operations::Operations(EventLoop& main_loop, LiveGuest::RunStates run_states, std::function<void()> idle)
+Operations::Operations(EventLoop& main_loop, MakeGuest make_guest, std::function<void()> idle)
     : main_loop_(main_loop)
-    , run_states_(std::move(run_states))
+    , make_guest_(std::move(make_guest))
     , idle_(std::move(idle)) {}
 
-void Operations::begin(std::string what, Hardware& hardware, std::string config, LiveGuest::Purpose purpose,
-                       control::Server::Answer answer) {
+void Operations::begin(std::string what, LiveGuest::Purpose purpose, control::Server::Answer answer) {
+    CHECK(main_loop_.owned_here());
     busy_ = std::move(what);
     answer_ = std::move(answer);
-    guest_ = std::make_unique<LiveGuest>(main_loop_, hardware, std::move(config), purpose, run_states_);
+    guest_ = make_guest_(purpose);
 }
 
-/// The operation's thread is joined here, and not in the callback that it came from.
+/// Ends the operation. Joins its thread here, and not in the callback that it came from.
 void Operations::end(control::Reply reply) {
+    CHECK(main_loop_.owned_here());
     snapshotter_.reset();
     migration_.reset();
-    departure_.reset();
+    outgoing_.reset();
     guest_.reset();
     busy_.clear();
     (*std::exchange(answer_, std::nullopt))(std::move(reply));
     idle_();
 }
 
-void Operations::snapshot(Hardware& hardware, std::string config, const control::TakeSnapshot& request,
-                          control::Server::Answer answer) {
+void Operations::snapshot(DiffBase& tracked, const control::TakeSnapshot& request, control::Server::Answer answer) {
     std::optional<snapshot::Key> key;
     if (!request.key_path.empty()) {
         auto loaded = snapshot::Key::load(request.key_path);
@@ -79,11 +80,12 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
             return answer(control::Failure{400, std::move(loaded).error().message});
         key = *std::move(loaded);
     }
+    begin("a snapshot", LiveGuest::Purpose::copy, std::move(answer));
     std::vector<MemoryRegion> regions;
-    for (const MappedRegion& region : hardware.memory.regions())
+    for (const MappedRegion& region : guest_->memory().regions())
         regions.push_back(region.guest);
-    DiffBase* const base = request.track_dirty_pages ? &hardware.diff_base() : nullptr;
-    begin("a snapshot", hardware, std::move(config), LiveGuest::Purpose::copy, std::move(answer));
+    // A diff lies beside its parent, and is one file as that is.
+    DiffBase* const base = request.track_dirty_pages && request.memory_path.empty() ? &tracked : nullptr;
     snapshotter_ = std::make_unique<Snapshotter>(
         *guest_,
         Snapshotter::Options{
@@ -91,29 +93,33 @@ void Operations::snapshot(Hardware& hardware, std::string config, const control:
                      .regions = std::move(regions),
                      .existing = request.replace ? snapshot::Existing::replace : snapshot::Existing::refuse,
                      .key = std::move(key),
-                     .parent = request.diff ? base->parent() : std::nullopt},
+                     .parent = request.diff ? base->parent() : std::nullopt,
+                     .memory_path = request.memory_path},
             .sweep = request.sweep,
             .stop = request.stop,
-            .base = base},
+            .base = base,
+            .lineage = tracked.lineage()},
         [this, quiet = request.quiet](Result<SnapshotReport> result) {
             main_loop_.post([this, quiet, result = std::move(result)]() mutable {
                 if (!result)
-                    return end(control::Failure{500, std::move(result).error().message});
+                    return end(control::Failure{500, why_cancelled_.empty() ? std::move(result).error().message
+                                                                            : why_cancelled_});
                 if (quiet)
                     return end(control::Done{});
                 end(control::SnapshotStatus{std::move(result->parent), result->data, result->omitted, result->hold,
                                             result->duration});
             });
         });
-    snapshotter_->start();
+    if (auto started = snapshotter_->start(); !started)
+        end(control::Failure{500, "no snapshot was taken: " + started.error().message});
 }
 
-void Operations::migrate(Hardware& hardware, std::string config, Departure departure, control::Server::Answer answer) {
-    begin("a migration", hardware, std::move(config), LiveGuest::Purpose::move, std::move(answer));
-    departure_ = std::move(departure);
+void Operations::migrate(OutgoingMigration outgoing, control::Server::Answer answer) {
+    begin("a migration", LiveGuest::Purpose::move, std::move(answer));
+    outgoing_ = std::move(outgoing);
     migration_status_ = {.phase = "connecting"};
     migration_ = std::make_unique<migration::Source>(
-        *guest_, departure_->options,
+        *guest_, outgoing_->options,
         migration::Source::Callbacks{.progress =
                                          [this](const migration::SourceProgress& progress) {
                                              main_loop_.post([this, status = status_of(progress)] {
@@ -125,7 +131,8 @@ void Operations::migrate(Hardware& hardware, std::string config, Departure depar
                                          [this](migration::SourceResult result) {
                                              main_loop_.post([this, result = std::move(result)] { migrated(result); });
                                          }});
-    migration_->start();
+    if (const auto started = migration_->start(); !started)
+        migrated({.error = "no migration was begun: " + started.error().message, .last = {}});
 }
 
 void Operations::migrated(const migration::SourceResult& result) {
@@ -134,19 +141,22 @@ void Operations::migrated(const migration::SourceResult& result) {
     migration_status_.phase = result.outcome == Outcome::moved    ? "moved"
                               : result.outcome == Outcome::stayed ? "stayed"
                                                                   : "unknown";
-    migration_status_.error = result.error;
+    const bool stayed = result.outcome == Outcome::stayed;
+    migration_status_.error = stayed && !why_cancelled_.empty() ? why_cancelled_ : result.error;
     migration_status_.downtime = result.downtime;
     migration_status_.duration = result.total;
-    const std::string& there = departure_->destination.text();
+    const std::string& there = outgoing_->destination.text();
     if (result.outcome == Outcome::moved)
         log::info("the guest runs at {} now, and this monitor ends", there);
     else if (result.outcome == Outcome::unknown)
-        log::warning("the guest was given to {}, which did not answer: it stands still here, and may run there", there);
+        log::warning("the guest was given to {}, which did not answer: it is stopped here, and may run there", there);
     end(migration_status_);
 }
 
-void Operations::cancel() {
+void Operations::cancel(std::string why) {
     cancelled_ = true;
+    if (!why.empty())
+        why_cancelled_ = std::move(why);
     if (snapshotter_)
         snapshotter_->cancel();
     if (migration_)

@@ -3,8 +3,9 @@
 
 #include "control/request.hpp"
 #include "control/server.hpp"
-#include "machine/departure.hpp"
+#include "machine/diff_base.hpp"
 #include "machine/live_guest.hpp"
+#include "machine/outgoing_migration.hpp"
 #include "machine/snapshotter.hpp"
 #include "migration/source.hpp"
 
@@ -16,41 +17,50 @@ namespace aerate {
 
 class Operations {
 public:
+    /// Makes the running VM as one operation sees it.
+    using MakeGuest = std::function<std::unique_ptr<migration::SourceGuest>(LiveGuest::Purpose)>;
+
     /// `idle` is called each time that an operation has ended and is gone.
-    Operations(EventLoop& main_loop, LiveGuest::RunStates run_states, std::function<void()> idle);
+    Operations(EventLoop& main_loop, MakeGuest make_guest, std::function<void()> idle);
     /// REQUIRES: not busy().
     ~Operations() = default;
 
-    /// What is under way, in words; empty when nothing is.
+    /// Returns what is under way, in words; empty when nothing is.
     [[nodiscard]] const std::string& busy() const { return busy_; }
-    /// One is about to begin: cancel() is meant for it from here on.
-    void announce() { cancelled_ = false; }
+    /// Announces an operation: from here on cancel() is meant for it.
+    void announce() {
+        cancelled_ = false;
+        why_cancelled_.clear();
+    }
     [[nodiscard]] bool cancelled() const { return cancelled_; }
     /// REQUIRES: announced, and not busy(). For a diff: pages are tracked, and there was a snapshot.
-    void snapshot(Hardware&, std::string config, const control::TakeSnapshot&, control::Server::Answer);
-    /// The same. Answered when the guest has moved, stays, or when nobody can know (MigrationStatus::phase).
-    void migrate(Hardware&, std::string config, Departure, control::Server::Answer);
-    /// Of the one under way, or the last one.
+    void snapshot(DiffBase&, const control::TakeSnapshot&, control::Server::Answer);
+    /// REQUIRES: announced, and not busy(). Answers when the guest has moved, stays, or when neither side can know
+    /// (MigrationStatus::phase).
+    void migrate(OutgoingMigration, control::Server::Answer);
+    /// Returns how the migration that is under way stands, or how the last one ended.
     [[nodiscard]] const control::MigrationStatus& migration() const { return migration_status_; }
-    /// What is announced or under way comes to nothing, if it still can. Any number of times.
-    void cancel();
+    /// Cancels what is announced or under way, if it still can be. Any number of times. The answer says `why`,
+    /// unless that is empty: because an operator asked.
+    void cancel(std::string why = {});
 
 private:
-    void begin(std::string what, Hardware&, std::string config, LiveGuest::Purpose, control::Server::Answer);
+    void begin(std::string what, LiveGuest::Purpose, control::Server::Answer);
     void end(control::Reply);
     void migrated(const migration::SourceResult&);
 
     EventLoop& main_loop_;
-    LiveGuest::RunStates run_states_;
+    MakeGuest make_guest_;
     std::function<void()> idle_;
     std::string busy_;
     std::optional<control::Server::Answer> answer_;
-    std::unique_ptr<LiveGuest> guest_;
+    std::unique_ptr<migration::SourceGuest> guest_;
     std::unique_ptr<Snapshotter> snapshotter_;
-    std::optional<Departure> departure_;
+    std::optional<OutgoingMigration> outgoing_;
     std::unique_ptr<migration::Source> migration_;
     control::MigrationStatus migration_status_{.phase = "none"};
     bool cancelled_ = false; ///< since announce()
+    std::string why_cancelled_;
 };
 
 } // namespace aerate

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "boot/memory_layout.hpp"
+#include "machine/boot_region.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -20,24 +21,35 @@ std::vector<PageRange> working_set_of(const snapshot::WorkingSetPlace& place) {
 
 } // namespace
 
-Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load,
-                                     const std::function<void(ByteCount, ByteCount)>& progress) {
+Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load, const std::string& name,
+                                     const snapshot::Progress& progress) {
     std::optional<snapshot::Key> key;
     if (!load.key_path.empty())
         key = TRY(snapshot::Key::load(load.key_path));
-    auto file = TRY(snapshot::Snapshot::open(load.path, key));
-    if (load.verify)
+    auto file = TRY(load.memory_path.empty() ? snapshot::Snapshot::open(load.path, key)
+                                             : snapshot::Snapshot::open(load.path, load.memory_path));
+    if (load.verify && !file.authenticates_memory()) // which restore() does on what it copies
         TRY(file.verify_memory(progress));
-    auto config = TRY(control::parse_vm_config(file.config()));
-    // It slows a guest down, so the one who was saved does not decide it for its clones.
+    auto foreign = TRY(ForeignConfig::parse(file.config()));
+    auto [config, files] =
+        TRY(std::move(foreign).settle(load.grants, {.command = "aerate restore " + control::quoted(load.path),
+                                                    .name = name,
+                                                    .own_seal = key.has_value() || load.grants.as_saved,
+                                                    .force = load.force}));
+    files->bring(TRY(boot_files_of(file)));
+    // It slows a guest down, so the saved guest does not decide it for its clones.
     config.machine.track_dirty_pages = load.track_dirty_pages;
-    snapshot::WorkingSetPlace working_set{
-        .snapshot_path = load.path, .identity = file.identity(), .regions = file.regions(), .key = std::move(key)};
+    snapshot::WorkingSetPlace working_set{.snapshot_path = load.path,
+                                          .identity = file.identity(),
+                                          .regions = ram_of(file.regions()),
+                                          .key = std::move(key)};
     return OpenedSnapshot{.file = std::move(file),
                           .config = std::move(config),
+                          .files = std::move(files),
                           .working_set = std::move(working_set),
                           .prefetch = load.prefetch,
-                          .record_working_set = load.record_working_set};
+                          .record_working_set = load.record_working_set,
+                          .clock = load.clock_realtime ? ClockAfterRestore::catches_up : ClockAfterRestore::goes_on};
 }
 
 Result<MemoryLayout> layout_of(const control::VmConfig& config, std::span<const MemoryRegion> saved) {
@@ -50,17 +62,25 @@ Result<MemoryLayout> layout_of(const control::VmConfig& config, std::span<const 
     return MemoryLayout{std::move(regions), config.machine.backing};
 }
 
-Result<SavedGuest> saved_guest(const OpenedSnapshot& opened) {
-    auto layout = TRY(layout_of(opened.config, opened.file.regions()));
+Result<SavedGuest> saved_guest(const OpenedSnapshot& opened, const snapshot::Progress& progress) {
+    auto layout = TRY(layout_of(opened.config, ram_of(opened.file.regions())));
     auto state = TRY(state::decode(opened.file.state()));
-    auto memory = TRY(GuestMemory::restore(layout, opened.file.pieces()));
-    SavedGuest guest{.memory = std::move(memory), .state = std::move(state), .snapshot = opened.file.as_parent()};
-    if (opened.record_working_set && layout.backing != Backing::anonymous)
-        return fail("there is no working set to record: memory of this kind is read as a whole before the guest runs");
+    auto memory = TRY(opened.file.restore(layout, progress));
+    SavedGuest guest{.memory = std::move(memory),
+                     .state = std::move(state),
+                     .files = opened.files,
+                     .snapshot = opened.file.as_parent(),
+                     .snapshot_path = opened.working_set.snapshot_path,
+                     .lineage = {.latest = opened.file.as_parent().name, .ancestors = opened.file.ancestors()}};
+    guest.clock = opened.clock;
+    const bool mapped = layout.backing == Backing::anonymous && !opened.file.authenticates_memory();
+    if (opened.record_working_set && !mapped)
+        return fail("there is no working set to record: memory of this kind, or of a snapshot with a key, is read as a "
+                    "whole before the guest runs");
     if (opened.record_working_set)
         // Nothing is read ahead meanwhile: that would count as touched.
         guest.record = WorkingSetRecording{.place = opened.working_set, .after = *opened.record_working_set};
-    else if (opened.prefetch)
+    else if (opened.prefetch && mapped)
         guest.working_set = working_set_of(opened.working_set);
     return guest;
 }

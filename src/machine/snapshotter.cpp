@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "base/since.hpp"
+#include "machine/boot_region.hpp"
 #include "snapshot/chain.hpp"
 #include "snapshot/file_path.hpp"
 
@@ -26,19 +27,26 @@ constexpr PageCount piece = whole_pages_of(ByteCount{16ULL << 20});
 Snapshotter::Snapshotter(migration::SourceGuest& guest, Options options, Finished finished)
     : guest_(guest)
     , options_(std::move(options))
-    , finished_(std::move(finished)) {}
+    , finished_(std::move(finished))
+    , hints_(thread_.loop(), guest, first_hint, next_hint,
+             {.use = [this](PageRange range) { return use_hint(range); },
+              .waited = [this] { tell({Event::finish, {}}); }}) {}
 
-void Snapshotter::start() {
-    thread_.start();
+Result<> Snapshotter::start() {
+    TRY(thread_.start());
     thread_.loop().post([this] { begin(); });
+    return {};
 }
 
 void Snapshotter::cancel() {
     cancelled_ = true;
     // Should it wait for hints.
     thread_.loop().post([this] {
-        if (finished_)
-            tell({Event::finish, {}});
+        if (!finished_)
+            return;
+        tell({Event::finish, {}});
+        if (syncing_)
+            disks_synced(fail("the snapshot was cancelled"));
     });
 }
 
@@ -60,17 +68,27 @@ void Snapshotter::begin() {
 }
 
 Result<> Snapshotter::prepare() {
+    TRY(snapshot::check_not_needed(options_.file.path, options_.lineage));
     if (options_.file.parent) {
         report_.parent = options_.file.parent->name;
-        TRY(snapshot::check_chain(options_.file));
+        // A diff leaves what the guest boots to the files before it, and has room for it where they do.
+        options_.file.regions = TRY(snapshot::check_chain(options_.file));
     }
+    const auto attachments = options_.file.parent ? std::vector<migration::Attachment>() : guest_.attachments();
+    const auto region = boot_region(attachments);
+    if (region)
+        options_.file.regions.push_back(*region);
     writer_.emplace(TRY(snapshot::Writer::create(options_.file, *options_.file_operations)));
+    if (region)
+        TRY(write_boot_region(*writer_, attachments));
     const GuestMemory& memory = guest_.memory();
-    copy_.layers = protocol::PageLayers<PageBitmap>::of(memory.address_space());
+    copy_.layers = TRY(protocol::PageLayers<PageBitmap>::create(memory.address_space()));
     copy_.plan = protocol::PrecopyPlan::snapshot;
     TRY(guest_.start_tracking());
-    if (options_.base != nullptr)
-        TRY(options_.base->track());
+    if (options_.base != nullptr) {
+        began_tracking_ = !options_.base->tracks();
+        TRY(options_.base->track(memory.address_space()));
+    }
     // After that: what becomes populated from here on was written, and is in the log.
     if (options_.file.parent) {
         options_.base->gather();
@@ -83,6 +101,7 @@ Result<> Snapshotter::prepare() {
 
 /// Carries out what the event leads to.
 void Snapshotter::tell(const protocol::PrecopyEvent& event) {
+    CHECK(thread_.loop().owned_here());
     const auto effect = protocol::step(copy_, event);
     if (!effect)
         return;
@@ -92,10 +111,12 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
     case Effect::publish:
         return ask_for_hints();
     case Effect::close:
-        hint_timer_.cancel();
         if (!options_.sweep)
             return tell({Event::closed, {}});
-        return guest_.stop_hinting(later([this] { tell({Event::closed, {}}); }));
+        return hints_.close([this] {
+            if (finished_)
+                tell({Event::closed, {}});
+        });
     case Effect::freeze:
         return freeze();
     case Effect::send:
@@ -112,7 +133,7 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
 }
 
 void Snapshotter::gather() {
-    guest_.gather(copy_.layers.log, copy_.layers.discarded);
+    guest_.gather(copy_.layers.log);
     if (options_.base != nullptr)
         options_.base->gather();
     tell({Event::gathered, {}});
@@ -125,28 +146,18 @@ void Snapshotter::ask_for_hints() {
         tell({Event::published, {}});
         return tell({Event::finish, {}});
     }
-    const auto over = [this] { tell({Event::finish, {}}); };
-    guest_.start_hinting({.hinted = later([this](PageRange range) { hinted(range); }), .round_over = later(over)},
-                         later([this, over](bool published) {
-                             tell({Event::published, {}});
-                             if (!published)
-                                 return over();
-                             hint_patience_ = migration::HintPatience(Clock::now(), first_hint, next_hint);
-                             look_for_hints();
-                         }));
+    hints_.ask([this](bool published) {
+        if (!finished_)
+            return;
+        tell({Event::published, {}});
+        published ? hints_.wait() : tell({Event::finish, {}});
+    });
 }
 
-void Snapshotter::hinted(PageRange range) {
+std::chrono::milliseconds Snapshotter::use_hint(PageRange range) {
     const std::uint64_t spared = bytes_of(copy_.layers.pending.count(range)).value;
-    hint_patience_.hinted(Clock::now(), std::chrono::milliseconds(spared * 1000 / slow_disk.value));
     tell({Event::hinted, range});
-}
-
-void Snapshotter::look_for_hints() {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(hint_patience_.until() - Clock::now());
-    if (left.count() <= 0)
-        return tell({Event::finish, {}});
-    hint_timer_ = thread_.loop().after(left, [this] { look_for_hints(); });
+    return std::chrono::milliseconds(spared * 1000 / slow_disk.value);
 }
 
 void Snapshotter::freeze() {
@@ -154,7 +165,7 @@ void Snapshotter::freeze() {
         return give_up({"the snapshot was cancelled"});
     guest_.freeze(later([this](Result<> frozen) {
         if (!frozen)
-            return give_up(std::move(frozen).error());
+            return give_up(cancelled_ ? Error{"the snapshot was cancelled"} : std::move(frozen).error());
         frozen_ = Clock::now();
         tell({Event::frozen, {}});
     }));
@@ -174,12 +185,12 @@ void Snapshotter::save_state() {
     }));
 }
 
-/// What is free or was given back is a hole in a diff too, whatever the parent has there. Such pages are not read: in a
-/// memfd that would allocate them again.
+/// Writes holes: what is free or was given back is a hole in a diff too, whatever the parent has there. Such pages are
+/// not read: in a memfd that would allocate them again.
 Result<> Snapshotter::write_holes() {
     const GuestMemory& memory = guest_.memory();
-    PageBitmap populated(memory.address_space());
-    PageBitmap holes(memory.address_space());
+    PageBitmap populated = TRY(PageBitmap::create(memory.address_space()));
+    PageBitmap holes = TRY(PageBitmap::create(memory.address_space()));
     memory.collect_populated(populated);
     holes.add(copy_.layers.pending);
     holes.remove(populated);
@@ -213,17 +224,36 @@ void Snapshotter::write(PageRange run, bool known_zero) {
     later([this] { copy(); })();
 }
 
-/// Everything is in the file's pages: a guest that goes on needs not wait for the disk. One that ends here does not end
-/// before the file is there.
+/// Completes the snapshot. Everything is in the file's pages: a guest that goes on need not wait for the disk. One that
+/// ends here does not end before the file is there.
 void Snapshotter::complete() {
     guest_.stop_tracking();
+    if (guest_.memory().lost()) { // and read as zero meanwhile
+        guest_.run_on();
+        return end(fail("the file that holds the guest's memory was cut short or cannot be read"));
+    }
     report_.data = bytes_of(writer_->written());
     if (!options_.stop)
         guest_.run_on();
     report_.hold = since(frozen_);
+    syncing_ = true;
+    guest_.sync(later([this](Result<> synced) { disks_synced(std::move(synced)); }));
+}
+
+void Snapshotter::disks_synced(Result<> synced) {
+    syncing_ = false;
+    if (!synced) {
+        guest_.forget_sync();
+        if (options_.stop)
+            guest_.run_on();
+        return end(std::unexpected(std::move(synced).error()));
+    }
     const auto finished = std::move(*writer_).finish(guest_.config(), std::move(state_));
-    if (finished && options_.base != nullptr)
+    if (finished && options_.base != nullptr) {
+        options_.base->set_lineage(
+            snapshot::followed_by(options_.lineage, options_.file.path, options_.file.parent.has_value()));
         options_.base->saved({.name = snapshot::FilePath(options_.file.path).name, .identity = *finished});
+    }
     report_.duration = since(began_);
     if (options_.stop)
         finished ? guest_.gone() : guest_.run_on();
@@ -240,6 +270,8 @@ void Snapshotter::give_up(Error error) {
 
 void Snapshotter::end(Result<SnapshotReport> result) {
     writer_.reset();
+    if (!result && began_tracking_)
+        options_.base->stop(); // it costs the guest, and there is nothing to be a diff of
     std::exchange(finished_, nullptr)(std::move(result));
 }
 

@@ -1,16 +1,17 @@
 // Takes a snapshot of a running VM: carries out protocol::Precopy, in its plan for snapshots, on a thread of its own.
 //
-//     track ─▶ (hint round) ─▶ freeze ─▶ copy what is not free ─▶ guest goes on ─▶ disk, name
+//     track ─▶ (hint round) ─▶ freeze ─▶ copy what is not free ─▶ guest goes on ─▶ disks, disk, name
 //
-// The guest stands still while its memory is copied into the host's page cache; that it reaches the disk is waited for
-// when the guest runs again. A page that the guest hinted as free and has not written since is left out. A diff copies
-// what was written since the base only.
+// The guest is stopped while its memory is copied into the host's page cache; that this reaches the disk, and that
+// what the guest had written reaches its own disks, is waited for when the guest runs again: a power failure must not
+// leave a snapshot beside disks older than it. A page that the guest hinted as free and has not written since is left
+// out. A diff copies what was written since the base only.
 #pragma once
 
 #include "base/error.hpp"
 #include "event/loop_thread.hpp"
 #include "machine/diff_base.hpp"
-#include "migration/convergence.hpp"
+#include "migration/copy_hints.hpp"
 #include "migration/guest.hpp"
 #include "protocol/precopy.hpp"
 #include "snapshot/writer.hpp"
@@ -26,7 +27,7 @@ struct SnapshotReport {
     std::string parent;               ///< the file that it is a diff of; empty: none
     ByteCount data;                   ///< of pages that hold something
     ByteCount omitted;                ///< of pages that are free on the guest's word
-    std::chrono::microseconds hold{}; ///< for which the guest stood still
+    std::chrono::microseconds hold{}; ///< for which the guest was stopped
     std::chrono::microseconds duration{};
 };
 
@@ -41,18 +42,20 @@ public:
         /// The snapshot becomes what the next diff is a diff of. When `file` has a parent, the base's, it is one
         /// itself.
         DiffBase* base = nullptr;
+        snapshot::Lineage lineage = {}; ///< of the snapshot before, which this one leaves whole
         snapshot::FileOperations* file_operations = &snapshot::FileOperations::real();
     };
-    /// On the snapshot's thread. Then nothing of the guest is in use any more.
+    /// On the snapshot's thread. Then the snapshot no longer uses anything of the guest.
     using Finished = std::move_only_function<void(Result<SnapshotReport>)>;
 
     /// `guest`, the base and the operations outlive this.
     Snapshotter(migration::SourceGuest& guest, Options, Finished);
     /// REQUIRES: `finished` was called, or start() was not.
-    ~Snapshotter() = default;
+    ~Snapshotter() { thread_.stop(); }
 
-    void start();
-    /// The guest goes on, and there is no file. Any thread.
+    /// Fails when the host refuses the thread; `finished` is not called then.
+    [[nodiscard]] Result<> start();
+    /// Cancels: the guest goes on, and there is no file. Any thread.
     void cancel();
 
 private:
@@ -63,14 +66,14 @@ private:
     void tell(const protocol::PrecopyEvent&);
     void gather();
     void ask_for_hints();
-    void hinted(PageRange);
-    void look_for_hints();
+    [[nodiscard]] std::chrono::milliseconds use_hint(PageRange);
     void freeze();
     void save_state();
     Result<> write_holes();
     void copy();
     void write(PageRange, bool known_zero);
     void complete();
+    void disks_synced(Result<>);
     void give_up(Error);
     void end(Result<SnapshotReport>);
     /// Runs `f` on this thread, unless the snapshot has ended.
@@ -87,10 +90,11 @@ private:
     SnapshotReport report_;
     Clock::time_point began_;
     Clock::time_point frozen_;
-    migration::HintPatience hint_patience_;
-    Subscription hint_timer_;
     std::atomic<bool> cancelled_{false};
+    bool syncing_ = false;
+    bool began_tracking_ = false; ///< of the base
     LoopThread thread_{"snapshot"};
+    migration::CopyHints hints_; ///< on that thread
 };
 
 } // namespace aerate

@@ -1,9 +1,8 @@
 #include "machine/vcpu_thread.hpp"
 
 #include "base/check.hpp"
+#include "base/host.hpp"
 #include "base/overloaded.hpp"
-
-#include <pthread.h>
 
 #include <linux/kvm.h>
 
@@ -18,29 +17,42 @@ VcpuThread::VcpuThread(std::unique_ptr<Vcpu> vcpu, const PioBus& ports, const Mm
     , mmio_(mmio)
     , hooks_(std::move(hooks)) {}
 
-VcpuThread::~VcpuThread() = default;
+VcpuThread::~VcpuThread() {
+    if (thread_.joinable())
+        stop();
+}
 
-void VcpuThread::start() {
+Result<> VcpuThread::start() {
     CHECK(!thread_.joinable());
-    thread_ = std::jthread([this] { serve(); });
+    thread_ =
+        TRY(host::start_thread(fmt::format("vcpu{}", vcpu_->index()), [this](const std::stop_token&) { serve(); }));
+    return {};
+}
+
+template <typename Hook>
+void VcpuThread::post(Hook hook) {
+    hooks_.loop->post([alive = std::weak_ptr(alive_), hook = std::move(hook)]() mutable {
+        if (!alive.expired())
+            hook();
+    });
 }
 
 // The order is stored before the kick and read after every return from the guest, so none is missed.
-void VcpuThread::give(Order order) {
-    order_.store({.number = ++orders_, .order = order});
+void VcpuThread::give(protocol::OrderNumber number, Order order) {
+    order_.store({.number = number, .order = order});
     order_.notify_one();
     if (order != Order::run)
         vcpu_->request_stop();
 }
 
-void VcpuThread::pause() {
-    give(Order::pause);
+void VcpuThread::pause(protocol::OrderNumber number) {
+    give(number, Order::pause);
+}
+void VcpuThread::resume(protocol::OrderNumber number) {
+    give(number, Order::run);
 }
 void VcpuThread::stop() {
-    give(Order::stop);
-}
-void VcpuThread::resume() {
-    give(Order::run);
+    give(order_.load().number, Order::stop);
 }
 
 void VcpuThread::rest(std::chrono::microseconds time) {
@@ -49,19 +61,20 @@ void VcpuThread::rest(std::chrono::microseconds time) {
 }
 
 void VcpuThread::serve() {
-    const std::string name = "vcpu" + std::to_string(vcpu_->index());
-    pthread_setname_np(pthread_self(), name.c_str());
     for (;;) {
         const NumberedOrder given = order_.load();
         switch (given.order) {
         case Order::stop:
-            hooks_.loop->post([this] { hooks_.left(); });
+            post([this] { hooks_.left(); });
             return;
+        case Order::wait:
+            order_.wait(given);
+            break;
         case Order::pause:
             settle();
-            hooks_.loop->post([this] { hooks_.paused(); });
+            post([this, number = given.number] { hooks_.paused(number); });
             order_.wait(given);
-            vcpu_->excuse_pause();
+            vcpu_->notify_clock_paused();
             break;
         case Order::run:
             if (ended_)
@@ -75,8 +88,9 @@ void VcpuThread::serve() {
     }
 }
 
-/// KVM completes an exit that was served when the vCPU is entered again; before that the registers are not the ones to
-/// save (Documentation/virt/kvm/api.rst, note below KVM_EXIT_IO). An instruction may take several exits.
+/// Completes the last exit. KVM completes an exit that was served when the vCPU is entered again; before that the
+/// registers are not the ones to save (Documentation/virt/kvm/api.rst, note below KVM_EXIT_IO). An instruction may take
+/// several exits.
 void VcpuThread::settle() {
     while (!settled_ && !ended_) {
         vcpu_->interrupt_next_run();
@@ -136,7 +150,7 @@ bool VcpuThread::run_once() {
 }
 
 void VcpuThread::end(GuestEnd reason) {
-    hooks_.loop->post([this, reason = std::move(reason)]() mutable { hooks_.ended(std::move(reason)); });
+    post([this, reason = std::move(reason)]() mutable { hooks_.ended(std::move(reason)); });
 }
 
 } // namespace aerate

@@ -1,13 +1,14 @@
-// One vCPU's thread: runs the guest, hands port and memory-mapped accesses to the buses, and stands still when asked.
+// One vCPU's thread: runs the guest, hands port and memory-mapped accesses to the buses, and pauses when asked.
 //
 // The main loop owns this object; the thread posts to it when it has paused and when the guest has ended.
 #pragma once
 
-#include "devices/mmio_bus.hpp"
-#include "devices/pio_bus.hpp"
 #include "event/event_loop.hpp"
 #include "kvm/vcpu.hpp"
 #include "kvm/vcpu_state.hpp"
+#include "platform/mmio_bus.hpp"
+#include "platform/pio_bus.hpp"
+#include "protocol/freeze.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -29,24 +30,27 @@ struct GuestEnd {
 class VcpuThread {
 public:
     struct Hooks {
-        EventLoop* loop = nullptr;                     ///< where the callbacks run
-        std::move_only_function<void()> paused;        ///< after each pause()
+        EventLoop* loop = nullptr; ///< where the callbacks run
+        /// Answers a pause() with this number. One that a later order overtakes is not answered.
+        std::move_only_function<void(protocol::OrderNumber)> paused;
         std::move_only_function<void(GuestEnd)> ended; ///< at most once; this vCPU runs no further
-        std::move_only_function<void()> left;          ///< after stop(): the thread needs no loop any more
+        std::move_only_function<void()> left;          ///< after stop(): the thread no longer needs the loop
     };
 
     VcpuThread(std::unique_ptr<Vcpu>, const PioBus&, const MmioBus&, Hooks);
-    /// REQUIRES: never started, or `left` was called: a thread that still waits for an answer of a loop would wait for
-    /// ever.
+    /// Stops the thread, if that was not done, and waits for it. No hook is called afterwards. On the hooks' loop.
+    /// REQUIRES: no access of the guest waits for the calling thread's loop.
     ~VcpuThread();
     VcpuThread(const VcpuThread&) = delete;
     VcpuThread& operator=(const VcpuThread&) = delete;
 
-    void start();
-    /// Asks; `paused` says when. A vCPU that has ended counts as paused.
-    void pause();
-    void resume();
-    /// Asks; `left` says when.
+    /// Starts the thread, which waits for its first order. Fails when the host refuses the thread.
+    [[nodiscard]] Result<> start();
+    /// Asks the vCPU to pause; `paused` says when it has. A vCPU that has ended counts as paused. REQUIRES: each
+    /// pause() and resume() has a greater number than the one before.
+    void pause(protocol::OrderNumber);
+    void resume(protocol::OrderNumber);
+    /// Asks the vCPU to end; `left` says when it has.
     void stop();
     /// Keeps it out of the guest for so long, once.
     void rest(std::chrono::microseconds);
@@ -59,16 +63,19 @@ public:
     [[nodiscard]] Result<> restore(const VcpuState& state) { return vcpu_->restore(state); }
 
 private:
-    enum class Order : std::uint8_t { run, pause, stop };
+    enum class Order : std::uint8_t { wait, run, pause, stop };
     /// Every order is a new value: a thread that sleeps on one must wake for the next, be it of the same kind.
     struct NumberedOrder {
-        std::uint32_t number = 0;
-        Order order = Order::run;
+        protocol::OrderNumber number;
+        Order order = Order::wait;
         std::uint8_t unused[3] = {};
     };
-    void give(Order);
+    void give(protocol::OrderNumber, Order);
     void serve();
-    /// One stay in the guest; false when it has ended.
+    /// Calls `hook` on the loop, unless this object is gone by then.
+    template <typename Hook>
+    void post(Hook hook);
+    /// Runs the vCPU until its next exit; returns false when it has ended.
     bool run_once();
     void settle();
     void end(GuestEnd);
@@ -79,10 +86,11 @@ private:
     Hooks hooks_;
     std::atomic<NumberedOrder> order_{NumberedOrder{}};
     std::atomic<std::int64_t> rest_{0}; ///< microseconds that are yet to be rested
-    std::uint32_t orders_ = 0;          ///< given; the main loop's
     // The thread's own.
     bool ended_ = false;
     bool settled_ = true; ///< the last exit is complete: the registers are those that the guest goes on with
+    /// The loop outlives this: what is still posted there looks here first.
+    std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     std::jthread thread_;
 };
 

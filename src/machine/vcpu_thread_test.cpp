@@ -23,11 +23,13 @@ TEST_F(VcpuThreads, EveryPauseIsAnsweredHoweverSoonAfterAResume) {
     constexpr int pauses = 300;
     int answered = 0;
     std::unique_ptr<VcpuThread> thread;
-    const auto pause_again = [&] {
+    protocol::OrderNumber order;
+    const auto pause_again = [&](protocol::OrderNumber number) {
+        EXPECT_EQ(number, order) << "the answer says which order it answers";
         if (++answered == pauses)
             return thread->stop();
-        thread->resume();
-        thread->pause();
+        thread->resume({++order.value});
+        thread->pause({++order.value});
     };
     thread = std::make_unique<VcpuThread>(
         std::move(guest->vcpus.front()), ports, mmio,
@@ -37,8 +39,8 @@ TEST_F(VcpuThreads, EveryPauseIsAnsweredHoweverSoonAfterAResume) {
         ADD_FAILURE() << "pause " << answered << " was not answered";
         thread->stop();
     });
-    thread->start();
-    thread->pause();
+    ASSERT_TRUE(thread->start());
+    thread->pause({++order.value});
     loop.run();
     EXPECT_EQ(answered, pauses);
 }

@@ -8,12 +8,12 @@ namespace aerate {
 
 /// Devices of the main loop, and the serial port. Main loop.
 void add_main_loop_counters(control::VmStatus&, const Hardware&);
-/// Memory by state, the balloon and its counters. Balloon thread.
+/// Adds memory by state, the balloon and its counters. Balloon thread.
 void add_memory_and_balloon(control::VmStatus&, Hardware&);
+/// Adds what network cards count. The network's thread.
+void add_network_counters(control::VmStatus&, const Hardware&);
 
-// Parts of that, for guests of other monitors. On the balloon's thread.
-void add_transport(control::VmStatus&, const std::string& device, const virtio::TransportCounters&);
-void add_balloon(control::VmStatus&, const GuestMemory&, balloon::Balloon&, const balloon::Counters&,
-                 const balloon::CountingSink&);
+/// Adds the balloon without its counters. For guests of other monitors too. On the balloon's thread.
+void add_balloon(control::VmStatus&, const GuestMemory&, balloon::Balloon&, const balloon::CountingSink&);
 
 } // namespace aerate

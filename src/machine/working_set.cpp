@@ -1,8 +1,7 @@
 #include "machine/working_set.hpp"
 
+#include "base/host.hpp"
 #include "base/log.hpp"
-
-#include <pthread.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -12,7 +11,7 @@
 namespace aerate {
 namespace {
 
-/// Whether it was not asked to stop before that.
+/// Returns whether it was not asked to stop before that.
 bool wait(const std::stop_token& stop, std::chrono::seconds time) {
     std::mutex mutex;
     std::condition_variable_any stopped;
@@ -20,11 +19,18 @@ bool wait(const std::stop_token& stop, std::chrono::seconds time) {
     return !stopped.wait_for(lock, stop, time, [&] { return stop.stop_requested(); });
 }
 
+Result<> record(const GuestMemory& memory, const snapshot::WorkingSetPlace& place) {
+    PageBitmap touched = TRY(PageBitmap::create(memory.address_space()));
+    memory.collect_touched(touched);
+    TRY(snapshot::write_working_set(place, touched));
+    log::info("recorded {} MiB in {}", bytes_of(touched.count()).value >> 20, place.path());
+    return {};
+}
+
 } // namespace
 
-std::jthread prefetch(const GuestMemory& memory, std::vector<PageRange> ranges) {
-    return std::jthread([&memory, ranges = std::move(ranges)](const std::stop_token& stop) {
-        pthread_setname_np(pthread_self(), "prefetch");
+Result<std::jthread> prefetch(const GuestMemory& memory, std::vector<PageRange> ranges) {
+    return host::start_thread("prefetch", [&memory, ranges = std::move(ranges)](const std::stop_token& stop) {
         // Piece by piece: stopping waits for one, and so does a discard that changes a mapping.
         for (const PageRange& range : ranges) {
             if (stop.stop_requested())
@@ -34,17 +40,13 @@ std::jthread prefetch(const GuestMemory& memory, std::vector<PageRange> ranges) 
     });
 }
 
-std::jthread record_working_set(const GuestMemory& memory, WorkingSetRecording recording) {
-    return std::jthread([&memory, recording = std::move(recording)](const std::stop_token& stop) {
-        pthread_setname_np(pthread_self(), "working-set");
+Result<std::jthread> record_working_set(const GuestMemory& memory, WorkingSetRecording recording) {
+    return host::start_thread("working-set", [&memory, recording = std::move(recording)](const std::stop_token& stop) {
         if (!wait(stop, recording.after))
             return log::warning("no working set was recorded: the guest ended before its {} s were over",
                                 recording.after.count());
-        PageBitmap touched(memory.address_space());
-        memory.collect_touched(touched);
-        if (const auto written = snapshot::write_working_set(recording.place, touched); !written)
-            return log::warning("no working set was recorded: {}", written.error().message);
-        log::info("recorded {} MiB in {}", bytes_of(touched.count()).value >> 20, recording.place.path());
+        if (const auto recorded = record(memory, recording.place); !recorded)
+            log::warning("no working set was recorded: {}", recorded.error().message);
     });
 }
 

@@ -1,7 +1,7 @@
 // Reading ahead what a restored guest will touch first, and noting what that is.
 //
-// Each runs on a thread of its own until it is through or asked to stop, as the thread's destructor does. The vCPUs do
-// not wait for it: a page that it has not come to is read when the guest touches it.
+// Each fails when the host refuses the thread, and runs on it until it is through or asked to stop, as the thread's
+// destructor does. The vCPUs do not wait for it: a page that it has not come to is read when the guest touches it.
 #pragma once
 
 #include "memory/guest_memory.hpp"
@@ -15,13 +15,13 @@ namespace aerate {
 
 /// Maps the pages' content from the host's cache, and reads what is not there; pages stay shared with other guests.
 /// `memory` outlives the thread.
-[[nodiscard]] std::jthread prefetch(const GuestMemory& memory, std::vector<PageRange>);
+[[nodiscard]] Result<std::jthread> prefetch(const GuestMemory& memory, std::vector<PageRange>);
 
 struct WorkingSetRecording {
     snapshot::WorkingSetPlace place;
     std::chrono::seconds after{}; ///< how long the guest is given
 };
 /// Writes down which pages have been touched by then. The same about `memory`.
-[[nodiscard]] std::jthread record_working_set(const GuestMemory& memory, WorkingSetRecording);
+[[nodiscard]] Result<std::jthread> record_working_set(const GuestMemory& memory, WorkingSetRecording);
 
 } // namespace aerate

@@ -40,13 +40,13 @@ TEST_F(WorkingSetOfAGuest, WhatOneHasTouchedTheNextFindsMappedAndShared) {
     const auto first = restore();
     for (const std::uint64_t frame : {3U, 100U, 400U})
         EXPECT_FALSE(first.is_zero({frame}));
-    record_working_set(first, {.place = place, .after = std::chrono::seconds(0)}).join();
+    record_working_set(first, {.place = place, .after = std::chrono::seconds(0)})->join();
 
     const auto ranges = snapshot::read_working_set(place);
     ASSERT_TRUE(ranges) << ranges.error().message;
     const auto next = restore();
     EXPECT_EQ(touched_of(next).count(), 0_pages);
-    prefetch(next, *ranges).join();
+    prefetch(next, *ranges)->join();
     const PageBitmap touched = touched_of(next);
     for (const std::uint64_t frame : {3U, 100U, 400U})
         EXPECT_TRUE(touched.test({frame})) << frame;
@@ -57,8 +57,10 @@ TEST_F(WorkingSetOfAGuest, WhatOneHasTouchedTheNextFindsMappedAndShared) {
 TEST_F(WorkingSetOfAGuest, NeitherThreadOutlivesTheGuest) {
     const auto memory = restore();
     {
-        const std::jthread recording = record_working_set(memory, {.place = place, .after = std::chrono::hours(1)});
-        const std::jthread prefetching = prefetch(memory, std::vector<PageRange>(1'000'000, PageRange{{0}, {512}}));
+        const auto recording = record_working_set(memory, {.place = place, .after = std::chrono::hours(1)});
+        ASSERT_TRUE(recording);
+        const auto prefetching = prefetch(memory, std::vector<PageRange>(1'000'000, PageRange{{0}, {512}}));
+        ASSERT_TRUE(prefetching);
     }
     EXPECT_EQ(directory.files(), 1U) << "a guest that ends early leaves no working set";
 }

@@ -1,5 +1,5 @@
-// Who can say which pages were written. KVM's log, the monitor's own writes, a vhost-user log: each is a DirtySource,
-// and DirtyTracker takes them all.
+// The sources that say which pages were written. KVM's log, the monitor's own writes, a vhost-user log: each is a
+// DirtySource, and DirtyTracker takes them all.
 #pragma once
 
 #include "base/error.hpp"

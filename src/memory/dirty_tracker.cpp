@@ -17,13 +17,15 @@ DirtyTracker::~DirtyTracker() {
 
 Result<DirtyTracker::Tracking> DirtyTracker::track() {
     const std::scoped_lock lock(mutex_);
+    auto unseen = std::make_unique<PageBitmap>(TRY(PageBitmap::create(memory_.address_space())));
+    if (taken_.size() != memory_.address_space())
+        taken_ = TRY(PageBitmap::create(memory_.address_space()));
     if (users_.empty())
         TRY(start());
     else
         take_for_all(); // what was written before its time is not for the new one
-    auto* const unseen = new PageBitmap(memory_.address_space());
-    users_.push_back(unseen);
-    return Tracking({unseen, Leave{this}});
+    users_.push_back(unseen.get());
+    return Tracking({unseen.release(), Leave{this}});
 }
 
 Result<void> DirtyTracker::start() {
@@ -35,7 +37,7 @@ Result<void> DirtyTracker::start() {
     return {};
 }
 
-/// The user who leaves has all it wanted, so a host that goes on logging is no failure of its work.
+/// Stops logging. The user that leaves has all it wanted, so a host that goes on logging is no failure of its work.
 void DirtyTracker::stop() {
     memory_.write_log().stop();
     if (auto stopped = vcpus_->stop(); !stopped)
@@ -48,10 +50,10 @@ void DirtyTracker::take(PageBitmap& into) {
 }
 
 void DirtyTracker::take_for_all() {
-    PageBitmap taken(memory_.address_space());
-    take(taken);
+    take(taken_);
     for (PageBitmap* const unseen : users_)
-        unseen->add(taken);
+        unseen->add(taken_);
+    taken_.clear_all();
 }
 
 void DirtyTracker::gather(PageBitmap& unseen, PageBitmap& into) {

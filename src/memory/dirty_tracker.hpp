@@ -1,5 +1,5 @@
-// Which pages were written, for several who want to know at the same time: a sweep, a migration, a diff snapshot. Each
-// gets every page that was written since its own last gather, whoever else gathered meanwhile.
+// Which pages were written, for several users at the same time: a sweep, a migration, a diff snapshot. Each
+// gets every page that was written since its own last gather, whichever others gathered meanwhile.
 //
 //     auto writes = TRY(tracker.track());     // the first one starts the logs
 //     ...
@@ -12,8 +12,8 @@
 // which is as long as the host's system calls last. No vCPU and no device ever takes it: they write guest memory, and
 // the logs have their own ways.
 //
-// Buffers that devices hold are not seen here: they count as written from the moment they are popped, and whoever reads
-// guest memory while devices run has to add them.
+// Buffers that devices hold are not seen here: they count as written from the moment they are popped, and code that
+// reads guest memory while devices run has to add them.
 #pragma once
 
 #include "base/error.hpp"
@@ -48,15 +48,15 @@ public:
         std::unique_ptr<PageBitmap, Leave> unseen_; ///< taken by others since
     };
 
-    /// REQUIRES: `memory` outlives the tracker; nobody else starts, stops or takes either log.
+    /// REQUIRES: `memory` outlives the tracker; no other code starts, stops or takes either log.
     DirtyTracker(GuestMemory& memory, std::unique_ptr<DirtyLog> vcpus);
     /// REQUIRES: no Tracking is left.
     ~DirtyTracker();
     DirtyTracker(const DirtyTracker&) = delete;
     DirtyTracker& operator=(const DirtyTracker&) = delete;
 
-    /// Begins empty. Fails when the host cannot log what the vCPUs write; then nothing is tracked for the caller, and
-    /// the next one may try again.
+    /// Begins empty. Fails when the host cannot log what the vCPUs write, or has no memory for it; then nothing is
+    /// tracked for the caller, and the next one may try again.
     [[nodiscard]] Result<Tracking> track();
 
 private:
@@ -71,6 +71,7 @@ private:
     GuestMemory& memory_;
     std::unique_ptr<DirtyLog> vcpus_;
     std::vector<PageBitmap*> users_; ///< what each has yet to see
+    PageBitmap taken_;               ///< empty; here so that a gather for several needs no memory
 };
 
 } // namespace aerate

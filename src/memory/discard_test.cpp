@@ -149,7 +149,7 @@ TEST_P(Discard, ScatteredRangesTakeFewCalls) {
     EXPECT_EQ(memory->resident(), 12_MiB);
     // What the kernel of this host can do decides, so ask it as the class does.
     const auto fresh = Mapping::create({.regions = {{{0}, 2_MiB}}, .backing = GetParam()});
-    FileBacking no_files({512});
+    FileBacking no_files(PageBitmap({512}));
     if (fresh && Discarder(GetParam(), fresh->regions().front(), no_files).batches())
         EXPECT_LE(result.system_calls, ranges.size() / Discarder::batch_size + 1);
     else

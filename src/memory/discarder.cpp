@@ -1,6 +1,7 @@
 #include "memory/discarder.hpp"
 
 #include "base/check.hpp"
+#include "base/host.hpp"
 #include "memory/mapping.hpp"
 
 #include <fcntl.h>
@@ -43,7 +44,7 @@ Discarder::Discarder(Backing backing, const MappedRegion& region, FileBacking& f
     const iovec nothing{.iov_base = region.host, .iov_len = 0};
     advice_ = choose_advice(backing, nothing);
 
-    FileDescriptor self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
+    FileDescriptor self = host::descriptor([&] { return ::syscall(SYS_pidfd_open, ::getpid(), 0U); });
     if (self.valid() && advise_self(self, {&nothing, 1}, advice_) == 0)
         self_ = std::move(self);
 }

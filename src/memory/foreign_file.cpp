@@ -29,8 +29,8 @@ std::string mount_of(int fd) {
     return {};
 }
 
-/// The filesystem's type, as proc_pid_mountinfo(5) has it; empty if it is mounted nowhere that we see. By the mount, or
-/// by the device, which is the same in every mount namespace but for a subvolume of btrfs.
+/// Returns the filesystem's type, as proc_pid_mountinfo(5) has it; empty if it is mounted nowhere that we see. By the
+/// mount, or by the device, which is the same in every mount namespace but for a subvolume of btrfs.
 std::string filesystem_of(const std::string& mount, const std::string& device) {
     std::ifstream table("/proc/self/mountinfo");
     for (std::string line; std::getline(table, line);) {
@@ -47,17 +47,17 @@ std::string filesystem_of(const std::string& mount, const std::string& device) {
 }
 
 Result<> check_filesystem(int fd) {
-    // What is known of the file already, without asking whoever serves it.
+    // What is known of the file already, without asking the process that serves it.
     struct statx known{};
     if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) != 0)
         return fail_errno("cannot examine the file");
     if (!S_ISREG(known.stx_mode))
-        return fail("the file is not a regular one");
+        return fail("the file is not a regular file");
     const std::string type =
         filesystem_of(mount_of(fd), fmt::format("{}:{}", known.stx_dev_major, known.stx_dev_minor));
     // Without a block device a mount that we do not see can be anything, for user namespaces may mount FUSE.
     if (type.starts_with("fuse") || (type.empty() && known.stx_dev_major == 0))
-        return fail("the file is on a filesystem {}, which may leave us waiting: give a memfd, or a file of tmpfs, "
+        return fail("the file is on a filesystem {}, which may block this process: give a memfd, or a file of tmpfs, "
                     "hugetlbfs or a disk",
                     type.empty() ? "that is not mounted here" : "of type " + type);
     return {};
@@ -73,7 +73,7 @@ Result<ForeignFile> examine_foreign_file(int fd) {
     if (::fstat(fd, &status) != 0 || ::fstatfs(fd, &filesystem) != 0)
         return fail_errno("cannot examine the file");
     if (!S_ISREG(status.st_mode))
-        return fail("the file is not a regular one");
+        return fail("the file is not a regular file");
     const bool huge = filesystem.f_type == HUGETLBFS_MAGIC;
     return ForeignFile{.size = {static_cast<std::uint64_t>(status.st_size)},
                        .page_size = huge ? ByteCount{static_cast<std::uint64_t>(filesystem.f_bsize)} : page_size};

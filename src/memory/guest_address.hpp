@@ -41,14 +41,15 @@ struct PageRange {
     [[nodiscard]] constexpr FrameNumber end() const { return {first.value + count.value}; }
 };
 
-/// Empty when they have nothing in common. REQUIRES: neither wraps.
+/// Returns an empty range when they have nothing in common. REQUIRES: neither wraps.
 [[nodiscard]] constexpr PageRange intersection(PageRange a, PageRange b) {
     const FrameNumber first = std::max(a.first, b.first);
     const FrameNumber end = std::min(a.end(), b.end());
     return end > first ? PageRange{first, {end.value - first.value}} : PageRange{};
 }
 
-/// The whole pages inside [address, address + length), rounded inwards; empty when there is none or when it wraps.
+/// Returns the whole pages inside [address, address + length), rounded inwards; empty when there is none or when it
+/// wraps.
 [[nodiscard]] constexpr PageRange whole_pages_inside(GuestAddress address, ByteCount length) {
     const auto end = address.plus(length);
     if (!end)

@@ -6,6 +6,8 @@
 #include "memory/residency.hpp"
 #include "memory/restore.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -19,7 +21,7 @@ FrameNumber end_of(std::span<const MappedRegion> regions) {
     return frame_of({last.start.value + last.length.value});
 }
 
-/// Every page that a byte of [address, address + length) is in. REQUIRES: length > 0 and no wrap.
+/// Returns every page that a byte of [address, address + length) is in. REQUIRES: length > 0 and no wrap.
 PageRange pages_touching(GuestAddress address, ByteCount length) {
     const FrameNumber first = frame_of(address);
     const FrameNumber last = frame_of({address.value + length.value - 1});
@@ -46,7 +48,7 @@ std::span<PageRange> merge(std::span<PageRange> ranges) {
     return ranges.first(merged);
 }
 
-/// The whole units of `unit` pages inside the range.
+/// Returns the whole units of `unit` pages inside the range.
 PageRange round_inwards(PageRange range, PageCount unit) {
     const std::uint64_t first = (range.first.value + unit.value - 1) / unit.value * unit.value;
     const std::uint64_t end = range.end().value / unit.value * unit.value;
@@ -56,10 +58,16 @@ PageRange round_inwards(PageRange range, PageCount unit) {
 } // namespace
 
 struct GuestMemory::Impl {
-    explicit Impl(Mapping made)
+    static Result<std::unique_ptr<Impl>> create(Mapping made) {
+        const PageCount pages{end_of(made.regions()).value};
+        auto logged = TRY(PageBitmap::create(pages));
+        auto of_files = TRY(PageBitmap::create(pages));
+        return std::make_unique<Impl>(std::move(made), std::move(logged), std::move(of_files));
+    }
+    Impl(Mapping made, PageBitmap logged, PageBitmap of_files)
         : mapping(std::move(made))
-        , log({end_of(mapping.regions()).value})
-        , files({end_of(mapping.regions()).value})
+        , log(std::move(logged))
+        , files(std::move(of_files))
         , discarder(mapping.backing(), mapping.regions().front(), files)
         , residency(mapping.backing(), mapping.regions()) {}
 
@@ -69,7 +77,7 @@ struct GuestMemory::Impl {
     Discarder discarder;
     Residency residency;
 
-    /// The region that holds the address, if any.
+    /// Returns the region that holds the address, if any.
     [[nodiscard]] const MappedRegion* find(GuestAddress address) const {
         const auto regions = mapping.regions();
         const auto after = std::ranges::upper_bound(regions, address, {},
@@ -80,7 +88,7 @@ struct GuestMemory::Impl {
         return address.value - region.guest.start.value < region.guest.length.value ? &region : nullptr;
     }
 
-    /// The bytes at the address, as many as lie in one region, at most `length`; empty outside RAM.
+    /// Returns the bytes at the address, as many as are in one region, at most `length`; empty outside RAM.
     [[nodiscard]] std::span<std::byte> piece_at(GuestAddress address, std::uint64_t length) const {
         const MappedRegion* const region = find(address);
         if (region == nullptr)
@@ -121,7 +129,7 @@ struct GuestMemory::Impl {
         return true;
     }
 
-    /// Where an aligned value is. Regions are aligned too, so none straddles an end.
+    /// Returns where an aligned value is. Regions are aligned too, so none straddles an end.
     template <typename T>
     [[nodiscard]] T* aligned(GuestAddress address) const {
         if (address.value % sizeof(T) != 0)
@@ -145,7 +153,7 @@ struct GuestMemory::Impl {
 
 Result<GuestMemory> GuestMemory::create(const MemoryLayout& layout) {
     TRY(check_layout(layout));
-    return GuestMemory(std::make_unique<Impl>(TRY(Mapping::create(layout))));
+    return GuestMemory(TRY(Impl::create(TRY(Mapping::create(layout)))));
 }
 
 Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, std::span<const FilePiece> pieces) {
@@ -155,7 +163,7 @@ Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, std::span<c
 }
 
 Result<GuestMemory> GuestMemory::share(std::span<const SharedRegion> regions) {
-    return GuestMemory(std::make_unique<Impl>(TRY(Mapping::share(regions))));
+    return GuestMemory(TRY(Impl::create(TRY(Mapping::share(regions)))));
 }
 
 GuestMemory::GuestMemory(std::unique_ptr<Impl> impl)
@@ -264,6 +272,21 @@ DiscardResult GuestMemory::discard(std::span<const PageRange> ranges) {
     return result;
 }
 
+bool GuestMemory::use_huge_pages(HugePages wanted, PageRange pages) const {
+    if (backing() != Backing::anonymous)
+        return false;
+    bool done = true;
+    for (const MappedRegion& region : regions()) {
+        const PageRange inside = intersection(pages, frames_of(region.guest));
+        if (inside.count == PageCount{})
+            continue;
+        const auto bytes = host_bytes(region, inside);
+        const int advice = wanted == HugePages::allowed ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+        done = ::madvise(bytes.data(), bytes.size(), advice) == 0 && done;
+    }
+    return done;
+}
+
 void GuestMemory::prefetch(std::span<const PageRange> ranges) const {
     for (const PageRange& range : ranges) {
         for (const MappedRegion& region : regions())
@@ -284,6 +307,10 @@ ByteCount GuestMemory::resident() const {
     return impl_->residency.total();
 }
 
+ByteCount GuestMemory::shared() const {
+    return impl_->residency.shared();
+}
+
 PageCount GuestMemory::resident_within(const PageBitmap& pages) const {
     return impl_->residency.within(pages);
 }
@@ -300,7 +327,15 @@ PageCount GuestMemory::address_space() const {
 }
 
 bool GuestMemory::lost() const {
-    return impl_->mapping.lost();
+    return impl_->mapping.lost() || impl_->files.lost();
+}
+
+void GuestMemory::give_up_files() {
+    impl_->files.give_up_files();
+}
+
+int GuestMemory::loss_event() const {
+    return impl_->files.loss_event();
 }
 
 ByteCount GuestMemory::host_page_size() const {

@@ -34,6 +34,8 @@ enum class Backing : std::uint8_t {
     hugetlb,   ///< anonymous 2 MiB pages, reserved in the host's pool: discarded pages are free, not unreserved
 };
 
+enum class HugePages : std::uint8_t { allowed, refused };
+
 struct MemoryRegion {
     GuestAddress start;
     ByteCount length; ///< a multiple of 2 MiB, as is `start`
@@ -74,16 +76,16 @@ struct DiscardResult {
 class GuestMemory {
 public:
     /// Reserves address space; a page costs nothing until it is touched. Fails, saying what to change, when the layout
-    /// is not as MemoryLayout asks, ends above 16 TiB, or the host has not enough (hugetlb: pages in the pool).
+    /// is not as MemoryLayout asks, ends above 16 TiB, or the host does not have enough (hugetlb: pages in the pool).
     [[nodiscard]] static Result<GuestMemory> create(const MemoryLayout&);
     /// The same, with the content of files in it; the rest is zero. Anonymous memory maps the pieces privately: nothing
-    /// is read now, guests from one file share its clean pages, and the files are never written. They must not be
-    /// changed or cut while the guest runs. Beyond mapped_pieces_max the smallest pieces are read; with memfd and
-    /// hugetlb all are. Fails when a piece is outside RAM, overlaps another, is not page-aligned or goes beyond the end
-    /// of its file.
+    /// is read now, guests from one file share its clean pages, and the files are never written. What is changed in
+    /// them where no lease can be had reaches the guest; what is cut off is lost(). Beyond mapped_pieces_max the
+    /// smallest pieces are read; with memfd and hugetlb all are. Fails when a piece is outside RAM, overlaps another,
+    /// is not page-aligned or goes beyond the end of its file.
     [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, std::span<const FilePiece>);
     static constexpr std::size_t mapped_pieces_max = 4096;
-    /// Another monitor's guest: maps files that it handed over, in any order. The descriptors must stay open. Fails
+    /// Maps the files that another monitor shared for its guest, in any order. The descriptors must stay open. Fails
     /// when regions overlap, are not whole pages, end above 16 TiB or beyond their file, or when a file is not one to
     /// map: see ForeignFile.
     [[nodiscard]] static Result<GuestMemory> share(std::span<const SharedRegion>);
@@ -91,13 +93,13 @@ public:
     GuestMemory& operator=(GuestMemory&&) noexcept;
     ~GuestMemory();
 
-    /// False, with nothing copied, unless the whole range is RAM. Ranges may span adjacent regions. An empty range is
-    /// RAM wherever it is.
+    /// Returns false, and copies nothing, unless the whole range is RAM. Ranges may span adjacent regions. An empty
+    /// range is RAM wherever it is.
     [[nodiscard]] bool read(GuestAddress, std::span<std::byte> into) const;
     [[nodiscard]] bool write(GuestAddress, std::span<const std::byte> from);
     [[nodiscard]] bool fill(GuestAddress, ByteCount length, std::byte value);
 
-    /// Atomic access to an aligned value (ring indices). Acquire and release; nullopt or false when outside RAM or
+    /// Accesses an aligned value (ring indices) atomically. Acquire and release; nullopt or false when outside RAM or
     /// unaligned. T: std::uint8_t, uint16_t, uint32_t or uint64_t.
     template <std::unsigned_integral T>
     [[nodiscard]] std::optional<T> load(GuestAddress) const;
@@ -105,12 +107,12 @@ public:
     [[nodiscard]] bool store(GuestAddress, T value);
 
     [[nodiscard]] bool contains(GuestAddress, ByteCount length) const;
-    /// The bytes at the address, when they lie in one region: for system calls that fill guest memory (io_uring).
-    /// Whoever writes through it calls wrote() afterwards.
+    /// Returns the bytes at the address, when they are in one region: for system calls that fill guest memory
+    /// (io_uring). Code that writes through it calls wrote() afterwards.
     [[nodiscard]] std::optional<std::span<std::byte>> span(GuestAddress, ByteCount length);
     void wrote(GuestAddress, ByteCount length);
-    /// Whether the page is RAM and all of it reads as zero. Stops at the first byte that does not, which in a page with
-    /// data is an early one. A page that the host does not hold costs a look at the shared zero page.
+    /// Returns whether the page is RAM and all of it reads as zero. Stops at the first byte that does not, which in a
+    /// page with data is an early one. A page that the host does not hold costs a look at the shared zero page.
     [[nodiscard]] bool is_zero(FrameNumber) const;
 
     /// Gives the pages back to the host. Ranges are clipped to RAM, rounded inwards to whole host pages, coalesced
@@ -118,6 +120,10 @@ public:
     /// Recorded in write_log(), since it changes what the guest reads. Never allocates; other threads may read and
     /// write meanwhile.
     DiscardResult discard(std::span<const PageRange>);
+
+    /// Says whether the host may make what is touched from now on of huge pages, which anonymous memory is by default.
+    /// `pages` begin and end at 2 MiB. False where the host or the backing knows no such choice.
+    bool use_huge_pages(HugePages, PageRange pages) const;
 
     /// Reads pages that are still a file's ahead of their use, as far as the kernel will. Other pages are left alone.
     void prefetch(std::span<const PageRange>) const;
@@ -128,17 +134,27 @@ public:
     /// touched are among them, and so is what has been swapped out.
     void collect_populated(PageBitmap& into) const;
 
-    /// What the host spends on this memory now: see Residency for what counts and what it costs to ask.
+    /// Returns what the host spends on this memory alone: see Residency for what counts and what it costs to ask.
     [[nodiscard]] ByteCount resident() const;
-    /// How many of the set pages the host holds in RAM now.
+    /// Returns what is mapped beside that, of files that the memory was restored from, and shared with other guests of
+    /// theirs. Together with resident() that is the RSS of guest RAM.
+    [[nodiscard]] ByteCount shared() const;
+    /// Returns how many of the set pages the host holds in RAM now.
     [[nodiscard]] PageCount resident_within(const PageBitmap&) const;
     [[nodiscard]] ByteCount size() const;
-    /// One past the last frame of RAM: the size of a PageBitmap for this guest.
+    /// Returns one past the last frame of RAM: the size of a PageBitmap for this guest.
     [[nodiscard]] PageCount address_space() const;
-    /// True once a shared file was found shorter than its region, or its filesystem full: that region reads as zero,
-    /// and what is written there goes nowhere; nothing is discarded any more. See FileLossWatch.
+    /// Holds once a file beneath this memory was found too short, unreadable, or its filesystem full. What a shared
+    /// file held reads as zero then, and what is written there goes nowhere; nothing of it is discarded any more. What
+    /// was restored from a file lacks pages, which read as zero; it also counts as lost when a process is about to
+    /// write to that file, and waits for give_up_files(). See FileLossWatch and FileLease.
     [[nodiscard]] bool lost() const;
-    /// The unit of discarding: 4 KiB, or 2 MiB for hugetlb.
+    /// Returns an eventfd that is readable when restored memory may have been lost, until it is read; -1 when no file
+    /// is beneath it.
+    [[nodiscard]] int loss_event() const;
+    /// REQUIRES: the guest runs no further.
+    void give_up_files();
+    /// Returns the unit of discarding: 4 KiB, or 2 MiB for hugetlb.
     [[nodiscard]] ByteCount host_page_size() const;
     [[nodiscard]] Backing backing() const;
     [[nodiscard]] std::span<const MappedRegion> regions() const;

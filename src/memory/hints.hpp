@@ -16,6 +16,7 @@ struct CommandId {
 enum class RoundEnd : std::uint8_t {
     guest_stopped, ///< it has no more
     cut,           ///< by the host: time or budget was up, or the guest reset the device
+    unanswered,    ///< by the host: the guest did not begin in time
 };
 
 /// Receives hints of the current command ID, on the balloon's thread. A hint says only that the range was free at some
@@ -23,21 +24,21 @@ enum class RoundEnd : std::uint8_t {
 class HintSink {
 public:
     virtual void hinted(PageRange) = 0;
-    /// May never come.
+    /// Ends a round. May never be called.
     virtual void round_ended(RoundEnd) {}
 
 protected:
     ~HintSink() = default;
 };
 
-/// Who can ask the guest for hints. Calls come on the balloon's thread.
+/// A source of hints, which asks the guest for them. Calls come on the balloon's thread.
 class HintSource {
 public:
     /// Publishes a fresh command ID; what is in the queue already is stale. REQUIRES: `sink` outlives the round.
     virtual CommandId start(HintSink& sink) = 0;
-    /// No hint reaches the sink after this returns; the guest keeps the pages that it has hinted.
+    /// Stops hinting: no hint reaches the sink after this returns; the guest keeps the pages that it has hinted.
     virtual void stop() = 0;
-    /// The same, and the guest takes its pages back.
+    /// Does the same, and the guest takes its pages back.
     virtual void done() = 0;
 
 protected:

@@ -1,5 +1,8 @@
 #include "memory/mapping.hpp"
 
+#include "base/host.hpp"
+#include "memory/fixed_mapping.hpp"
+
 #include <fcntl.h>
 
 #include <linux/memfd.h>
@@ -38,13 +41,14 @@ Result<> check_file_size_limit(ByteCount size) {
     return {};
 }
 
-// Sealed before anyone else can have it: whoever maps it can neither make us fault by shrinking it nor grow it. Not
-// F_SEAL_FUTURE_WRITE, which also forbids punching holes (mm/shmem.c, shmem_fallocate).
+// Sealed before anyone else can have it: a process that maps it can neither make us fault by shrinking it nor grow it.
+// Not F_SEAL_FUTURE_WRITE, which also forbids punching holes (mm/shmem.c, shmem_fallocate).
 Result<FileDescriptor> sealed_memfd(ByteCount size) {
     TRY(check_file_size_limit(size));
-    FileDescriptor file(::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_noexec_seal));
+    FileDescriptor file = host::descriptor(
+        [] { return ::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_noexec_seal); });
     if (!file.valid() && errno == EINVAL)
-        file = FileDescriptor(::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+        file = host::descriptor([] { return ::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING); });
     if (!file.valid())
         return fail_errno("cannot create a memfd for guest memory");
     if (::ftruncate(file.get(), static_cast<off_t>(size.value)) != 0)
@@ -88,7 +92,7 @@ void advise_private(std::span<std::byte> bytes) {
 Result<Mapping::Reservation> Mapping::Reservation::of(ByteCount usable) {
     // Twice the alignment: up to one for aligning, the rest for a guard on both sides.
     const ByteCount length = bytes_of(pages_covering(usable)) + huge_page_size + huge_page_size;
-    void* base = ::mmap(nullptr, length.value, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* base = host::map(nullptr, length.value, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return fail_errno("cannot reserve {} bytes of address space for guest memory", length.value);
     return Reservation(static_cast<std::byte*>(base), length);
@@ -112,7 +116,7 @@ Result<> Mapping::map(const MemoryRegion& region, int fd, ByteCount fd_offset) {
     reservations_.push_back(TRY(Reservation::of(region.length)));
     std::byte* const host = reservations_.back().usable();
 
-    int flags = MAP_FIXED;
+    int flags = 0;
     switch (backing_) {
     case Backing::anonymous:
         flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -125,8 +129,8 @@ Result<> Mapping::map(const MemoryRegion& region, int fd, ByteCount fd_offset) {
         flags |= MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | map_huge_2mb;
         break;
     }
-    if (::mmap(host, region.length.value, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(fd_offset.value)) ==
-        MAP_FAILED) {
+    const std::span bytes(host, region.length.value);
+    if (map_over(bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(fd_offset.value)) != FixedMapping::made) {
         if (backing_ == Backing::hugetlb)
             return fail_errno("cannot map {} huge pages of 2 MiB: reserve more in /proc/sys/vm/nr_hugepages",
                               region.length.value / huge_page_size.value);
@@ -134,7 +138,6 @@ Result<> Mapping::map(const MemoryRegion& region, int fd, ByteCount fd_offset) {
     }
     regions_.push_back({.guest = region, .host = host, .fd = fd, .fd_offset = fd_offset});
 
-    const std::span bytes(host, region.length.value);
     if (backing_ == Backing::anonymous)
         advise_huge(bytes);
     advise_private(bytes);

@@ -22,17 +22,17 @@ namespace aerate {
 /// Regions of another monitor's guest are as it made them.
 inline constexpr ByteCount huge_page_size{2U << 20};
 
-/// What is wrong with the layout, if anything.
+/// Fails if something is wrong with the layout.
 [[nodiscard]] Result<> check_layout(const MemoryLayout&);
 
-/// Where the range, which lies in the region, is in the monitor.
+/// Returns where the range, which is in the region, is in the monitor.
 [[nodiscard]] inline std::span<std::byte> host_bytes(const MappedRegion& region, PageRange range) {
     return {region.host + (address_of(range.first).value - region.guest.start.value), bytes_of(range.count).value};
 }
 
 // What every mapping of guest memory asks for. An unusual kernel may refuse; memory works without.
 void advise_huge(std::span<std::byte>);
-/// No guest secrets in our core dumps, and no copy-on-write of guest pages by a fork.
+/// Keeps guest secrets out of our core dumps, and guest pages out of a fork's copy-on-write.
 void advise_private(std::span<std::byte>);
 
 class Mapping {

@@ -23,9 +23,15 @@ PageCount ones_in(std::uint64_t word) {
 } // namespace
 
 PageBitmap::PageBitmap(PageCount size)
-    : size_(size)
-    , bits_(static_cast<std::uint64_t*>(std::calloc(std::max<std::uint64_t>(words(), 1), sizeof(std::uint64_t)))) {
+    : PageBitmap(size, host::zeroed<std::uint64_t>((size.value + bits_per_word - 1) / bits_per_word)) {
     CHECK(bits_ != nullptr);
+}
+
+Result<PageBitmap> PageBitmap::create(PageCount size) {
+    auto bits = host::zeroed<std::uint64_t>((size.value + bits_per_word - 1) / bits_per_word);
+    if (bits == nullptr)
+        return fail_errno("the host has no memory for a bit for each of {} pages", size.value);
+    return PageBitmap(size, std::move(bits));
 }
 
 std::uint64_t PageBitmap::load(std::uint64_t index) const {
@@ -57,7 +63,8 @@ PageCount PageBitmap::set(PageRange range) {
     PageCount changed{};
     visit_words(range, [&](std::uint64_t& word, std::uint64_t mask) {
         // Always a read-modify-write, even when the bit looks set already: a plain load could pass the caller's store
-        // of the page, and whoever takes the old bit in between would read the old bytes and find no bit the next time.
+        // of the page, and a reader that takes the old bit in between would read the old bytes and find no bit the next
+        // time.
         const std::uint64_t before = mask == all_ones ? atomic(word).exchange(all_ones, std::memory_order_acq_rel)
                                                       : atomic(word).fetch_or(mask, std::memory_order_acq_rel);
         changed += ones_in(mask & ~before);

@@ -4,21 +4,26 @@
 //
 //     for_each_run(dirty, [&](PageRange run) { send(run); });
 //
-// set() before a take in another thread orders as follows: whoever sees the bit (test, move_into, next_run) also sees
+// set() before a take in another thread orders as follows: code that sees the bit (test, move_into, next_run) also sees
 // the bytes stored before set().
 #pragma once
 
+#include "base/error.hpp"
+#include "base/host.hpp"
 #include "memory/guest_address.hpp"
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
+#include <utility>
 
 namespace aerate {
 
 class PageBitmap {
 public:
     PageBitmap() = default;
+    /// Fails when the host refuses the memory.
+    [[nodiscard]] static Result<PageBitmap> create(PageCount size);
+    /// Serves tests and models, which end when the host refuses it.
     explicit PageBitmap(PageCount size);
 
     [[nodiscard]] PageCount size() const { return size_; }
@@ -29,7 +34,7 @@ public:
     void clear_all();
     [[nodiscard]] PageCount count() const;
     [[nodiscard]] PageCount count(PageRange) const;
-    /// Of the range, those that `other` lacks.
+    /// Counts the pages of the range that `other` lacks.
     [[nodiscard]] PageCount count_without(const PageBitmap& other, PageRange) const;
     /// ORs `word` over frames [index * 64, index * 64 + 64).
     void merge_word(std::uint64_t index, std::uint64_t word);
@@ -39,22 +44,23 @@ public:
     /// Adds the bits of `other`, and takes them away. Bits beyond the smaller of the two are left alone.
     void add(const PageBitmap& other);
     void remove(const PageBitmap& other);
-    /// The first run of set bits at or after `from`, no longer than `longest`; empty when there is none.
+    /// Returns the first run of set bits at or after `from`, no longer than `longest`; empty when there is none.
     [[nodiscard]] PageRange next_run(FrameNumber from, PageCount longest = {~0ULL}) const;
 
 private:
-    struct Free {
-        void operator()(std::uint64_t* words) const { std::free(words); }
-    };
+    using Words = std::unique_ptr<std::uint64_t[], host::FreeMemory>;
 
+    PageBitmap(PageCount size, Words bits)
+        : size_(size)
+        , bits_(std::move(bits)) {}
     [[nodiscard]] std::uint64_t words() const { return (size_.value + 63) / 64; }
     [[nodiscard]] std::uint64_t load(std::uint64_t index) const;
     template <typename Visit>
     void visit_words(PageRange, Visit&&) const;
 
     PageCount size_{};
-    // Plain words, each access through std::atomic_ref, because calloc's zeros come without touching the memory.
-    std::unique_ptr<std::uint64_t[], Free> bits_;
+    // Plain words, each access through std::atomic_ref, because the host's zeros come without touching the memory.
+    Words bits_;
 };
 
 /// Calls visit(run) for each run of set bits, ascending.

@@ -1,5 +1,7 @@
 #include "memory/residency.hpp"
 
+#include "base/host.hpp"
+
 #include <fcntl.h>
 
 #include <sys/ioctl.h>
@@ -92,6 +94,7 @@ struct Residency::Question {
     bool in_doubt; ///< the answer for pages that the kernel does not tell about
 
     static const Question resident;
+    static const Question shared;
     static const Question mapped;
     static const Question populated;
 
@@ -108,6 +111,13 @@ constexpr Residency::Question Residency::Question::resident{.category_inverted =
                                                             .entry_has = entry_is_present,
                                                             .entry_lacks = entry_is_file,
                                                             .in_doubt = false};
+// An entry has its file bit only where it is present too, but for some that are swapped out (fs/proc/task_mmu.c).
+constexpr Residency::Question Residency::Question::shared{.category_inverted = 0,
+                                                          .category_mask = page_is_present | page_is_file,
+                                                          .category_anyof_mask = 0,
+                                                          .entry_has = entry_is_file,
+                                                          .entry_lacks = entry_is_swapped,
+                                                          .in_doubt = false};
 constexpr Residency::Question Residency::Question::mapped{.category_inverted = 0,
                                                           .category_mask = page_is_present,
                                                           .category_anyof_mask = 0,
@@ -166,7 +176,7 @@ Residency::Residency(Backing backing, std::span<const MappedRegion> regions, Met
     , regions_(regions) {
     if (backing == Backing::memfd || best == Method::mincore)
         return;
-    pagemap_ = FileDescriptor(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+    pagemap_ = host::descriptor([&] { return ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC); });
     if (!pagemap_.valid())
         return;
     const Chunk first_page{regions.front().host, {{0}, {1}}};
@@ -213,6 +223,14 @@ ByteCount Residency::total() const {
     return bytes_of(total);
 }
 
+ByteCount Residency::shared() const {
+    if (backing_ == Backing::memfd || method_ == Method::mincore)
+        return {};
+    PageCount shared{};
+    visit(Question::shared, nullptr, [&](PageRange range) { shared += range.count; });
+    return bytes_of(shared);
+}
+
 PageCount Residency::within(const PageBitmap& bitmap) const {
     PageCount found{};
     if (backing_ != Backing::memfd) {
@@ -245,14 +263,14 @@ void Residency::collect_populated(PageBitmap& into) const {
     visit_data([&](PageRange range) { into.set(range); });
 }
 
-/// What is in the file, whoever maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
+/// Visits what is in the file, whichever process maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
 template <typename Visit>
 void Residency::visit_data(Visit&& visit) const {
     for (const MappedRegion& region : regions_) {
         const auto first = static_cast<off_t>(region.fd_offset.value);
         const off_t end = first + static_cast<off_t>(region.guest.length.value);
         off_t data = ::lseek(region.fd, first, SEEK_DATA);
-        if (data < 0 && errno != ENXIO) // nobody can tell; ENXIO says that there is no more
+        if (data < 0 && errno != ENXIO) // it is unknown; ENXIO says that there is no more
             data = first;
         while (data >= first && data < end) {
             const off_t told = ::lseek(region.fd, data, SEEK_HOLE);

@@ -11,7 +11,7 @@
 // /proc/self/smaps adds text to the same walk. Part of a transparent huge page that was discarded does not count,
 // though the host gets it back only when it splits the page (mm/huge_memory.c, deferred split).
 //
-// Of memory restored from a file, the pages that were written count: they are this guest's own. Clean ones are the page
+// In memory restored from a file, the pages that were written count: they are this guest's own. Clean ones are the page
 // cache's, there once for all guests from that file and reclaimed when the host wants to, so they do not. mincore would
 // count them, even those that the guest never touched.
 #pragma once
@@ -33,6 +33,9 @@ public:
     Residency(Backing, std::span<const MappedRegion> regions, Method best = Method::pagemap_scan);
 
     [[nodiscard]] ByteCount total() const;
+    /// Returns what is mapped here and belongs to a file that the memory was restored from: pages that nobody has
+    /// written yet, which the host keeps once for all guests of that file. A memfd is the guest's own, and has none.
+    [[nodiscard]] ByteCount shared() const;
     [[nodiscard]] PageCount within(const PageBitmap&) const;
     /// Adds those of `pages` that this process has mapped.
     void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
@@ -41,10 +44,10 @@ public:
 
 private:
     struct Question;
-    /// Every page that the answer is yes for; with `within`, of those set there.
+    /// Visits every page that the answer is yes for; with `within`, of those set there.
     template <typename Visit>
     void visit(const Question&, const PageBitmap* within, Visit&&) const;
-    /// Every page that a memfd's file has.
+    /// Visits every page that a memfd's file has.
     template <typename Visit>
     void visit_data(Visit&&) const;
 

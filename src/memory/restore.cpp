@@ -29,7 +29,7 @@ Result<std::vector<Part>> parts_of(std::span<const MappedRegion> regions, std::s
             return fail("the piece of memory at page {:#x} is empty, out of order or overlaps another",
                         pages.first.value);
         if (offset.value % page_size.value != 0)
-            return fail("the piece of memory at page {:#x} is at {} of its file, which no page begins at",
+            return fail("the piece of memory at page {:#x} is at {} of its file, where no page begins",
                         pages.first.value, offset.value);
         PageCount found{};
         for (const MappedRegion& region : regions) {
@@ -66,7 +66,7 @@ Result<> read_part(const Part& part) {
     return {};
 }
 
-/// Small parts apart from each other, each of which would otherwise take a huge page.
+/// Reads small parts that are apart from each other, each of which would otherwise take a huge page.
 Result<> read_parts(std::span<const MappedRegion> regions, Backing backing, std::span<const Part> parts) {
     const auto advise = [&](int advice) {
         for (const MappedRegion& region : regions) {
@@ -95,6 +95,8 @@ Result<> restore_pieces(std::span<const MappedRegion> regions, Backing backing, 
         TRY(read_parts(regions, backing, to_read));
     for (const Part& part : mapped)
         TRY(files.map(*part.region, part.piece));
+    if (!mapped.empty())
+        TRY(files.watch(regions));
     // Once for all of them: a call for each piece would take longer than mapping it. Not MADV_HUGEPAGE: a private copy
     // of a file's page is never huge.
     for (const MappedRegion& region : regions)

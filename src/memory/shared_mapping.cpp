@@ -28,7 +28,7 @@ Result<> check_extent(const SharedRegion& region) {
     return {};
 }
 
-/// The size of the pages that the region's file is made of.
+/// Returns the size of the pages that the region's file is made of.
 Result<ByteCount> check_file(const SharedRegion& region) {
     const std::uint64_t start = region.guest.start.value;
     const auto file = examine_foreign_file(region.fd);

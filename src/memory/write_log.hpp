@@ -6,20 +6,22 @@
 #include "memory/dirty_source.hpp"
 
 #include <atomic>
+#include <utility>
 
 namespace aerate {
 
 class WriteLog final : public DirtySource {
 public:
-    explicit WriteLog(PageCount address_space)
-        : bits_(address_space) {}
+    /// Logs writes to the pages that `bits` has room for.
+    explicit WriteLog(PageBitmap bits)
+        : bits_(std::move(bits)) {}
 
     /// Begins empty. A store to guest memory that races with start() is recorded, or was visible to every thread before
     /// start() returned. While stopped, record() costs one load.
     void start();
-    /// What is recorded already can still be taken.
+    /// Stops recording. What is recorded already can still be taken.
     void stop();
-    /// Any thread. Called after the bytes are stored, so that a reader who takes the bit sees them.
+    /// Records a write. Any thread. Called after the bytes are stored, so that a reader that takes the bit sees them.
     void record(PageRange range) {
         // Keeps the compiler from moving the store of the bytes below this load; start() does the rest.
         std::atomic_signal_fence(std::memory_order_seq_cst);

@@ -12,7 +12,7 @@ namespace {
 using namespace literals;
 
 TEST(WriteLog, RecordsOnlyWhileStarted) {
-    WriteLog log(100_pages);
+    WriteLog log(PageBitmap(100_pages));
     PageBitmap taken(100_pages);
     log.record({{1}, {1}});
     log.start();
@@ -25,7 +25,7 @@ TEST(WriteLog, RecordsOnlyWhileStarted) {
 }
 
 TEST(WriteLog, StartForgetsWhatNobodyTook) {
-    WriteLog log(100_pages);
+    WriteLog log(PageBitmap(100_pages));
     PageBitmap taken(100_pages);
     log.start();
     log.record({{5}, {1}});
@@ -37,7 +37,7 @@ TEST(WriteLog, StartForgetsWhatNobodyTook) {
 }
 
 TEST(WriteLog, TakeForgets) {
-    WriteLog log(100_pages);
+    WriteLog log(PageBitmap(100_pages));
     PageBitmap first(100_pages);
     PageBitmap second(100_pages);
     log.start();
@@ -53,7 +53,7 @@ TEST(WriteLog, TakeForgets) {
 TEST(WriteLog, ConcurrentTakerSeesTheLastVersion) {
     constexpr std::uint64_t pages = 64;
     constexpr std::uint64_t versions = 2000;
-    WriteLog log(PageCount{pages});
+    WriteLog log(PageBitmap(PageCount{pages}));
     std::array<std::atomic<std::uint64_t>, pages> memory{};
     std::array<std::uint64_t, pages> copy{};
     PageBitmap taken(PageCount{pages});
@@ -90,7 +90,7 @@ TEST(WriteLog, ConcurrentTakerSeesTheLastVersion) {
 // A store either is recorded or was visible when start() returned.
 TEST(WriteLog, StartRacesWithAWriter) {
     for (int round = 0; round < 300; ++round) {
-        WriteLog log(1_pages);
+        WriteLog log(PageBitmap(1_pages));
         PageBitmap taken(1_pages);
         std::atomic<int> page = 0;
         std::atomic<bool> go = false;

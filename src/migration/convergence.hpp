@@ -25,7 +25,7 @@ public:
             seconds_ /= 2;
         }
     }
-    /// A second. Slow until something is known.
+    /// Returns the rate per second: slow until something is known.
     [[nodiscard]] ByteCount per_second() const {
         constexpr double unknown = 64.0 * (1U << 20);
         const double rate = bytes_ == 0 ? unknown : bytes_ / std::max(seconds_, 1e-9);
@@ -81,7 +81,7 @@ private:
 /// in every round none would become smaller. A guest whose hints spare nothing is not asked again.
 class HintTurns {
 public:
-    /// For each round that could do with hints. `spared`: by all of them until now.
+    /// Returns whether the next round should ask for hints. `spared`: by all rounds so far.
     [[nodiscard]] bool next(PageCount spared) {
         const PageCount by_the_last = spared - std::exchange(spared_, spared);
         if (asked_ && by_the_last == PageCount{})
@@ -121,7 +121,7 @@ struct Convergence {
 /// after each that follows.
 class Throttle {
 public:
-    /// The percentage from here on.
+    /// Returns the percentage from here on.
     unsigned round(PageCount sent, PageCount written) {
         constexpr unsigned first = 20;
         constexpr unsigned step = 10;

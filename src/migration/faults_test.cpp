@@ -1,9 +1,9 @@
-// Whatever goes wrong: one side has the guest, or nobody can know and it stands still.
+// Whatever goes wrong: one side has the guest, or nobody can know and it is stopped.
 #include "base/testing/temporary_directory.hpp"
-#include "migration/frame.hpp"
-#include "migration/messages.hpp"
 #include "migration/testing/outcome.hpp"
 #include "migration/testing/wire.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/messages.hpp"
 
 #include <gtest/gtest.h>
 
@@ -106,9 +106,9 @@ TEST(MigrationFaults, M11_WhatFailsAtEitherSideLeavesTheGuestRunningAtTheSource)
         {"come to rest", [](auto& from, auto&, auto&) { from.fail_freeze = true; }},
         {"cannot be saved", [](auto& from, auto&, auto&) { from.fail_save = true; }},
         {"too large", [](auto& from, auto&, auto&) { from.state_size = max_state + 1; }},
-        {"cannot note", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/nonexistent"; }},
+        {"cannot record", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/nonexistent"; }},
         // A directory that nobody can add a file to, root included.
-        {"cannot note", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/proc/self/fd"; }},
+        {"cannot record", [](auto&, auto&, SourceOptions& options) { options.record_directory = "/proc/self/fd"; }},
     };
     for (const Case& bad : cases) {
         FakeSource from({.filled = 50, .writers = 1});
@@ -120,6 +120,31 @@ TEST(MigrationFaults, M11_WhatFailsAtEitherSideLeavesTheGuestRunningAtTheSource)
         EXPECT_NE(migration.source.error.find(bad.what), std::string::npos) << migration.source.error;
         EXPECT_TRUE(expect_sane(migration, from, to, false));
     }
+}
+
+TEST(MigrationFaults, C5_M11_ADiskThatCannotBeSyncedKeepsItsGuestBeforeItStandsStill) {
+    FakeSource from({.filled = 50, .writers = 1});
+    FakeDestination to;
+    from.fail_sync = true;
+    Migration migration;
+    migration.run(from, to, unix_pair());
+    EXPECT_EQ(migration.source.outcome, Outcome::stayed);
+    EXPECT_NE(migration.source.error.find("a disk takes nothing any more"), std::string::npos)
+        << migration.source.error;
+    EXPECT_EQ(from.freezes, 0);
+    EXPECT_TRUE(expect_sane(migration, from, to, false));
+}
+
+TEST(MigrationFaults, C5_TheGuestStandsStillOnlyAfterItsDisksWereSynced) {
+    FakeSource from({.filled = 50, .writers = 1});
+    FakeDestination to;
+    from.sync_takes = 50ms; // much longer than a round; freeze() checks
+    Migration migration;
+    migration.run(from, to, unix_pair());
+    EXPECT_EQ(migration.source.outcome, Outcome::moved) << migration.source.error;
+    EXPECT_GE(from.syncs, 1);
+    EXPECT_EQ(from.freezes, 1);
+    EXPECT_TRUE(expect_sane(migration, from, to, false));
 }
 
 TEST(MigrationFaults, ADestinationThatSaysThatItDoesNotRunAfterGoLeavesTheGuestRunningAtTheSource) {
@@ -267,7 +292,6 @@ TEST(MigrationFaults, AThousandRandomFaults) {
                          .pause = std::chrono::microseconds(random() % 40),
                          .hints = random() % 2 == 0,
                          .ends_rounds = random() % 4 != 0,
-                         .separate_discards = random() % 2 == 0,
                          .seed = random()});
         FakeDestination to;
         to.fail_load = random() % 32 == 0;

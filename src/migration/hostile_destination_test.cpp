@@ -1,7 +1,7 @@
 // What a destination may say to do harm, against a source alone.
-#include "migration/frame.hpp"
-#include "migration/messages.hpp"
 #include "migration/testing/wire.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/messages.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@ namespace {
 using namespace testing;
 
 /// A destination that lies: says what it is told to say, when it is told to.
-class Liar {
+class HostileDestination {
 public:
-    explicit Liar(FileDescriptor socket)
+    explicit HostileDestination(FileDescriptor socket)
         : channel_(std::move(socket), interrupt_)
         , writer_(channel_, 0, 1s)
         , reader_(channel_, 0) {
@@ -47,35 +47,35 @@ private:
 TEST(HostileDestination, M14_ReadyWithoutHavingTheDataIsNotBelieved) {
     struct Lie {
         const char* what;
-        std::function<void(Liar&)> tell;
+        std::function<void(HostileDestination&)> tell;
     };
     const std::vector<Lie> lies{
-        {"may not come", [](Liar& liar) { liar.say_ready({}); }},
-        {"may not come", [](Liar& liar) { liar.say(FrameKind::ack); }},
-        {"has not what was sent",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say_ready({liar.honest().frames + 1, 0});
+        {"unexpectedly", [](HostileDestination& hostile) { hostile.say_ready({}); }},
+        {"unexpectedly", [](HostileDestination& hostile) { hostile.say(FrameKind::ack); }},
+        {"checksums differ from what was sent",
+         [](HostileDestination& hostile) {
+             hostile.take_until(FrameKind::state_end);
+             hostile.say_ready({hostile.honest().frames + 1, 0});
          }},
-        {"has not what was sent",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say(FrameKind::ready);
+        {"checksums differ from what was sent",
+         [](HostileDestination& hostile) {
+             hostile.take_until(FrameKind::state_end);
+             hostile.say(FrameKind::ready);
          }},
-        {"may not come",
-         [](Liar& liar) {
-             liar.take_until(FrameKind::state_end);
-             liar.say(FrameKind::ack);
+        {"unexpectedly",
+         [](HostileDestination& hostile) {
+             hostile.take_until(FrameKind::state_end);
+             hostile.say(FrameKind::ack);
          }},
     };
     for (const Lie& lie : lies) {
         FakeSource from(tiny());
         auto sockets = unix_pair();
         RunningSource leaving(std::move(sockets.first), from, {});
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
-        lie.tell(liar);
+        HostileDestination hostile(std::move(sockets.second));
+        ASSERT_TRUE(hostile.take_until(FrameKind::hello));
+        hostile.say(FrameKind::accept);
+        lie.tell(hostile);
         const SourceResult result = leaving.wait();
         EXPECT_EQ(result.outcome, Outcome::stayed);
         EXPECT_NE(result.error.find(lie.what), std::string::npos) << result.error;
@@ -92,11 +92,11 @@ TEST(HostileDestination, M13_RequestsForPagesAreNoPartOfThis) {
         FakeSource from(tiny());
         auto sockets = unix_pair();
         RunningSource leaving(std::move(sockets.first), from, {});
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
+        HostileDestination hostile(std::move(sockets.second));
+        ASSERT_TRUE(hostile.take_until(FrameKind::hello));
+        hostile.say(FrameKind::accept);
         for (int i = 0; i < 10; ++i)
-            liar.say(asked);
+            hostile.say(asked);
         EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
         EXPECT_TRUE(from.running());
     }
@@ -109,12 +109,12 @@ TEST(HostileDestination, M10_PeerGoneAtEachStep) {
         auto sockets = unix_pair();
         RunningSource leaving(std::move(sockets.first), from, {});
         {
-            Liar liar(std::move(sockets.second));
+            HostileDestination hostile(std::move(sockets.second));
             if (last != FrameKind::hello) {
-                ASSERT_TRUE(liar.take_until(FrameKind::hello));
-                liar.say(FrameKind::accept);
+                ASSERT_TRUE(hostile.take_until(FrameKind::hello));
+                hostile.say(FrameKind::accept);
             }
-            ASSERT_TRUE(liar.take_until(last));
+            ASSERT_TRUE(hostile.take_until(last));
         }
         const auto gone = std::chrono::steady_clock::now();
         EXPECT_EQ(leaving.wait().outcome, Outcome::stayed);
@@ -126,12 +126,12 @@ TEST(HostileDestination, M10_PeerGoneAtEachStep) {
     auto sockets = unix_pair();
     RunningSource leaving(std::move(sockets.first), from, {});
     {
-        Liar liar(std::move(sockets.second));
-        ASSERT_TRUE(liar.take_until(FrameKind::hello));
-        liar.say(FrameKind::accept);
-        ASSERT_TRUE(liar.take_until(FrameKind::state_end));
-        liar.say_ready(liar.honest());
-        ASSERT_TRUE(liar.take_until(FrameKind::go));
+        HostileDestination hostile(std::move(sockets.second));
+        ASSERT_TRUE(hostile.take_until(FrameKind::hello));
+        hostile.say(FrameKind::accept);
+        ASSERT_TRUE(hostile.take_until(FrameKind::state_end));
+        hostile.say_ready(hostile.honest());
+        ASSERT_TRUE(hostile.take_until(FrameKind::go));
     }
     EXPECT_EQ(leaving.wait().outcome, Outcome::unknown);
     EXPECT_FALSE(from.running());

@@ -1,10 +1,10 @@
 // What a source may send to do harm on several streams, or as differences, against a destination alone.
-#include "migration/bytes.hpp"
-#include "migration/delta_frame.hpp"
-#include "migration/messages.hpp"
-#include "migration/page_frame.hpp"
 #include "migration/testing/script.hpp"
 #include "migration/testing/wire.hpp"
+#include "migration/wire/bytes.hpp"
+#include "migration/wire/delta_frame.hpp"
+#include "migration/wire/messages.hpp"
+#include "migration/wire/page_frame.hpp"
 
 #include <gtest/gtest.h>
 
@@ -231,11 +231,11 @@ TEST(HostileStreams, M18_EachStreamIsHeldToItsOwnPagesAndFrames) {
     };
     using enum PageRun::Kind;
     const std::vector<Case> cases{
-        {"not theirs", [](auto&, auto& further) { further.say_pages(5, 1, data); }},
-        {"not theirs", [](auto&, auto& further) { further.say_pages(1023, 2, zero); }},
-        {"not theirs", [](auto&, auto& further) { further.say_pages(512, 513, zero); }},
-        {"not theirs", [](auto& control, auto&) { control.say_pages(512, 1, data); }},
-        {"not theirs", [](auto& control, auto&) { control.say_pages(0, 1024, zero); }},
+        {"the wrong one", [](auto&, auto& further) { further.say_pages(5, 1, data); }},
+        {"the wrong one", [](auto&, auto& further) { further.say_pages(1023, 2, zero); }},
+        {"the wrong one", [](auto&, auto& further) { further.say_pages(512, 513, zero); }},
+        {"the wrong one", [](auto& control, auto&) { control.say_pages(512, 1, data); }},
+        {"the wrong one", [](auto& control, auto&) { control.say_pages(0, 1024, zero); }},
         {"not in the guest's memory", [](auto&, auto& further) { further.say_pages(~0ULL, 1, zero); }},
         {"came twice",
          [](auto&, auto& further) {
@@ -244,10 +244,10 @@ TEST(HostileStreams, M18_EachStreamIsHeldToItsOwnPagesAndFrames) {
          }},
         {"did not end as it should", [](auto&, auto& further) { further.say_round_end(2); }},
         {"did not end as it should", [](auto&, auto& further) { further.say(FrameKind::round_end); }},
-        {"may not come", [](auto&, auto& further) { further.say(FrameKind::go); }},
-        {"may not come", [](auto&, auto& further) { further.say(FrameKind::join); }},
-        {"may not come", [](auto&, auto& further) { further.say(FrameKind::deltas); }},
-        {"may not come", [](auto& control, auto&) { control.say_round_end(1); }},
+        {"unexpectedly", [](auto&, auto& further) { further.say(FrameKind::go); }},
+        {"unexpectedly", [](auto&, auto& further) { further.say(FrameKind::join); }},
+        {"unexpectedly", [](auto&, auto& further) { further.say(FrameKind::deltas); }},
+        {"unexpectedly", [](auto& control, auto&) { control.say_round_end(1); }},
         {"does not end", [](auto& control, auto&) { control.say(FrameKind::state, std::array{std::byte{7}}); }},
     };
     for (const Case& bad : cases) {
@@ -287,14 +287,14 @@ TEST(HostileStreams, M19_ADifferenceToSomethingElseIsRefused) {
         control.say_message(FrameKind::round, Round{number, false});
     };
     const std::vector<Case> cases{
-        {"something else", [](auto& control) { control.say(FrameKind::deltas, difference(3)); }},
-        {"something else",
+        {"content that is not here", [](auto& control) { control.say(FrameKind::deltas, difference(3)); }},
+        {"content that is not here",
          [&](auto& control) {
              control.say_pages(3, 1, data, std::byte{0x12});
              next_round(control, 2);
              control.say(FrameKind::deltas, difference(3));
          }},
-        {"something else",
+        {"content that is not here",
          [&](auto& control) {
              control.say_pages(3, 1, data);
              next_round(control, 2);
@@ -302,7 +302,7 @@ TEST(HostileStreams, M19_ADifferenceToSomethingElseIsRefused) {
              next_round(control, 3);
              control.say(FrameKind::deltas, difference(3));
          }},
-        {"something else", // zeros are no base, though they are what the page holds
+        {"content that is not here", // zeros are no base, though they are what the page holds
          [&](auto& control) {
              control.say_pages(3, 1, zero);
              next_round(control, 2);

@@ -1,7 +1,8 @@
 #include "migration/incoming_streams.hpp"
 
+#include "base/host.hpp"
 #include "base/log.hpp"
-#include "migration/bytes.hpp"
+#include "migration/wire/bytes.hpp"
 
 #include <poll.h>
 
@@ -15,24 +16,24 @@
 namespace aerate::migration {
 namespace {
 
-constexpr std::size_t most_visitors = 16; ///< at once: then the first of them makes room
-/// In which somebody who has connected must have shown that it belongs here: some round trips of a slow link.
-constexpr std::chrono::milliseconds to_introduce_oneself{3000};
-constexpr std::chrono::milliseconds to_send_away{10};
+constexpr std::size_t max_candidates = 16; ///< at once: then the first of them makes room
+/// Within which a connection must have shown that it belongs to the migration: some round trips of a slow link.
+constexpr std::chrono::milliseconds handshake_timeout{3000};
+constexpr std::chrono::milliseconds rejection_timeout{10};
 
-log::GuestLogLimit strangers_told_of;
+log::GuestLogLimit rejected_log_limit;
 
 } // namespace
 
-/// Somebody who has connected, until it has said who it is.
-struct IncomingStreams::Visitor {
+/// A connection that has not identified itself yet.
+struct IncomingStreams::Candidate {
     std::string from;
     std::unique_ptr<Stream> stream;
-    std::optional<Result<>> introduced; ///< written by the thread, then `ended`
+    std::optional<Result<>> handshake; ///< written by the thread, then `ended`
     std::atomic<bool> ended{false};
     std::jthread thread;
 
-    ~Visitor() {
+    ~Candidate() {
         // Wakes the thread, if it is not through.
         if (stream)
             (void)::shutdown(stream->connection->fd(), SHUT_RDWR);
@@ -45,14 +46,17 @@ Result<> IncomingStreams::join(Listener& listener, const Terms& terms, PageIntak
     stop_ = TRY(EventFd::create());
     patience_ = terms.deadline;
     const EventFd heard = TRY(EventFd::create());
-    std::vector<std::unique_ptr<Visitor>> visitors;
+    std::vector<std::unique_ptr<Candidate>> candidates;
     const auto until = Clock::now() + terms.deadline;
+    Clock::time_point accepts_again; ///< a connection waits until then, for a descriptor that the host lacks
     while (streams_.size() + 1 < terms.streams) {
-        const auto left = std::chrono::ceil<Milliseconds>(until - Clock::now());
-        if (left.count() <= 0)
+        const auto now = Clock::now();
+        const bool accepts = now >= accepts_again;
+        const auto left = std::chrono::ceil<Milliseconds>((accepts ? until : std::min(until, accepts_again)) - now);
+        if (now >= until)
             return fail("{} of the source's {} streams have not joined", terms.streams - 1 - streams_.size(),
                         terms.streams);
-        std::array<pollfd, 4> fds{pollfd{listener.fd(), POLLIN, 0}, pollfd{heard.fd(), POLLIN, 0},
+        std::array<pollfd, 4> fds{pollfd{accepts ? listener.fd() : -1, POLLIN, 0}, pollfd{heard.fd(), POLLIN, 0},
                                   pollfd{control.fd(), POLLIN, 0}, pollfd{interrupt.fd(), POLLIN, 0}};
         if (::poll(fds.data(), fds.size(), static_cast<int>(left.count())) < 0) {
             if (errno == EINTR)
@@ -62,66 +66,75 @@ Result<> IncomingStreams::join(Listener& listener, const Terms& terms, PageIntak
         if (fds[3].revents != 0)
             return fail("the migration was cancelled");
         if (fds[2].revents != 0) {
-            control_spoke_ = true;
-            return fail("the source has said something before all of its streams had joined");
+            control_readable_ = true;
+            return fail("the source sent a message before all of its streams had joined");
         }
         if (fds[1].revents != 0)
             (void)heard.drain();
-        std::erase_if(visitors, [&](const auto& visitor) {
-            if (!visitor->ended)
+        std::erase_if(candidates, [&](const auto& candidate) {
+            if (!candidate->ended)
                 return false;
-            if (const auto admitted = admit(*visitor, terms); !admitted && strangers_told_of.allow())
-                log::warning("{} wanted to join the migration and was sent away: {}", visitor->from,
+            if (const auto admitted = admit(*candidate, terms); !admitted && rejected_log_limit.allow())
+                log::warning("{} tried to join the migration and was refused: {}", candidate->from,
                              admitted.error().message);
             return true;
         });
         if (fds[0].revents == 0)
             continue;
-        if (visitors.size() >= most_visitors)
-            visitors.erase(visitors.begin());
-        auto socket = listener.accept();
-        if (socket)
-            visitors.push_back(hear(*std::move(socket), terms, heard));
-        else if (strangers_told_of.allow())
-            log::warning("{}", socket.error().message);
+        if (candidates.size() >= max_candidates)
+            candidates.erase(candidates.begin());
+        auto candidate = start_handshake(listener.accept(), terms, heard);
+        if (candidate) {
+            candidates.push_back(*std::move(candidate));
+            continue;
+        }
+        if (lacks_descriptors(candidate.error().system_error))
+            accepts_again = Clock::now() + Milliseconds(100);
+        if (rejected_log_limit.allow())
+            log::warning("{}", candidate.error().message);
     }
     for (const auto& stream : streams_)
-        stream->thread = std::jthread([this, &stream = *stream, &intake, terms] { read(stream, intake, terms); });
+        stream->thread = TRY(host::start_thread(
+            fmt::format("stream {}", stream->lane.stream),
+            [this, &stream = *stream, &intake, terms](const std::stop_token&) { read(stream, intake, terms); }));
     return {};
 }
 
-std::unique_ptr<IncomingStreams::Visitor> IncomingStreams::hear(FileDescriptor socket, const Terms& terms,
-                                                                const EventFd& heard) const {
-    auto visitor = std::make_unique<Visitor>();
-    visitor->from = peer_of(socket);
-    visitor->stream = std::make_unique<Stream>(connect_channel(std::move(socket), *stop_, terms.tls, TlsSide::server));
-    visitor->thread = std::jthread([&visitor = *visitor, terms, &heard] {
-        const auto limit = std::min(terms.deadline, to_introduce_oneself);
-        visitor.introduced = [&]() -> Result<> {
-            TRY(visitor.stream->connection->open(limit));
-            FrameReader& reader = visitor.stream->reader;
-            reader.set_session(terms.session);
-            const Frame frame = TRY(reader.receive(limit));
-            const unsigned number = reader.stream();
-            if (frame.kind != FrameKind::join || !frame.payload.empty() || number == 0 || number >= terms.streams)
-                return fail("another guest is on its way here");
-            return {};
-        }();
-        visitor.ended = true;
-        heard.signal();
-    });
-    return visitor;
+Result<std::unique_ptr<IncomingStreams::Candidate>>
+IncomingStreams::start_handshake(Result<FileDescriptor> accepted, const Terms& terms, const EventFd& heard) const {
+    FileDescriptor socket = TRY(std::move(accepted));
+    auto candidate = std::make_unique<Candidate>();
+    candidate->from = peer_of(socket);
+    candidate->stream =
+        std::make_unique<Stream>(connect_channel(std::move(socket), *stop_, terms.tls, TlsSide::server));
+    candidate->thread =
+        TRY(host::start_thread("candidate", [&candidate = *candidate, terms, &heard](const std::stop_token&) {
+            const auto limit = std::min(terms.deadline, handshake_timeout);
+            candidate.handshake = [&]() -> Result<> {
+                TRY(candidate.stream->connection->open(limit));
+                FrameReader& reader = candidate.stream->reader;
+                reader.set_session(terms.session);
+                const Frame frame = TRY(reader.receive(limit));
+                const unsigned number = reader.stream();
+                if (frame.kind != FrameKind::join || !frame.payload.empty() || number == 0 || number >= terms.streams)
+                    return fail("another guest is on its way here");
+                return {};
+            }();
+            candidate.ended = true;
+            heard.signal();
+        }));
+    return candidate;
 }
 
 /// Moves its stream to the others, if it belongs to them.
-Result<> IncomingStreams::admit(Visitor& visitor, const Terms& terms) {
-    visitor.thread.join();
-    Stream& stream = *visitor.stream;
+Result<> IncomingStreams::admit(Candidate& candidate, const Terms& terms) {
+    candidate.thread.join();
+    Stream& stream = *candidate.stream;
     const unsigned number = stream.reader.stream();
-    Result<> welcome = *visitor.introduced;
+    Result<> welcome = *candidate.handshake;
     if (welcome && std::ranges::any_of(streams_, [&](const auto& other) { return other->lane.stream == number; }))
-        welcome = fail("stream {} is there already", number);
-    FrameWriter writer(*stream.connection, welcome ? stream.reader.stream() : std::uint8_t{0}, to_send_away);
+        welcome = fail("stream {} has joined already", number);
+    FrameWriter writer(*stream.connection, welcome ? stream.reader.stream() : std::uint8_t{0}, rejection_timeout);
     if (!welcome) {
         (void)writer.send(FrameKind::error, std::as_bytes(std::span(welcome.error().message)));
         return welcome;
@@ -129,7 +142,7 @@ Result<> IncomingStreams::admit(Visitor& visitor, const Terms& terms) {
     writer.set_session(terms.session);
     TRY(writer.send(FrameKind::accept, {}));
     stream.lane.stream = number;
-    streams_.push_back(std::move(visitor.stream));
+    streams_.push_back(std::move(candidate.stream));
     return {};
 }
 
@@ -148,7 +161,7 @@ void IncomingStreams::read(Stream& stream, PageIntake& intake, const Terms& term
         failure_ =
             Error{fmt::format("stream {}: {}", stream.lane.stream, taken.error().message), taken.error().system_error};
         lock.unlock();
-        return broke_();
+        return on_failure_();
     }
 }
 
@@ -165,7 +178,7 @@ Result<> IncomingStreams::read_round(Stream& stream, PageIntake& intake, const T
         if (frame.kind == FrameKind::round_end) {
             ByteReader payload(frame.payload);
             if (payload.take<std::uint32_t>() == number && payload.complete())
-                return {};
+                return intake.end_round(stream.lane);
             return fail("round {} did not end as it should", number);
         }
         if (frame.kind == FrameKind::pages)
@@ -173,7 +186,7 @@ Result<> IncomingStreams::read_round(Stream& stream, PageIntake& intake, const T
         else if (frame.kind == FrameKind::deltas && terms.deltas)
             TRY(intake.take_deltas(frame.payload, stream.lane));
         else
-            return fail("the source sent {} in round {} when that may not come", name_of(frame.kind), number);
+            return fail("the source sent {} in round {} unexpectedly", name_of(frame.kind), number);
     }
 }
 
@@ -204,6 +217,9 @@ Result<> IncomingStreams::finish_round(unsigned number) {
         const bool told = changed_.wait_for(lock, patience_, [&] { return cancelled_ || failure_ || all_have(); });
         if (!told && frames_ == before)
             return fail("a stream does not keep up: round {} does not end", number);
+        lock.unlock();
+        TRY(expect_progress_());
+        lock.lock();
     }
     return {};
 }
@@ -211,11 +227,6 @@ Result<> IncomingStreams::finish_round(unsigned number) {
 std::optional<Error> IncomingStreams::failure() {
     const std::lock_guard lock(mutex_);
     return failure_;
-}
-
-std::uint64_t IncomingStreams::frames() {
-    const std::lock_guard lock(mutex_);
-    return frames_;
 }
 
 void IncomingStreams::cancel() {

@@ -1,16 +1,16 @@
 // The further streams of a migration, at the destination: each is read by a thread of its own, which puts pages in
 // place and stops at the end of a round until the control stream has opened the next.
 //
-// Whoever knows the session may join: it was told to the source alone, on a connection that is protected if any is.
-// Strangers that connect meanwhile are sent away. Everybody is heard on a thread of their own, so that nobody has to
-// wait for one who says nothing; there is an end to how many at once, and to how long this takes.
+// A connection that knows the session may join: it was told to the source alone, on a connection that is protected if
+// any is. Other connections are refused meanwhile. Each is heard on a thread of its own, so that none has to wait for
+// one that says nothing; how many there are at once, and for how long, is limited.
 #pragma once
 
 #include "event/event_fd.hpp"
-#include "migration/endpoint.hpp"
-#include "migration/frame.hpp"
+#include "migration/link/endpoint.hpp"
+#include "migration/link/tls.hpp"
 #include "migration/page_intake.hpp"
-#include "migration/tls.hpp"
+#include "migration/wire/frame.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -27,9 +27,11 @@ namespace aerate::migration {
 class IncomingStreams {
 public:
     using Milliseconds = std::chrono::milliseconds;
-    /// `broke` is called at most once, on any thread, when a stream has failed.
-    explicit IncomingStreams(std::function<void()> broke)
-        : broke_(std::move(broke)) {}
+    /// `on_failure` is called at most once, on any thread, when a stream has failed. `expect_progress` is asked by the
+    /// destination's thread while it waits for the end of a round.
+    IncomingStreams(std::function<void()> on_failure, std::function<Result<>()> expect_progress)
+        : on_failure_(std::move(on_failure))
+        , expect_progress_(std::move(expect_progress)) {}
     ~IncomingStreams() { stop(); }
     IncomingStreams(const IncomingStreams&) = delete;
     IncomingStreams& operator=(const IncomingStreams&) = delete;
@@ -45,21 +47,19 @@ public:
     /// before: then `control` is to be read. `intake` outlives stop().
     [[nodiscard]] Result<> join(Listener&, const Terms&, PageIntake& intake, const Connection& control,
                                 const EventFd& interrupt);
-    [[nodiscard]] bool control_spoke() const { return control_spoke_; }
+    [[nodiscard]] bool control_readable() const { return control_readable_; }
 
     void open_round(unsigned number, bool last);
-    /// Until every stream has had all of it; for as long as something arrives.
+    /// Waits until every stream has had all of it; for as long as something arrives, and enough of it.
     [[nodiscard]] Result<> finish_round(unsigned number);
-    /// Why a stream failed, if one has.
+    /// Returns why a stream failed, if one has.
     [[nodiscard]] std::optional<Error> failure();
     /// Ends finish_round(). Any thread.
     void cancel();
-    /// The threads are gone afterwards.
+    /// Ends the threads.
     void stop();
 
-    /// That have arrived: shows whether anything happens.
-    [[nodiscard]] std::uint64_t frames();
-    /// In rounds, so far. Any thread.
+    /// Returns the bytes that arrived in rounds so far. Any thread.
     [[nodiscard]] ByteCount arrived();
     // After the last round, or stop().
     [[nodiscard]] Transcript transcript();
@@ -79,18 +79,21 @@ private:
         std::jthread thread;
     };
 
-    struct Visitor;
-    [[nodiscard]] std::unique_ptr<Visitor> hear(FileDescriptor socket, const Terms&, const EventFd& heard) const;
-    [[nodiscard]] Result<> admit(Visitor&, const Terms&);
+    struct Candidate;
+    /// Fails when there is no socket, or the host refuses the thread.
+    [[nodiscard]] Result<std::unique_ptr<Candidate>> start_handshake(Result<FileDescriptor> socket, const Terms&,
+                                                                     const EventFd& heard) const;
+    [[nodiscard]] Result<> admit(Candidate&, const Terms&);
     void read(Stream&, PageIntake&, const Terms&);
     [[nodiscard]] Result<> read_round(Stream&, PageIntake&, const Terms&, unsigned number);
-    /// False when there will be none.
+    /// Returns false when there will be no further round.
     [[nodiscard]] bool wait_until_open(unsigned number);
 
-    std::function<void()> broke_;
+    std::function<void()> on_failure_;
+    std::function<Result<>()> expect_progress_;
     std::optional<EventFd> stop_; ///< interrupts reading
     std::vector<std::unique_ptr<Stream>> streams_;
-    bool control_spoke_ = false;
+    bool control_readable_ = false;
     Milliseconds patience_{};
 
     std::mutex mutex_; ///< for what follows

@@ -1,7 +1,8 @@
 #include "migration/lease.hpp"
 
 #include "base/endian.hpp"
-#include "migration/frame.hpp"
+#include "base/host.hpp"
+#include "migration/wire/frame.hpp"
 
 #include <fcntl.h>
 
@@ -38,7 +39,7 @@ public:
             if (errno != EAGAIN && errno != EACCES && errno != EINTR)
                 return fail_errno("cannot lock the lease {}", path);
             if (std::chrono::steady_clock::now() >= until)
-                return fail("the lease {} is locked by somebody else", path);
+                return fail("the lease {} is locked by another process", path);
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
         return Lock(fd);
@@ -62,7 +63,8 @@ private:
 };
 
 Result<> sync_directory(const std::string& directory) {
-    const FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor fd =
+        host::descriptor([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (!fd.valid() || ::fsync(fd.get()) != 0)
         return fail_errno("cannot sync the directory {}", directory);
     return {};
@@ -77,12 +79,13 @@ std::string directory_of(const std::string& path) {
 
 struct FileLease::Record {
     Terms terms;
-    Session last; ///< the session that claimed last, and for whom
+    Session last; ///< the session that claimed last, and its side
     Side owner{};
 };
 
 Result<FileLease> FileLease::open(const std::string& path) {
-    FileDescriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    FileDescriptor file =
+        host::descriptor([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); });
     if (!file.valid())
         return fail_errno("cannot open the lease {}", path);
     struct stat status{};
@@ -91,7 +94,7 @@ Result<FileLease> FileLease::open(const std::string& path) {
     FileLease lease(path, std::move(file));
     const Lock lock = TRY(Lock::take(lease.file_.get(), path));
     if (::fstat(lease.file_.get(), &status) != 0)
-        return fail_errno("cannot look at the lease {}", path);
+        return fail_errno("cannot inspect the lease {}", path);
     if (status.st_size == 0) {
         TRY(lease.write({{Session::random().value, 0}, {}, {}}));
         TRY(sync_directory(directory_of(path)));
@@ -156,9 +159,10 @@ Result<bool> FileLease::claim(const Terms& terms, const Session& session, Side s
 
 Result<std::string> record_given(const std::string& directory, const Session& session) {
     std::string path = directory + "/given-" + session.hex();
-    const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    const FileDescriptor file = host::descriptor(
+        [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); });
     if (!file.valid())
-        return fail_errno("cannot note in {} that the guest is given away", directory);
+        return fail_errno("cannot record in {} that the guest is given away", directory);
     constexpr std::string_view text = "Given to the other side of a migration. It may run there: find out before it is "
                                       "started here again.\n";
     const bool written = ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());

@@ -9,7 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "migration/session.hpp"
+#include "migration/wire/session.hpp"
 
 #include <array>
 #include <cstdint>
@@ -33,7 +33,8 @@ public:
     };
     /// Any thread, as claim() is.
     virtual Result<Terms> terms() = 0;
-    /// True when this side has it now, also by an earlier claim of the same session. An error means that nobody knows.
+    /// Returns true when this side has it now, also by an earlier claim of the same session. An error means that it
+    /// is unknown.
     virtual Result<bool> claim(const Terms&, const Session&, Side) = 0;
 };
 
@@ -60,8 +61,8 @@ private:
     std::unique_ptr<std::mutex> threads_ = std::make_unique<std::mutex>(); ///< they would share the file's lock
 };
 
-/// A durable note, `directory`/given-SESSION, that the guest was given away: whoever would start it here again can see
-/// that it may run elsewhere. Returns its path.
+/// Writes a durable note, `directory`/given-SESSION, that the guest was given away: whoever would start it here again
+/// can see that it may run elsewhere. Returns its path.
 [[nodiscard]] Result<std::string> record_given(const std::string& directory, const Session&);
 void forget_given(const std::string& path);
 

@@ -1,8 +1,8 @@
 #include "migration/memory_root.hpp"
 
 #include "base/check.hpp"
-#include "migration/bytes.hpp"
-#include "migration/frame.hpp"
+#include "migration/wire/bytes.hpp"
+#include "migration/wire/frame.hpp"
 
 #include <algorithm>
 
@@ -13,9 +13,9 @@ constexpr PageCount block{4096};
 
 } // namespace
 
-std::optional<std::uint64_t> memory_root(GuestMemory& memory, const PageBitmap& unneeded,
-                                         const std::function<bool()>& go_on) {
-    PageBitmap needed(memory.address_space());
+Result<std::optional<std::uint64_t>> memory_root(GuestMemory& memory, const PageBitmap& unneeded,
+                                                 const std::function<bool()>& go_on) {
+    PageBitmap needed = TRY(PageBitmap::create(memory.address_space()));
     memory.collect_populated(needed);
     needed.remove(unneeded);
     std::vector<std::byte> blocks;

@@ -1,7 +1,8 @@
 #include "migration/outgoing_stream.hpp"
 
 #include "base/check.hpp"
-#include "migration/bytes.hpp"
+#include "base/log.hpp"
+#include "migration/wire/bytes.hpp"
 
 #include <algorithm>
 #include <array>
@@ -20,8 +21,12 @@ OutgoingStream::OutgoingStream(EventLoop& loop, unsigned number, GuestMemory& me
     , choice_(options.compression)
     , link_(bandwidth_) {
     const ByteCount cache{options.delta_cache.value / options.streams};
-    if (cache >= page_size)
-        cache_.emplace(cache, options.streams);
+    if (cache < page_size)
+        return;
+    if (auto made = DeltaCache::create(cache, options.streams))
+        cache_ = *std::move(made);
+    else
+        log::warning("pages are sent whole, not as deltas: {}", made.error().message);
 }
 
 void OutgoingStream::give(std::vector<Pages>&& pages, unsigned round) {

@@ -3,15 +3,15 @@
 #pragma once
 
 #include "event/event_loop.hpp"
-#include "migration/compression.hpp"
-#include "migration/compression_choice.hpp"
 #include "migration/convergence.hpp"
-#include "migration/delta_cache.hpp"
-#include "migration/delta_frame.hpp"
-#include "migration/frame.hpp"
-#include "migration/link_rate.hpp"
-#include "migration/page_frame.hpp"
+#include "migration/link/link_rate.hpp"
 #include "migration/source.hpp"
+#include "migration/wire/compression.hpp"
+#include "migration/wire/compression_choice.hpp"
+#include "migration/wire/delta_cache.hpp"
+#include "migration/wire/delta_frame.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/page_frame.hpp"
 
 #include <atomic>
 #include <deque>
@@ -59,7 +59,7 @@ public:
     /// Told when everything that was given is sent.
     void end_round(unsigned round);
 
-    /// Any thread: nothing more is sent, nor told.
+    /// Sends and reports nothing more. Any thread.
     void stop() { stopped_ = true; }
 
 private:

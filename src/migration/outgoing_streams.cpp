@@ -56,11 +56,12 @@ Result<> OutgoingStreams::join() {
         FrameReader reader(*lane->connection, stream);
         reader.set_session(link_.session());
         if (const auto answer = reader.receive(options_.deadline); !answer || answer->kind != FrameKind::accept)
-            return fail("the destination does not take stream {}: {}", number,
+            return fail("the destination does not accept stream {}: {}", number,
                         answer ? "it sent something else" : answer.error().message);
         lane->thread.emplace(fmt::format("migration {}", number));
+        TRY(lane->thread->loop().prepare()); // which the stream's timer is on
         lane->stream.emplace(lane->thread->loop(), number, memory_, *lane->writer, options_, callbacks_of(number));
-        lane->thread->start();
+        TRY(lane->thread->start());
         lanes_.push_back(std::move(lane));
     }
     return {};

@@ -30,22 +30,22 @@ public:
     OutgoingStreams(const OutgoingStreams&) = delete;
     OutgoingStreams& operator=(const OutgoingStreams&) = delete;
 
-    /// Further connections, each of which the destination accepts.
+    /// Opens the further connections, each of which the destination accepts.
     [[nodiscard]] Result<> join();
 
-    /// As much of the beginning of `range` as goes on one stream, if that has room. Returns how much that was.
+    /// Gives one stream as much of the beginning of `range` as is its, if it has room. Returns how much that was.
     PageCount give(PageRange range, bool absent);
-    /// What was given goes on its way.
+    /// Starts sending what was given.
     void deliver(unsigned round);
     void end_round(unsigned round);
-    /// Nothing more is sent, nor told. Any number of times.
+    /// Sends and reports nothing more. Any number of times.
     void stop();
     /// Waits for the streams' threads. After stop().
     void finish();
 
-    /// Of all streams but the link's own, at the end of a round.
+    /// Returns the transcript of all streams but the link's own, at the end of a round.
     [[nodiscard]] Transcript transcript() const;
-    /// On those.
+    /// Returns the bytes sent on those.
     [[nodiscard]] ByteCount wire() const;
 
 private:

@@ -1,16 +1,34 @@
 #include "migration/page_intake.hpp"
 
-#include "migration/delta_frame.hpp"
 #include "migration/streams.hpp"
+#include "migration/wire/delta_frame.hpp"
+
+#include <utility>
 
 namespace aerate::migration {
+namespace {
 
-PageIntake::PageIntake(GuestMemory& memory, CompressionKinds compression, unsigned streams)
-    : memory_(memory)
-    , compression_(compression)
-    , streams_(streams)
-    , in_round_(memory.address_space())
-    , written_(memory.address_space()) {}
+/// Each takes up to two of the mappings that a process may have, 65530 unless the host says otherwise
+/// (vm.max_map_count).
+constexpr unsigned most_huge_stretches = 8192;
+
+constexpr PageCount huge_page = stream_chunk; // what one stream carries of it comes in order
+
+} // namespace
+
+Result<std::unique_ptr<PageIntake>> PageIntake::create(GuestMemory& memory, CompressionKinds compression,
+                                                       unsigned streams) {
+    std::unique_ptr<PageIntake> intake(new PageIntake(memory, compression, streams));
+    intake->in_round_ = TRY(PageBitmap::create(memory.address_space()));
+    intake->written_ = TRY(PageBitmap::create(memory.address_space()));
+    intake->huge_ = TRY(PageBitmap::create(memory.address_space()));
+    memory.use_huge_pages(HugePages::refused, {{0}, memory.address_space()});
+    return intake;
+}
+
+void PageIntake::finish() {
+    memory_.use_huge_pages(HugePages::allowed, {{0}, memory_.address_space()});
+}
 
 void PageIntake::begin_round(unsigned number) {
     round_ = number;
@@ -19,14 +37,14 @@ void PageIntake::begin_round(unsigned number) {
         in_round_.clear({frame_of(region.guest.start), whole_pages_of(region.guest.length)});
 }
 
-/// That these may come now, and here.
+/// Fails unless these pages may come now, on this lane.
 Result<> PageIntake::expect(PageRange pages, const Lane& lane) {
     if (pages.first.value >= memory_.address_space().value ||
         !memory_.contains(address_of(pages.first), bytes_of(pages.count)))
         return fail("pages {:#x} and {} more are not in the guest's memory", pages.first.value, pages.count.value - 1);
     if (streams_ > 1 &&
         (stream_of(pages.first, streams_) != lane.stream || on_one_stream(pages, streams_).count != pages.count))
-        return fail("pages {:#x} and {} more came on stream {}, which is not theirs", pages.first.value,
+        return fail("pages {:#x} and {} more came on stream {}, which is the wrong one", pages.first.value,
                     pages.count.value - 1, lane.stream);
     if (in_round_.set(pages) != pages.count)
         return fail("a page came twice in round {}", round_);
@@ -46,13 +64,62 @@ Result<> PageIntake::take_pages(std::span<const std::byte> payload, Lane& lane) 
             continue;
         }
         const auto length = bytes_of(run.pages.count).value;
-        if (!memory_.write(address_of(run.pages.first), content.first(length)))
-            return fail("cannot write page {:#x}", run.pages.first.value);
+        TRY(put(run.pages, content.first(length), lane));
         content = content.subspan(length);
-        written_.set(run.pages);
         lane.pages += run.pages.count;
     }
     return make_zero(lane);
+}
+
+Result<> PageIntake::put(PageRange pages, std::span<const std::byte> content, Lane& lane) {
+    while (pages.count.value > 0) {
+        const std::uint64_t within = pages.first.value % huge_page.value;
+        const PageRange chunk{{pages.first.value - within}, huge_page};
+        const PageRange part = intersection(pages, chunk);
+        const auto bytes = content.first(bytes_of(part.count).value);
+        content = content.subspan(bytes.size());
+        pages = {part.end(), pages.count - part.count};
+        const bool continues = lane.held.count.value > 0 && part.first == lane.held.end();
+        if (!continues)
+            TRY(end_round(lane));
+        const bool begins = !continues && within == 0 && written_.count(chunk) == PageCount{};
+        written_.set(part);
+        if (!continues && !begins) {
+            TRY(write(part, bytes));
+            continue;
+        }
+        lane.held = {chunk.first, lane.held.count + part.count};
+        lane.held_content.insert(lane.held_content.end(), bytes.begin(), bytes.end());
+        if (lane.held.count < huge_page)
+            continue;
+        (void)make_huge(chunk);
+        TRY(end_round(lane));
+    }
+    return {};
+}
+
+Result<> PageIntake::end_round(Lane& lane) {
+    const PageRange pages = std::exchange(lane.held, {});
+    if (pages.count.value > 0)
+        TRY(write(pages, lane.held_content));
+    lane.held_content.clear();
+    return {};
+}
+
+Result<> PageIntake::write(PageRange pages, std::span<const std::byte> content) {
+    if (!memory_.write(address_of(pages.first), content))
+        return fail("cannot write page {:#x}", pages.first.value);
+    return {};
+}
+
+bool PageIntake::make_huge(PageRange chunk) {
+    const bool alone = (chunk.first.value == 0 || !huge_.test({chunk.first.value - 1})) && !huge_.test(chunk.end());
+    if (alone && huge_stretches_.fetch_add(1) >= most_huge_stretches)
+        return false;
+    if (!memory_.use_huge_pages(HugePages::allowed, chunk))
+        return false;
+    huge_.set(chunk);
+    return true;
 }
 
 Result<> PageIntake::take_deltas(std::span<const std::byte> payload, Lane& lane) {
@@ -61,13 +128,13 @@ Result<> PageIntake::take_deltas(std::span<const std::byte> payload, Lane& lane)
         TRY(expect({delta.page, {1}}, lane));
         const auto page = memory_.span(address_of(delta.page), page_size);
         if (!written_.test(delta.page) || !page || !apply_delta(delta, *page))
-            return fail("page {:#x} came as a difference to something else than what is here", delta.page.value);
+            return fail("page {:#x} came as a delta against content that is not here", delta.page.value);
         ++lane.deltas.value;
     }
     return {};
 }
 
-/// Pages that hold something and should read as zero are given back, so that they cost nothing here either.
+/// Gives back pages that hold something and should read as zero, so that they cost nothing here either.
 Result<> PageIntake::make_zero(Lane& lane) {
     if (lane.to_zero.empty())
         return {};

@@ -8,14 +8,20 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace aerate::migration {
 
 class PagesFromLowest {
 public:
     PagesFromLowest() = default;
-    explicit PagesFromLowest(PageCount size)
-        : bits_(size) {}
+    /// Fails when the host refuses the memory.
+    [[nodiscard]] static Result<PagesFromLowest> create(PageCount size) {
+        return PagesFromLowest(TRY(PageBitmap::create(size)));
+    }
+    /// `nothing` has room for all of the pages.
+    explicit PagesFromLowest(PageBitmap nothing)
+        : bits_(std::move(nothing)) {}
 
     void set(PageRange range) {
         if (range.count > PageCount{})
@@ -48,7 +54,7 @@ public:
 
     [[nodiscard]] PageCount count() const { return bits_.count(); }
     [[nodiscard]] const PageBitmap& bits() const { return bits_; }
-    /// For others to add to, who set bits at will.
+    /// Returns the set that others add to; they set bits at will.
     [[nodiscard]] PageBitmap& filling() {
         lowest_ = {0};
         return bits_;

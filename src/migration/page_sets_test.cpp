@@ -12,7 +12,7 @@ TEST(PagesFromLowest, IsTheBitmapThatItHolds) {
     std::mt19937 random(3);
     const auto range = [&] { return PageRange{{random() % 310}, {random() % 20}}; };
     for (int trial = 0; trial < 200; ++trial) {
-        PagesFromLowest fast[2] = {PagesFromLowest(size), PagesFromLowest(size)};
+        PagesFromLowest fast[2] = {PagesFromLowest(PageBitmap(size)), PagesFromLowest(PageBitmap(size))};
         PageBitmap plain[2] = {PageBitmap(size), PageBitmap(size)};
         for (int step = 0; step < 100; ++step) {
             const std::size_t i = random() % 2;

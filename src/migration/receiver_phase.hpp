@@ -1,7 +1,7 @@
 // Which frames may come when, at the destination. Whatever is not in the table ends the migration.
 #pragma once
 
-#include "migration/frame.hpp"
+#include "migration/wire/frame.hpp"
 
 #include <cstdint>
 #include <initializer_list>
@@ -30,7 +30,7 @@ enum class ReceiverPhase : std::uint8_t {
     case ReceiverPhase::greeted:
         return one_of({hello, error});
     case ReceiverPhase::prepared:
-        return one_of({round, alive, error});
+        return one_of({round, attachment, alive, error});
     case ReceiverPhase::round:
         return one_of({pages, deltas, round, alive, error});
     case ReceiverPhase::last_round:

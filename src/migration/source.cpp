@@ -1,5 +1,6 @@
 #include "migration/source.hpp"
 
+#include "base/log.hpp"
 #include "migration/source_engine.hpp"
 
 namespace aerate::migration {
@@ -22,16 +23,19 @@ void Source::Engine::begin() {
     alive_timer_ = loop().every(options_.deadline / 4, [this] { keep_alive(); });
     const PageCount size = guest_.memory().address_space();
     auto& layers = precopy_.layers;
-    layers = protocol::PageLayers<PagesFromLowest>::of(size);
+    auto nothing = protocol::PageLayers<PagesFromLowest>::create(size);
+    auto populated = PageBitmap::create(size);
+    if (!nothing || !populated)
+        return trouble(nothing ? std::move(populated).error() : std::move(nothing).error());
+    layers = *std::move(nothing);
     for (const MappedRegion& region : guest_.memory().regions()) {
         const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
         layers.pending.set(all);
         layers.absent.set(all);
     }
     // Writes are tracked already: what is not populated now reads as zero until it is in the log.
-    PageBitmap populated(size);
-    guest_.memory().collect_populated(populated);
-    layers.absent.remove(populated);
+    guest_.memory().collect_populated(*populated);
+    layers.absent.remove(*populated);
     gathered_ = Clock::now();
     tell(RoundEvent::start);
 }
@@ -45,7 +49,7 @@ Result<> Source::Engine::connect() {
     hand_off_.has_lease = options_.lease != nullptr;
     if (options_.lease != nullptr)
         lease_ = TRY(options_.lease->terms());
-    Hello hello;
+    Hello hello{.features = always_used, .lease = {}, .regions = {}, .config = {}};
     if (options_.verify)
         hello.features |= feature_verify;
     for (const CompressionSetting& form : options_.compression)
@@ -65,10 +69,16 @@ Result<> Source::Engine::connect() {
         OutgoingStreams::Callbacks{.sent = [this](const OutgoingStreams::Sent& sent) { account(sent); },
                                    .round_ended = [this] { round_ended(); },
                                    .failed = [this](Error error) { trouble(link_->explained(std::move(error))); }});
-    return streams_->join();
+    TRY(streams_->join());
+    const auto attachments = guest_.attachments();
+    if (!attachments.empty() && !TRY(link_->send_attachments(attachments)))
+        log::warning(
+            "the destination is of an older release and does not accept the guest's kernel: there the guest cannot "
+            "reset itself, unless the kernel's file is there too");
+    return {};
 }
 
-void Source::Engine::heed_cancel() {
+void Source::Engine::handle_cancel() {
     using enum HandOff::Phase;
     if (hand_off_.phase == copying || hand_off_.phase == offered || hand_off_.phase == recording)
         trouble({"the migration was cancelled", 0});
@@ -81,14 +91,14 @@ bool Source::Engine::answered() {
     return !error_;
 }
 
-/// One thing after the other: the guest answers what it was asked, then hints are closed, and then it is told.
+/// Does one thing after the other: the guest answers what it was asked, then hints are closed, and then it is told.
 void Source::Engine::trouble(Error error, HandOff::Event what) {
+    CHECK(loop().owned_here());
     if (ended_)
         return;
     if (!error_)
         error_ = std::move(error);
-    hint_timer_.cancel();
-    waiting_for_hints_ = false;
+    hints_.stop_waiting();
     if (streams_)
         streams_->stop();
     // A broken connection would report itself again and again.
@@ -100,7 +110,7 @@ void Source::Engine::trouble(Error error, HandOff::Event what) {
     tell(what);
 }
 
-/// The guest first: nothing else is urgent.
+/// Resumes the guest first: nothing else is urgent.
 void Source::Engine::resume() {
     (void)protocol::step(precopy_, {RoundEvent::cancel, {}});
     if (tracking_) {
@@ -119,7 +129,7 @@ void Source::Engine::resume() {
 
 void Source::Engine::end(Outcome outcome) {
     ended_ = true;
-    for (Subscription* subscription : {&input_, &progress_timer_, &alive_timer_, &hint_timer_, &answer_timer_})
+    for (Subscription* subscription : {&input_, &progress_timer_, &alive_timer_, &answer_timer_})
         subscription->cancel();
     enter(Phase::ended);
     SourceResult result;
@@ -154,7 +164,7 @@ void Source::Engine::report() {
         callbacks_.progress(progress_);
 }
 
-/// While there is nothing else to say: hints are awaited, the guest comes to rest, memory is summed up.
+/// Keeps the connection alive while hints are awaited, the guest comes to rest, or memory is summed up.
 void Source::Engine::keep_alive() {
     if (ended_ || error_ || hand_off_.phase != HandOff::Phase::copying)
         return;
@@ -166,8 +176,8 @@ void Source::Engine::keep_alive() {
 Source::Source(SourceGuest& guest, SourceOptions options, Callbacks callbacks)
     : engine_(std::make_unique<Engine>(guest, std::move(options), std::move(callbacks))) {}
 Source::~Source() = default;
-void Source::start() {
-    engine_->start();
+Result<> Source::start() {
+    return engine_->start();
 }
 void Source::cancel() {
     engine_->cancel();

@@ -16,10 +16,10 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/units.hpp"
-#include "migration/compression.hpp"
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
-#include "migration/tls.hpp"
+#include "migration/link/tls.hpp"
+#include "migration/wire/compression.hpp"
 
 #include <chrono>
 #include <functional>
@@ -34,7 +34,7 @@ struct SourceOptions {
     unsigned max_rounds = 30;   ///< without the limit in sight: then the guest stays here
     bool stop_anyway = false;   ///< ... or is stopped for as long as it takes
     bool auto_converge = false; ///< slow down a guest that writes faster than the link carries: 20 %, then 10 % more
-    bool verify = false;        ///< both sides read all memory once more while the guest stands still
+    bool verify = false;        ///< both sides read all memory once more while the guest is stopped
     std::vector<CompressionSetting> compression{}; ///< used where it pays, lightest first: see CompressionChoice
     ByteCount bandwidth{};                         ///< a second; 0: as much as there is
     bool hints = true;                             ///< ask the guest what is free
@@ -46,7 +46,7 @@ struct SourceOptions {
     Lease* lease = nullptr;         ///< the destination must have the same
     const Tls* tls = nullptr;       ///< likewise; null: plain
     unsigned streams = 1;           ///< connections that carry pages, at most max_streams, each with a thread
-    /// A connection to the destination, a stream (Unix or TCP). Gives up when `interrupt` is signalled. Called on the
+    /// Connects a stream (Unix or TCP) to the destination. Gives up when `interrupt` is signalled. Called on the
     /// migration's thread, once a stream.
     std::function<Result<FileDescriptor>(const EventFd& interrupt)> connect{};
     /// For what was sent last of pages that are written again and again, so that only what differs is sent: 0, or a
@@ -77,7 +77,7 @@ struct SourceProgress {
 enum class Outcome : std::uint8_t {
     moved,   ///< the destination runs it
     stayed,  ///< it runs here
-    unknown, ///< given, and no answer: it stands still here, and an operator must find out whether the other side runs
+    unknown, ///< given, and no answer: it is stopped here, and an operator must find out whether the other side runs
 };
 
 struct SourceResult {
@@ -102,8 +102,9 @@ public:
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;
 
-    void start();
-    /// The guest stays here, unless it is given already. Any thread, any number of times.
+    /// Fails when the host refuses the thread; `finished` is not called then.
+    [[nodiscard]] Result<> start();
+    /// Keeps the guest here, unless it is given already. Any thread, any number of times.
     void cancel();
 
 private:

@@ -10,6 +10,7 @@
 #include "base/since.hpp"
 #include "event/loop_thread.hpp"
 #include "migration/convergence.hpp"
+#include "migration/copy_hints.hpp"
 #include "migration/outgoing_streams.hpp"
 #include "migration/page_sets.hpp"
 #include "migration/source.hpp"
@@ -35,16 +36,17 @@ public:
         CHECK(!started_ || ended_);
     }
 
-    void start() {
+    Result<> start() {
+        TRY(thread_.start());
         started_ = true;
         loop().post([this] { begin(); });
-        thread_.start();
+        return {};
     }
     void cancel() {
         cancelled_ = true;
         if (interrupt_)
             interrupt_->signal();
-        loop().post([this] { heed_cancel(); });
+        loop().post([this] { handle_cancel(); });
     }
 
 private:
@@ -62,8 +64,7 @@ private:
     void tell(RoundEvent kind, PageRange pages = {});
     void gather();
     void publish();
-    void wait_for_hints();
-    void look_for_hints();
+    [[nodiscard]] HintPatience::Duration use_hint(PageRange);
     void after_hints();
     void look_at_pending();
     void judge();
@@ -76,6 +77,8 @@ private:
     void close_hints();
     template <typename F>
     void stop_hinting(F then);
+    void sync();
+    void synced(Result<>);
     void freeze();
     void save();
     void offer(Result<std::vector<std::byte>> state);
@@ -89,11 +92,11 @@ private:
     void receive();
     void take_answer();
 
-    void heed_cancel();
+    void handle_cancel();
     void trouble(Error, HandOff::Event what = HandOff::Event::trouble);
     void resume();
     void end(Outcome);
-    /// True when what comes next may go ahead, after the guest has answered a question.
+    /// Returns whether the next step may go ahead, after the guest has answered a question.
     [[nodiscard]] bool answered();
     void enter(Phase);
     void report();
@@ -118,7 +121,9 @@ private:
     Throttle throttle_;
 
     bool tracking_ = false;
-    bool asked_ = false;   ///< the guest owes an answer
+    bool asked_ = false; ///< the guest owes an answer
+    bool syncing_ = false;
+    bool freeze_after_sync_ = false;
     bool hinting_ = false; ///< start_hinting() was answered, stop_hinting() not
     bool ended_ = false;
     std::optional<Error> error_;
@@ -135,11 +140,12 @@ private:
     std::chrono::microseconds downtime_{};
     ByteCount sent_when_last_looked_;
 
-    bool waiting_for_hints_ = false;
     HintTurns hint_turns_;
-    HintPatience hint_patience_;
-    Clock::time_point hint_alarm_; ///< of hint_timer_
-    bool hints_spare_ = false;     ///< the last one did
+    CopyHints hints_{thread_.loop(),
+                     guest_,
+                     options_.hint_start,
+                     options_.hint_pause,
+                     {.use = [this](PageRange range) { return use_hint(range); }, .waited = [this] { after_hints(); }}};
 
     std::size_t state_size_ = 0;
     std::uint64_t memory_root_ = 0;
@@ -148,7 +154,6 @@ private:
     Subscription input_;
     Subscription progress_timer_;
     Subscription alive_timer_;
-    Subscription hint_timer_;
     Subscription answer_timer_;
 };
 

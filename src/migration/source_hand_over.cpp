@@ -4,7 +4,7 @@ namespace aerate::migration {
 namespace {
 
 /// At which a destination that was asked to verify reads its memory, at least.
-constexpr std::uint64_t slowest_verify = 256U << 20;
+constexpr std::uint64_t slowest_hashing = 256U << 20;
 
 } // namespace
 
@@ -36,12 +36,12 @@ Result<> Source::Engine::send(std::span<const std::byte> state) {
     const PageBitmap& unneeded = precopy_.layers.hinted.bits();
     TRY(link_->send_unneeded(unneeded));
     TRY(link_->send_state(state));
-    // Meanwhile the destination does the same, and leaves out the same pages: what nobody needs it need not have.
+    // Meanwhile the destination does the same, and leaves out the same pages: what is unneeded it need not have.
     TRY(link_->send_sum_up());
-    const auto root = memory_root(guest_.memory(), unneeded, [this] {
+    const auto root = TRY(memory_root(guest_.memory(), unneeded, [this] {
         keep_alive();
         return !cancelled_ && !error_;
-    });
+    }));
     if (!root)
         return fail("the migration was cancelled");
     memory_root_ = *root;
@@ -80,9 +80,9 @@ void Source::Engine::end_state() {
     expected_ = *sent;
     auto patience = options_.deadline;
     if (options_.verify)
-        patience += std::chrono::seconds(guest_.memory().size().value / slowest_verify);
+        patience += std::chrono::seconds(guest_.memory().size().value / slowest_hashing);
     answer_timer_ =
-        loop().after(patience, [this] { trouble({"the destination does not say that it has everything", 0}); });
+        loop().after(patience, [this] { trouble({"the destination does not confirm that it has everything", 0}); });
 }
 
 void Source::Engine::record() {
@@ -101,8 +101,8 @@ void Source::Engine::record() {
 void Source::Engine::send_go() {
     if (auto sent = link_->send_go(); !sent)
         return trouble(std::move(sent).error());
-    answer_timer_ =
-        loop().after(options_.deadline, [this] { trouble({"the destination does not say that it runs", 0}); });
+    answer_timer_ = loop().after(options_.deadline,
+                                 [this] { trouble({"the destination does not confirm that the guest runs", 0}); });
 }
 
 void Source::Engine::claim() {
@@ -131,12 +131,12 @@ void Source::Engine::take_answer() {
         const auto sums = parse_sums(frame->payload);
         if (sums && *sums == expected_)
             return tell(HandOff::Event::ready);
-        error_ = Error{"the destination has not what was sent", 0};
+        error_ = Error{"the destination's checksums differ from what was sent", 0};
         return tell(HandOff::Event::mismatch);
     }
     if (frame->kind == FrameKind::ack && frame->payload.empty() && hand_off_.phase == HandOff::Phase::given)
         return tell(HandOff::Event::ack);
-    trouble({fmt::format("the destination sent {} when that may not come", name_of(frame->kind)), 0});
+    trouble({fmt::format("the destination sent {} unexpectedly", name_of(frame->kind)), 0});
 }
 
 } // namespace aerate::migration

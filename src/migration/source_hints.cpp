@@ -1,7 +1,5 @@
 #include "migration/source_engine.hpp"
 
-#include <algorithm>
-
 namespace aerate::migration {
 
 void Source::Engine::publish() {
@@ -13,71 +11,37 @@ void Source::Engine::publish() {
     }
     enter(Phase::hinting);
     asked_ = true;
-    guest_.start_hinting({.hinted =
-                              [this](PageRange range) {
-                                  loop().post([this, range] {
-                                      const auto& layers = precopy_.layers;
-                                      const PageCount spared =
-                                          layers.pending.bits().count_without(layers.absent.bits(), range);
-                                      progress_.hinted += spared;
-                                      hints_spare_ = spared > PageCount{};
-                                      hint_patience_.hinted(Clock::now(), throughput_.time_for(spared));
-                                      tell(RoundEvent::hinted, range);
-                                      if (waiting_for_hints_ && hint_patience_.until() < hint_alarm_)
-                                          look_for_hints();
-                                  });
-                              },
-                          .round_over =
-                              [this] {
-                                  loop().post([this] {
-                                      if (waiting_for_hints_)
-                                          after_hints();
-                                  });
-                              }},
-                         [this](bool published) {
-                             loop().post([this, published] {
-                                 hinting_ = published;
-                                 if (!answered())
-                                     return;
-                                 tell(RoundEvent::published);
-                                 published ? wait_for_hints() : after_hints();
-                             });
-                         });
+    hints_.ask([this](bool published) {
+        hinting_ = published;
+        if (!answered())
+            return;
+        tell(RoundEvent::published);
+        published ? hints_.wait() : after_hints();
+    });
+}
+
+HintPatience::Duration Source::Engine::use_hint(PageRange range) {
+    const auto& layers = precopy_.layers;
+    const PageCount spared = layers.pending.bits().count_without(layers.absent.bits(), range);
+    progress_.hinted += spared;
+    tell(RoundEvent::hinted, range);
+    return throughput_.time_for(spared);
 }
 
 template <typename F>
 void Source::Engine::stop_hinting(F then) {
     asked_ = true;
-    guest_.stop_hinting([this, then] {
-        loop().post([this, then] {
-            hinting_ = false;
-            if (answered())
-                then();
-        });
+    hints_.close([this, then] {
+        hinting_ = false;
+        if (answered())
+            then();
     });
 }
 
-void Source::Engine::wait_for_hints() {
-    waiting_for_hints_ = true;
-    hints_spare_ = false;
-    hint_patience_ = HintPatience(Clock::now(), options_.hint_start, options_.hint_pause);
-    look_for_hints();
-}
-
-void Source::Engine::look_for_hints() {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(hint_patience_.until() - Clock::now());
-    if (left.count() <= 0)
-        return after_hints();
-    hint_alarm_ = hint_patience_.until();
-    hint_timer_ = loop().after(left, [this] { look_for_hints(); });
-}
-
 void Source::Engine::after_hints() {
-    waiting_for_hints_ = false;
-    hint_timer_.cancel();
     if (precopy_.phase != Precopy::Phase::copying)
         return;
-    if (!hinting_ || hints_spare_)
+    if (!hinting_ || hints_.spare())
         return judge();
     // Whatever the guest hints costs its host memory: Linux clears each block (init_on_alloc) that it takes to hint it.
     stop_hinting([this] { judge(); });

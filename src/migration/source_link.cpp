@@ -1,6 +1,7 @@
 #include "migration/source_link.hpp"
 
-#include "migration/bytes.hpp"
+#include "base/regular_file.hpp"
+#include "migration/wire/bytes.hpp"
 
 #include <algorithm>
 
@@ -8,6 +9,7 @@ namespace aerate::migration {
 namespace {
 
 constexpr std::size_t piece_of_state = 1U << 20;
+constexpr std::size_t piece_of_attachment = 1U << 20;
 constexpr std::size_t ranges_a_frame = 1U << 15;
 constexpr std::chrono::milliseconds last_words{100};
 
@@ -39,7 +41,7 @@ Result<Frame> SourceLink::expect(FrameKind kind) {
     if (frame.kind == FrameKind::error)
         return fail("the destination has refused the migration: {}", parse_error(frame.payload));
     if (frame.kind != kind)
-        return fail("the destination sent {} when {} was due", name_of(frame.kind), name_of(kind));
+        return fail("the destination sent {} when {} was expected", name_of(frame.kind), name_of(kind));
     return frame;
 }
 
@@ -47,17 +49,39 @@ Result<> SourceLink::shake_hands(const Hello& hello) {
     TRY(connection_->open(deadline_));
     const auto greeted = expect(FrameKind::greeting);
     if (const int why = greeted ? 0 : greeted.error().system_error; why == timeout_error || why == ECONNRESET)
-        return fail("{}, and has not even greeted: does it wait for TLS, or is another guest on its way there?",
+        return fail("{}, before its greeting: does it expect TLS, or is another guest on its way there?",
                     greeted.error().message);
     const Greeting greeting = TRY(parse_greeting(TRY(greeted).payload));
     session_ = greeting.session;
     writer_.set_session(session_);
     reader_.set_session(session_);
     TRY(check_peer(greeting, hello.features));
-    print(writer_.begin(), hello);
+    Hello agreed = hello;
+    agreed.version = std::min(version, greeting.newest);
+    attachments_ = (greeting.features & feature_attachments) != 0;
+    if (attachments_)
+        agreed.features |= feature_attachments;
+    print(writer_.begin(), agreed);
     TRY(say(FrameKind::hello));
     TRY(expect(FrameKind::accept));
     return {};
+}
+
+Result<bool> SourceLink::send_attachments(std::span<const Attachment> attachments) {
+    if (!attachments_)
+        return false;
+    std::vector<std::byte> bytes(piece_of_attachment);
+    for (const Attachment& attachment : attachments)
+        for (ByteCount done{}; done < attachment.length; done += ByteCount{piece_of_attachment}) {
+            const auto piece =
+                std::span(bytes).first(std::min<std::size_t>(piece_of_attachment, (attachment.length - done).value));
+            if (auto read = read_at(attachment.fd, piece, attachment.offset + done); !read)
+                return fail_because(std::move(read).error(), "cannot send the guest's kernel and initrd");
+            print(writer_.begin(),
+                  AttachmentPiece{static_cast<std::uint8_t>(attachment.kind), attachment.length.value, piece});
+            TRY(say(FrameKind::attachment));
+        }
+    return true;
 }
 
 Result<> SourceLink::send_round(const Round& round) {

@@ -1,10 +1,11 @@
 // The connection as the source uses it: one call for each thing that is said to the destination.
 #pragma once
 
-#include "migration/frame.hpp"
+#include "migration/guest.hpp"
 #include "migration/memory_root.hpp"
-#include "migration/messages.hpp"
-#include "migration/page_frame.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/messages.hpp"
+#include "migration/wire/page_frame.hpp"
 
 #include <memory>
 #include <span>
@@ -19,29 +20,32 @@ public:
         , writer_(*connection_, 0, deadline)
         , reader_(*connection_, 0) {}
 
-    /// Until the destination has memory for what `hello` describes.
+    /// Waits until the destination has memory for what `hello` describes.
     [[nodiscard]] Result<> shake_hands(const Hello& hello);
+    /// Sends them, before the first round, when all streams have joined. Returns false, and sends nothing, if the
+    /// destination is of an older release, which does not take them.
+    [[nodiscard]] Result<bool> send_attachments(std::span<const Attachment>);
     [[nodiscard]] Result<> send_round(const Round&);
     [[nodiscard]] Result<> send_unneeded(const PageBitmap&);
     [[nodiscard]] Result<> send_state(std::span<const std::byte> state);
     [[nodiscard]] Result<> send_sum_up() { return say(FrameKind::sum_up); }
-    /// What READY must say. `length` is the state's; `others` is what was sent on other streams.
+    /// Returns what READY must say. `length` is the state's; `others` is what was sent on other streams.
     [[nodiscard]] Result<Sums> send_state_end(std::size_t length, const Transcript& others, std::uint64_t memory_root);
-    /// From here on nothing interrupts.
+    /// Sends GO. From here on nothing interrupts.
     [[nodiscard]] Result<> send_go();
     [[nodiscard]] Result<> send_alive() { return say(FrameKind::alive); }
-    /// Best effort.
+    /// Tells the destination why the migration ends: best effort.
     void send_error(const std::string& text);
-    /// For pages.
+    /// Returns the writer for pages.
     [[nodiscard]] FrameWriter& writer() { return writer_; }
-    /// A destination that has ended the migration says why, and closes: the text is what is of interest then.
+    /// Prefers the reason that a destination sends before it closes over the error that the closing causes.
     [[nodiscard]] Error explained(Error);
     [[nodiscard]] Result<Frame> receive() { return reader_.receive(deadline_); }
 
     void hang_up() { connection_.reset(); }
 
     [[nodiscard]] int fd() const { return connection_->fd(); }
-    /// A frame, or a part of one, that is here already and of which fd() does not tell.
+    /// Returns whether a frame, or part of one, has arrived that fd() does not show.
     [[nodiscard]] bool holds_more() const { return connection_->holds_more(); }
     [[nodiscard]] const Session& session() const { return session_; }
     [[nodiscard]] ByteCount sent() const { return writer_.sent(); }
@@ -55,6 +59,7 @@ private:
     FrameWriter writer_;
     FrameReader reader_;
     Session session_;
+    bool attachments_ = false; ///< the destination takes them
 };
 
 } // namespace aerate::migration

@@ -28,7 +28,7 @@ void Source::Engine::tell(RoundEvent kind, PageRange pages) {
 
 void Source::Engine::gather() {
     auto& layers = precopy_.layers;
-    guest_.gather(layers.log.filling(), layers.discarded.filling());
+    guest_.gather(layers.log.filling());
     const PageCount written = layers.log.count();
     const auto took = std::max<std::int64_t>(since(std::exchange(gathered_, Clock::now())).count(), 1);
     progress_.dirty_per_second = {written.value * 1'000'000 / static_cast<std::uint64_t>(took)};
@@ -42,12 +42,32 @@ void Source::Engine::gather() {
     const bool last = precopy_.phase == Precopy::Phase::collecting;
     if (auto sent = link_->send_round({progress_.round, last}); !sent)
         return trouble(std::move(sent).error());
+    if (!last && !syncing_)
+        sync();
     tell(RoundEvent::gathered);
     if (last)
         pump_soon();
 }
 
-/// Absent pages take a few bytes a run.
+/// Syncs the disks beside the round: the guest is stopped only for what it writes after the last of these.
+void Source::Engine::sync() {
+    syncing_ = true;
+    guest_.sync([this](Result<> result) {
+        loop().post([this, result = std::move(result)]() mutable { synced(std::move(result)); });
+    });
+}
+
+void Source::Engine::synced(Result<> result) {
+    syncing_ = false;
+    if (ended_ || error_)
+        return;
+    if (!result)
+        return trouble(std::move(result).error());
+    if (std::exchange(freeze_after_sync_, false))
+        tell(RoundEvent::finish);
+}
+
+/// Estimates what is pending: absent pages take a few bytes a run.
 void Source::Engine::look_at_pending() {
     const auto& layers = precopy_.layers;
     progress_.pending =
@@ -55,7 +75,7 @@ void Source::Engine::look_at_pending() {
     progress_.expected = throughput_.time_for(progress_.pending);
 }
 
-/// What to do with the round that is about to be sent.
+/// Decides what to do with the round that is about to be sent.
 void Source::Engine::judge() {
     look_at_pending();
     const Convergence convergence{options_.downtime_limit, options_.max_rounds, options_.stop_anyway};
@@ -83,6 +103,7 @@ void Source::Engine::pump_soon() {
 /// Gives the streams what they have room for, or finds the end of the round.
 void Source::Engine::pump() {
     pump_queued_ = false;
+    hints_.take(); // what came meanwhile need not be sent
     while (!ended_ && !error_) {
         if (carried_.range.count == PageCount{}) {
             const auto effect = protocol::step(precopy_, {RoundEvent::send, {{}, stream_chunk}});
@@ -118,7 +139,7 @@ void Source::Engine::account(const OutgoingStreams::Sent& sent) {
         pump_soon();
 }
 
-/// Also one that sends nothing: the destination is told of each, on each stream.
+/// Ends a round, also one that sends nothing: the destination is told of each, on each stream.
 void Source::Engine::end_round(AfterRound after) {
     after_round_ = after;
     round_ending_ = true;
@@ -126,7 +147,7 @@ void Source::Engine::end_round(AfterRound after) {
     streams_->end_round(progress_.round);
 }
 
-/// On all streams: nothing of this round is under way any more.
+/// Called when no stream has anything of this round left to send.
 void Source::Engine::round_ended() {
     if (ended_ || error_)
         return;
@@ -135,6 +156,8 @@ void Source::Engine::round_ended() {
     case AfterRound::next:
         return tell(RoundEvent::next_round);
     case AfterRound::finish:
+        if (syncing_)
+            return void(freeze_after_sync_ = true);
         return tell(RoundEvent::finish);
     case AfterRound::save:
         return save();

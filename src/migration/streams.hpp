@@ -16,7 +16,7 @@ inline constexpr PageCount stream_chunk{512};
     return static_cast<unsigned>(frame.value / stream_chunk.value % streams);
 }
 
-/// As much of the beginning of `range` as goes on one stream.
+/// Returns as much of the beginning of `range` as goes on one stream.
 [[nodiscard]] constexpr PageRange on_one_stream(PageRange range, unsigned streams) {
     if (streams == 1)
         return range;
@@ -24,7 +24,7 @@ inline constexpr PageCount stream_chunk{512};
     return {range.first, std::min(range.count, left)};
 }
 
-/// Where a page is among those of its stream.
+/// Returns where a page is among those of its stream.
 [[nodiscard]] constexpr std::uint64_t index_on_stream(FrameNumber frame, unsigned streams) {
     return frame.value / (stream_chunk.value * streams) * stream_chunk.value + frame.value % stream_chunk.value;
 }

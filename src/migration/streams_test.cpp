@@ -61,7 +61,7 @@ TEST(Streams, AGuestThatWritesArrivesAsItWasLastOverAnyNumberOfThemInAnyForm) {
                 if (HasFailure())
                     return;
             }
-    EXPECT_GT(deltas, PageCount{20});
+    EXPECT_GT(deltas, PageCount{}) << "how many depends on how busy this machine is";
 }
 
 TEST(Streams, TheyAreProtectedAsTheFirstIs) {
@@ -122,7 +122,7 @@ TEST(Streams, M18_AFaultOnAnyOfThemAtAnyMomentEndsTheMigrationAsItWouldOnOne) {
 }
 
 TEST(Streams, M18_ACutAtEveryByteOfASmallOne) {
-    // The second stream of a guest that stands still: joins, carries a few pages, and ends its round.
+    // The second stream of a guest that is stopped: joins, carries a few pages, and ends its round.
     const auto guest = [] {
         return FakeSource::Options{.layout = {{{{0}, {4U << 20}}}, Backing::anonymous}, .filled = 0};
     };
@@ -229,7 +229,7 @@ TEST(Streams, M15_CancelWhileOneConnectsIsPrompt) {
                         }},
                        {.progress = {}, .finished = [&](SourceResult result) { ended.set_value(std::move(result)); }});
         auto arrived = std::async(std::launch::async, [&] { return arriving.receive(); });
-        leaving.start();
+        ASSERT_TRUE(leaving.start());
         connecting.get_future().wait();
         const auto start = std::chrono::steady_clock::now();
         leaving.cancel();

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace CLI {
 class App;
@@ -25,19 +26,30 @@ void add_lifecycle(CLI::App&, Command& chosen);
 void add_sweep(CLI::App&, Command& chosen);
 void add_squeeze(CLI::App&, Command& chosen);
 void add_snapshot(CLI::App&, Command& chosen);
+void add_console(CLI::App&, Command& chosen);
+void add_ssh(CLI::App&, Command& chosen);
+void add_image(CLI::App&, Command& chosen);
 void add_restore(CLI::App&, Command& chosen);
 void add_migrate(CLI::App&, Command& chosen);
 void add_receive(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 void add_vhost_user(CLI::App&, Command& chosen);
+void add_firecracker(CLI::App&, Command& chosen);
 
-/// For the parser's check(): empty if `text` is a size, else what is wrong with it.
+/// Returns whether the program was started by Firecracker's name, through a link.
+[[nodiscard]] bool is_firecracker(std::string_view argv0);
+/// The exit status of `aerate firecracker` where the command line is wrong, as Firecracker's.
+inline constexpr int firecracker_wrong_usage = 153;
+
+/// Checks for the parser: returns empty if `text` is a size, else what is wrong with it.
 std::string check_size(const std::string& text);
 
 /// Says what failed on standard error; 1.
 int report(const Error&);
-/// 0, or report().
+/// Says what was asked wrongly on standard error; 2.
+int wrong_usage(const Error&);
+/// Returns 0, or report().
 int exit_code(const Result<void>&);
 
 } // namespace aerate

@@ -1,4 +1,6 @@
 #include "programs/commands.hpp"
+#include "programs/flags.hpp"
+#include "programs/report.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
@@ -16,18 +18,17 @@ struct Options {
 using Action = Result<void> (*)(const RunningVm&, const Options&);
 
 Result<void> start(const RunningVm& vm, const Options& options) {
-    const std::string body = fmt::format(R"({{"acknowledge_on_stop": {}}})", options.acknowledge);
-    TRY(vm.call("PATCH", "/balloon/hinting/start", body));
+    TRY(vm.send(control::StartHinting{.acknowledge_on_stop = options.acknowledge}));
     return {};
 }
 
 Result<void> stop(const RunningVm& vm, const Options&) {
-    TRY(vm.call("PATCH", "/balloon/hinting/stop"));
+    TRY(vm.send(control::StopHinting{}));
     return {};
 }
 
 Result<void> status(const RunningVm& vm, const Options&) {
-    fmt::print("{}\n", TRY(vm.call("GET", "/balloon/hinting/status")));
+    print_json(TRY(vm.send(control::GetHintingStatus{})));
     return {};
 }
 
@@ -44,7 +45,7 @@ void add_hint(CLI::App& app, Command& chosen) {
     auto options = std::make_shared<Options>();
     const auto add = [&](const char* word, const char* help, Action action) -> CLI::App& {
         CLI::App& sub = *command.add_subcommand(word, help);
-        sub.add_option("name", options->name, "name of the VM")->required();
+        add_vm_name(sub, options->name);
         sub.callback(
             [options, action, &chosen] { chosen = [options, action] { return exit_code(hint(*options, action)); }; });
         return sub;

@@ -1,21 +1,29 @@
 #include "control/size.hpp"
 #include "control/version.hpp"
+#include "programs/command_line.hpp"
 #include "programs/commands.hpp"
+#include "programs/output.hpp"
+#include "programs/process.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace aerate {
 
 int report(const Error& error) {
-    fmt::print(stderr, "aerate: {}\n", error.message);
+    print_error(error.message);
     return 1;
+}
+
+int wrong_usage(const Error& error) {
+    report(error);
+    return wrong_usage_status;
 }
 
 int exit_code(const Result<void>& result) {
@@ -29,20 +37,10 @@ std::string check_size(const std::string& text) {
 
 namespace {
 
-constexpr int wrong_usage = 2;
-
-/// CLI11 prints "--no-start{false}" for a flag that switches something off.
-class HelpFormatter final : public CLI::Formatter {
-public:
-    HelpFormatter() { column_width(28); }
-    std::string make_option_name(const CLI::Option* option, bool positional) const override {
-        constexpr std::string_view value = "{false}";
-        std::string name = CLI::Formatter::make_option_name(option, positional);
-        for (auto at = name.find(value); at != name.npos; at = name.find(value))
-            name.erase(at, value.size());
-        return name;
-    }
-};
+int no_such_command(const std::string& word) {
+    print_error(fmt::format("no such command: {}; \"aerate help\" lists them", word));
+    return wrong_usage_status;
+}
 
 int main_with(int argc, char** argv) {
     CLI::App app("Runs virtual machines that cost their host only the memory they use.", "aerate");
@@ -52,6 +50,9 @@ int main_with(int argc, char** argv) {
     app.require_subcommand(1);
     app.formatter(std::make_shared<HelpFormatter>());
     add_run(app, chosen);
+    add_image(app, chosen);
+    add_console(app, chosen);
+    add_ssh(app, chosen);
     add_ps(app, chosen);
     add_stat(app, chosen);
     add_top(app, chosen);
@@ -67,35 +68,60 @@ int main_with(int argc, char** argv) {
     add_api(app, chosen);
     add_prove(app, chosen);
     add_vhost_user(app, chosen);
+    add_firecracker(app, chosen);
+    std::string help_for;
+    CLI::App& help = *app.add_subcommand("help", "Print this, or the help of a command");
+    help.add_option("command", help_for, "name of the command")->option_text("[COMMAND]");
+    help.callback([&] {
+        chosen = [&] {
+            const auto named = app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == help_for; });
+            if (!help_for.empty() && named.empty())
+                return no_such_command(help_for);
+            // help() of the whole would be that of the subcommand which was given: this one.
+            print_text(help_for.empty() ? app.get_formatter()->make_help(&app, "aerate", CLI::AppFormatMode::Normal)
+                                        : named.front()->help("aerate"));
+            return 0;
+        };
+    });
     app.add_subcommand("version", "Print the version")->callback([&] {
         chosen = [&] {
-            fmt::print("{}\n", version);
+            print("{}\n", version);
             return 0;
         };
     });
     try {
         app.parse(argc, argv);
-    } catch (const CLI::RequiredError& error) {
-        const auto unknown = app.remaining();
-        if (!app.get_subcommands().empty() || unknown.empty())
-            app.exit(error);
-        else
-            fmt::print(stderr, "aerate: no such command: {}; \"aerate --help\" lists them\n", unknown.front());
-        return wrong_usage;
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : wrong_usage;
+        if (error.get_exit_code() == 0)
+            return app.exit(error); // --help, --version
+        print_error(explain_usage(app, error));
+        const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
+        return firecracker ? firecracker_wrong_usage : wrong_usage_status;
     }
     return chosen();
+}
+
+/// The command line, with the subcommand that the program's own name stands for.
+std::vector<char*> with_command(int argc, char** argv) {
+    static std::string firecracker = "firecracker";
+    std::vector<char*> words(argv, argv + argc);
+    if (argc > 0 && is_firecracker(argv[0]))
+        words.insert(words.begin() + 1, firecracker.data());
+    words.push_back(nullptr);
+    return words;
 }
 
 } // namespace
 } // namespace aerate
 
 int main(int argc, char** argv) {
+    if (!aerate::have_standard_descriptors())
+        return 1; // there is nowhere to say why
     try {
-        return aerate::main_with(argc, argv);
+        std::vector<char*> words = aerate::with_command(argc, argv);
+        return aerate::main_with(static_cast<int>(words.size()) - 1, words.data());
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "aerate: %s\n", error.what());
+        aerate::print_error(error.what());
         return 1;
     }
 }

@@ -1,13 +1,17 @@
-#include "control/size.hpp"
-#include "migration/compression.hpp"
+#include "base/host.hpp"
+#include "migration/link/endpoint.hpp"
 #include "migration/streams.hpp"
+#include "migration/wire/compression.hpp"
 #include "programs/commands.hpp"
+#include "programs/flags.hpp"
+#include "programs/output.hpp"
+#include "programs/process.hpp"
 #include "programs/progress.hpp"
 #include "programs/protection_flags.hpp"
+#include "programs/report.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <csignal>
@@ -21,22 +25,13 @@ namespace {
 
 struct Options {
     std::string name;
-    std::string destination;
-    std::string bandwidth;
-    std::string lease;
-    std::string record;
-    std::string compression = "none";
-    unsigned streams = 1;
-    std::string delta;
+    control::Migrate migrate;
     migration::Protection protection;
-    unsigned downtime = 300;
-    unsigned rounds = 30;
-    bool verify = false;
-    bool sweep = false;
-    bool auto_converge = false;
-    bool force = false;
+    unsigned downtime_ms = 300;
     bool json = false;
 };
+
+static_assert(control::migration_streams_max == migration::max_streams);
 
 constexpr std::chrono::hours patience{24};
 constexpr std::chrono::milliseconds refresh{250};
@@ -44,139 +39,142 @@ constexpr std::chrono::milliseconds refresh{250};
 /// Ctrl-C cancels the migration; what has become of it is told by its answer.
 volatile std::sig_atomic_t interrupted = 0;
 
-nlohmann::json request_of(const Options& options) {
-    nlohmann::json request{{"destination", options.destination},
-                           {"downtime_limit_ms", options.downtime},
-                           {"max_rounds", options.rounds},
-                           {"verify", options.verify},
-                           {"sweep", options.sweep},
-                           {"auto_converge", options.auto_converge},
-                           {"force", options.force}};
-    if (!options.bandwidth.empty())
-        request["bandwidth_mib"] = control::parse_size(options.bandwidth)->value >> 20;
-    if (!options.lease.empty())
-        request["lease_path"] = std::filesystem::absolute(options.lease).string();
-    if (!options.record.empty())
-        request["record_directory"] = std::filesystem::absolute(options.record).string();
-    request["compression"] = options.compression;
-    request["streams"] = options.streams;
-    if (!options.delta.empty())
-        request["delta_cache_mib"] = control::parse_size(options.delta)->value >> 20;
-    const migration::Protection& protection = options.protection;
-    for (const auto& [field, path] : {std::pair{"psk_path", protection.psk_path},
-                                      {"tls_certificate_path", protection.certificate_path},
-                                      {"tls_key_path", protection.key_path},
-                                      {"tls_ca_path", protection.ca_path}})
-        if (!path.empty())
-            request[field] = std::filesystem::absolute(path).string();
-    if (!protection.peer_name.empty())
-        request["tls_name"] = protection.peer_name;
-    request["plain"] = protection.plain;
+/// Returns the request, with the paths of this command's working directory.
+control::Migrate request_of(const Options& options) {
+    const auto absolute = [](const std::string& path) {
+        return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+    };
+    control::Migrate request = options.migrate;
+    request.downtime_limit = std::chrono::milliseconds(options.downtime_ms);
+    request.psk_path = absolute(options.protection.psk_path);
+    request.tls_certificate_path = absolute(options.protection.certificate_path);
+    request.tls_key_path = absolute(options.protection.key_path);
+    request.tls_ca_path = absolute(options.protection.ca_path);
+    request.tls_name = options.protection.peer_name;
+    request.plain = options.protection.plain;
     return request;
 }
 
-/// What compression has made of the content so far, and what is in use.
-std::string saved(const nlohmann::json& status) {
-    const auto content = status.at("content_bytes").get<std::uint64_t>();
-    const auto stored = status.at("stored_bytes").get<std::uint64_t>();
-    return fmt::format("{} MiB of content made {} MiB ({})", content >> 20, stored >> 20,
-                       status.at("compression").get<std::string>());
+/// Says what compression has made of the content so far, and what is in use.
+std::string saved(const control::MigrationStatus& status) {
+    return fmt::format("{} MiB of content compressed to {} MiB ({})", mib(status.content), mib(status.stored),
+                       status.compression);
 }
 
-std::string describe(const nlohmann::json& status, const Options& options) {
-    const auto number = [&](const char* field) { return status.at(field).get<std::uint64_t>(); };
-    const auto mib_of_pages = [&](const char* field) { return number(field) >> 8; };
-    const auto phase = status.at("phase").get<std::string>();
+std::string describe(const control::MigrationStatus& status, bool compressed) {
     std::string text = fmt::format("{}round {}: sent {} MiB at {} MiB/s, {} left",
-                                   phase == "copying" ? "" : phase + ", ", number("round"), number("sent_bytes") >> 20,
-                                   number("throughput_bytes_per_second") >> 20, mib_of_pages("pending_pages"));
-    // Of the first round, which sends everything, neither says anything.
-    if (const auto expected = number("expected_downtime_us"); expected > 0 && number("round") > 1)
-        text += fmt::format(", would stop for {} ms", expected / 1000);
-    if (number("round") > 1)
-        text += fmt::format(", guest writes {} MiB/s", mib_of_pages("dirty_pages_per_second"));
-    text += fmt::format(", {} MiB left out as free", mib_of_pages("hinted_pages"));
-    if (options.compression != "none")
+                                   status.phase == "copying" ? "" : status.phase + ", ", status.round, mib(status.sent),
+                                   mib(status.throughput), mib(status.pending));
+    // The first round sends everything, and so says neither.
+    if (status.expected_downtime.count() > 0 && status.round > 1)
+        text += fmt::format(", would stop for {} ms", status.expected_downtime.count() / 1000);
+    if (status.round > 1)
+        text += fmt::format(", guest writes {} MiB/s", mib(status.dirty_rate));
+    text += fmt::format(", {} MiB left out as free", mib(status.hinted));
+    if (compressed)
         text += fmt::format(", {}", saved(status));
-    if (const auto throttle = number("throttle_percent"); throttle > 0)
-        text += fmt::format(", throttled {} %", throttle);
+    if (status.throttle > 0)
+        text += fmt::format(", throttled {} %", status.throttle);
     return text;
 }
 
-Result<void> migrate(const Options& options) {
+/// Beside 0, moved, and the 1 and 2 of every command.
+constexpr int stayed = 3;
+constexpr int unknown = 4;
+
+/// Returns the exit status.
+Result<int> migrate(const Options& options) {
     const RunningVm vm = TRY(RunningVm::named(options.name, patience));
     const RunningVm watched = TRY(RunningVm::named(options.name));
-    std::signal(SIGINT, [](int) { interrupted = 1; });
-    std::signal(SIGTERM, [](int) { interrupted = 1; });
-    auto outcome =
-        std::async(std::launch::async, [&] { return vm.call("PUT", "/aerate/migration", request_of(options).dump()); });
+    TRY(watched.status()); // what cannot be reached is not said to stay here
+    for (const int signal : {SIGINT, SIGTERM})
+        if (!is_ignored(signal))
+            std::signal(signal, [](int) { interrupted = 1; });
+    std::promise<Result<control::MigrationStatus>> answered;
+    auto outcome = answered.get_future();
+    const auto asking = TRY(host::start_thread(
+        "migrate", [&](const std::stop_token&) { answered.set_value(vm.send(request_of(options))); }));
+    const bool compressed = options.migrate.compression != "none";
+    if (options.protection.plain)
+        print_error(fmt::format("warning: --plain: whoever can reach {}, every user of that machine included, can take "
+                                "the guest's memory or change it in transit",
+                                options.migrate.destination));
     ProgressLine line(options.name);
     bool cancelled = false;
     while (outcome.wait_for(refresh) != std::future_status::ready) {
         if (interrupted != 0 && !std::exchange(cancelled, true))
-            (void)watched.call("DELETE", "/aerate/migration");
-        if (const auto status = watched.call("GET", "/aerate/migration"))
-            line.show(describe(nlohmann::json::parse(*status), options));
+            (void)watched.send(control::CancelMigration{});
+        if (const auto status = watched.send(control::GetMigration{}))
+            line.show(describe(*status, compressed));
     }
     line.clear();
-    const std::string answer = TRY(outcome.get());
-    const auto status = nlohmann::json::parse(answer);
-    const auto phase = status.at("phase").get<std::string>();
+    const auto answer = outcome.get();
+    if (!answer) {
+        (void)report(answer.error());
+        if (watched.status())
+            return stayed; // it was refused, and runs on
+        print_error(fmt::format("the monitor of {} did not report the outcome", options.name));
+        return unknown;
+    }
+    const control::MigrationStatus& status = *answer;
     if (options.json)
-        fmt::print("{}\n", answer);
-    if (phase == "unknown")
-        return fail("the VM was given to {}, which did not answer: {}. It stands still here, and may run there: see "
-                    "\"aerate resume --help\"",
-                    options.destination, status.value("error", ""));
-    if (phase != "moved")
-        return fail("the VM stays here: {}", status.value("error", ""));
+        print_json(status);
+    if (status.phase == "unknown") {
+        print_error(fmt::format("the VM was given to {}, which did not answer: {}. It is stopped here, and may run "
+                                "there: see \"aerate resume --help\"",
+                                options.migrate.destination, status.error));
+        return unknown;
+    }
+    if (status.phase != "moved") {
+        print_error(fmt::format("the VM stays here: {}", status.error));
+        return stayed;
+    }
     if (options.json)
-        return {};
-    const auto number = [&](const char* field) { return status.at(field).get<std::uint64_t>(); };
-    fmt::print(
-        "{} runs at {}: {} MiB sent in {:.1f} s and {} rounds, downtime {} ms; {} MiB left out as free, {} MiB as "
-        "zero{}{}\n",
-        options.name, options.destination, number("sent_bytes") >> 20, static_cast<double>(number("duration_us")) / 1e6,
-        number("round"), number("downtime_us") / 1000, number("hinted_pages") >> 8, number("zero_pages") >> 8,
-        options.compression != "none" ? "; " + saved(status) : "", options.verify ? "; memory is identical" : "");
-    return {};
+        return 0;
+    print("{} runs at {}: {} MiB sent in {:.1f} s and {} rounds, downtime {} ms; {} MiB left out as free, {} MiB as "
+          "zero{}{}\n",
+          options.name, options.migrate.destination, mib(status.sent), milliseconds(status.duration) / 1000,
+          status.round, status.downtime.count() / 1000, mib(status.hinted), mib(status.zero),
+          compressed ? "; " + saved(status) : "", options.migrate.verify ? "; memory is identical" : "");
+    return 0;
 }
 
 } // namespace
 
 void add_migrate(CLI::App& app, Command& chosen) {
     CLI::App& command = *app.add_subcommand("migrate", "Send a running VM to \"aerate receive\" somewhere else");
-    command.footer("Ctrl-C cancels: the VM stays. Until the last moment it runs here, whatever fails.");
+    command.footer("Ctrl-C cancels: the VM stays. Until the last moment it runs here, whatever fails.\n"
+                   "Exit status: 0 it moved, 1 an error before the migration began, 2 wrong usage, 3 it stays here, 4 "
+                   "it was given "
+                   "away, and it is unknown whether it runs there.");
     auto options = std::make_shared<Options>();
     command.add_option("name", options->name, "name of the VM")->required();
-    command.add_option("destination", options->destination, "tcp:ADDRESS:PORT or unix:PATH")->required();
-    command.add_option("--downtime", options->downtime, "for how long the guest may stand still")
+    command.add_option("destination", options->migrate.destination, "tcp:ADDRESS:PORT or unix:PATH")->required();
+    command.add_option("--downtime", options->downtime_ms, "how long the guest may be stopped")
         ->type_name("MS")
-        ->check(CLI::Range(1U, 600'000U))
+        ->check(CLI::Range(std::uint64_t{1}, control::migration_downtime_max_ms))
         ->capture_default_str();
-    command.add_option("--max-rounds", options->rounds, "give up when the limit is not in sight after so many")
-        ->check(CLI::Range(1U, 1000U))
+    command
+        .add_option("--max-rounds", options->migrate.max_rounds,
+                    "give up when the downtime limit is still out of reach after this many")
+        ->check(CLI::Range(1U, control::migration_rounds_max))
         ->capture_default_str();
-    command.add_option("--bandwidth", options->bandwidth, "at most so much a second")
-        ->option_text("SIZE")
-        ->check(check_size);
-    command.add_flag("--sweep", options->sweep, "give the guest's free memory back first, the small blocks too");
-    command.add_flag("--auto-converge", options->auto_converge,
+    add_size(command, "--bandwidth", options->migrate.bandwidth, "at most this much a second");
+    command.add_flag("--sweep", options->migrate.sweep,
+                     "give the guest's free memory back first, the small blocks too");
+    command.add_flag("--auto-converge", options->migrate.auto_converge,
                      "slow the guest down if it writes faster than it is sent");
-    command.add_flag("--force", options->force, "rather stop the guest for long than give up");
-    command.add_flag("--verify", options->verify, "compare all memory on both sides before the guest runs there");
-    command
-        .add_option("--lease", options->lease,
-                    "a file that both sides see: it decides who runs the VM if they lose "
-                    "each other")
-        ->type_name("FILE");
-    command
-        .add_option("--record", options->record,
-                    "a directory: a file there tells that the VM was given away, before it is, for whoever would start "
-                    "it again after this host has crashed")
+    command.add_flag("--force", options->migrate.force, "stop the guest for as long as it takes instead of giving up");
+    command.add_flag("--verify", options->migrate.verify,
+                     "compare all memory on both sides before the guest runs there");
+    add_path(command, "--lease", options->migrate.lease_path,
+             "a file that both sides see: it decides who runs the VM if they lose each other");
+    add_path(command, "--record", options->migrate.record_directory,
+             "a directory: before the VM is given away, a file there says so, for whoever would start it again after "
+             "this host has crashed")
         ->type_name("DIR");
     command
-        .add_option("--compress", options->compression,
+        .add_option("--compress", options->migrate.compression,
                     "none, lz4, zstd, zstd:LEVEL (1 to 19), used while that is faster than sending pages as they are; "
                     "auto: whichever of them is fastest")
         ->type_name("HOW")
@@ -185,14 +183,13 @@ void add_migrate(CLI::App& app, Command& chosen) {
             return parsed ? "" : parsed.error().message;
         })
         ->capture_default_str();
-    command.add_option("--streams", options->streams, "connections that carry pages, each with a thread on both sides")
-        ->check(CLI::Range(1U, migration::max_streams))
-        ->capture_default_str();
     command
-        .add_option("--delta", options->delta,
-                    "keep so much of what was sent last, and send only what differs of a page that is written again")
-        ->option_text("SIZE")
-        ->check(check_size);
+        .add_option("--streams", options->migrate.streams,
+                    "connections that carry pages, each with a thread on both sides")
+        ->check(CLI::Range(1U, control::migration_streams_max))
+        ->capture_default_str();
+    add_size(command, "--delta", options->migrate.delta_cache,
+             "remember this much of what was sent last, and send a page that is written again as its differences");
     add_protection_flags(command, options->protection);
     command
         .add_option("--tls-name", options->protection.peer_name,
@@ -200,7 +197,17 @@ void add_migrate(CLI::App& app, Command& chosen) {
         ->type_name("NAME")
         ->group("Protection of the connection (TLS 1.3)");
     command.add_flag("--json", options->json, "print the result as JSON");
-    command.callback([options, &chosen] { chosen = [options] { return exit_code(migrate(*options)); }; });
+    command.callback([options, &chosen] {
+        chosen = [options] {
+            const auto& destination = options->migrate.destination;
+            if (const auto vm = RunningVm::first_of(options->name, destination); !vm)
+                return wrong_usage(vm.error());
+            if (const auto endpoint = migration::Endpoint::parse(destination); !endpoint)
+                return wrong_usage(endpoint.error());
+            const auto status = migrate(*options);
+            return status ? *status : report(status.error());
+        };
+    });
 }
 
 } // namespace aerate

@@ -1,6 +1,8 @@
 #include "programs/progress.hpp"
 
-#include <fmt/format.h>
+#include "base/printable.hpp"
+#include "programs/output.hpp"
+
 #include <unistd.h>
 
 #include <sys/ioctl.h>
@@ -30,15 +32,13 @@ void ProgressLine::show(const std::string& text) {
     // A line that wraps could not be cleared.
     winsize size{};
     const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-    fmt::print(stderr, "\r\033[K{:.{}}", what_ + ": " + text, known ? size.ws_col - 1 : 79);
-    std::fflush(stderr);
+    draw(stderr, fmt::format("\r\033[K{:.{}}", printable(what_ + ": " + text), known ? size.ws_col - 1 : 79));
 }
 
 void ProgressLine::clear() {
     if (!std::exchange(shown_, false))
         return;
-    fmt::print(stderr, "\r\033[K");
-    std::fflush(stderr);
+    draw(stderr, "\r\033[K");
 }
 
 } // namespace aerate

@@ -17,9 +17,10 @@ void add_protection_flags(CLI::App& command, migration::Protection& into) {
     key->needs(certificate);
     authority->needs(certificate);
     command
-        .add_flag("--plain", into.plain,
-                  "no protection: whoever is on the way can read and change the guest's memory. Otherwise only a unix "
-                  "socket and this machine's own addresses may go without")
+        .add_flag(
+            "--plain", into.plain,
+            "no protection: whoever can reach the address, other users of this machine included, is believed, and "
+            "can read and change the guest's memory. A unix socket needs neither this nor a key")
         ->group("Protection of the connection (TLS 1.3)")
         ->excludes(psk)
         ->excludes(certificate);

@@ -1,7 +1,7 @@
 // The flags of "aerate migrate" and "aerate receive" that say who the other side must be.
 #pragma once
 
-#include "migration/tls.hpp"
+#include "migration/link/tls.hpp"
 
 namespace CLI {
 class App;

@@ -1,4 +1,6 @@
+#include "base/log.hpp"
 #include "programs/commands.hpp"
+#include "programs/output.hpp"
 #include "prove/catalogue.hpp"
 #include "prove/diagram.hpp"
 #include "prove/report.hpp"
@@ -10,11 +12,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 namespace aerate {
 namespace {
@@ -42,14 +50,47 @@ Finding examine(const Entry& entry, bool show_progress) {
     ExplorerLimits limits;
     if (show_progress)
         limits.progress = [&](std::uint64_t states) {
-            fmt::print(stderr, "\r{:<44} {:>10} states {:>6.1f} s", entry.name, states, seconds());
+            draw(stderr, fmt::format("\r{:<44} {:>10} states {:>6.1f} s", entry.name, states, seconds()));
         };
     const auto* hints = std::get_if<HintSetting>(&entry.setting);
     limits.check_progress = hints == nullptr || hints->pages <= 2;
     Finding finding{entry, prove::explore(entry, limits), seconds()};
     if (show_progress)
-        fmt::print(stderr, "\r{:<80}\r", "");
+        draw(stderr, fmt::format("\r{:<80}\r", ""));
     return finding;
+}
+
+/// Examines all of them, several at a time, and calls `tell` for each in the order of the entries.
+template <typename Tell>
+std::vector<Finding> examine_all(const std::vector<Entry>& entries, bool show_progress, Tell tell) {
+    std::vector<std::optional<Finding>> found(entries.size());
+    std::atomic<std::size_t> next{0};
+    std::mutex mutex;
+    std::size_t told = 0;
+    const auto work = [&](bool shows) {
+        for (std::size_t at = next++; at < entries.size(); at = next++) {
+            Finding finding = examine(entries[at], shows);
+            const std::scoped_lock lock(mutex);
+            found[at] = std::move(finding);
+            for (; told < found.size() && found[told]; ++told)
+                tell(*found[told]);
+        }
+    };
+    {
+        std::vector<std::jthread> helpers;
+        try {
+            for (unsigned helper = 1; helper < std::thread::hardware_concurrency(); ++helper)
+                helpers.emplace_back(work, false);
+        } catch (const std::system_error& refused) {
+            log::warning("this will take longer, with fewer threads: {}", refused.what());
+        }
+        work(show_progress);
+    }
+    std::vector<Finding> findings;
+    findings.reserve(found.size());
+    for (auto& finding : found)
+        findings.push_back(*std::move(finding));
+    return findings;
 }
 
 Result<void> write_file(const std::filesystem::path& path, std::string_view content) {
@@ -57,57 +98,48 @@ Result<void> write_file(const std::filesystem::path& path, std::string_view cont
     file << content;
     file.close();
     if (!file)
-        return fail("can't write {}", path.string());
+        return fail("cannot write {}", path.string());
     return {};
 }
 
-/// hand-off/lease becomes hand-off_lease.trace.
+/// Turns hand-off/lease into hand-off_lease.trace.
 std::string file_name_of(const Entry& entry) {
     std::string name = entry.name + ".trace";
     std::ranges::replace(name, '/', '_');
     return name;
 }
 
-Result<void> explain(const Options& options, const std::vector<Entry>& entries) {
-    const auto chosen = entries_named(entries, options.explain);
-    if (chosen.empty())
-        return fail("no model is named \"{}\"; \"aerate prove --list\" has them all", options.explain);
-    const Finding finding = examine(chosen.front(), isatty(STDERR_FILENO) != 0);
+Result<void> explain(const Options& options, const Entry& chosen) {
+    const Finding finding = examine(chosen, isatty(STDERR_FILENO) != 0);
     const auto& [entry, found, seconds] = finding;
     if (found.verdict == Verdict::safe) {
-        fmt::print("{}: safe. In none of {} states, reached in every possible order, is anything lost ({:.1f} s).\n",
-                   entry.name, found.states, seconds);
+        print("{}: safe. In none of {} states, reached in every possible order, is anything lost ({:.1f} s).\n",
+              entry.name, found.states, seconds);
         return {};
     }
     const auto story = tell(entry, found.trace);
     if (!story)
         return fail("{}: the trace does not replay: a bug of the explorer", entry.name);
-    fmt::print("{}", in_words(*story));
+    print("{}", in_words(*story));
     if (!options.svg.empty())
         TRY(write_file(options.svg, as_svg(*story)));
     return {};
 }
 
-Result<void> prove_all(const Options& options, std::vector<Entry> entries) {
-    if (!options.only.empty())
-        entries = entries_named(entries, options.only);
-    if (entries.empty())
-        return fail("no model is named \"{}\"; \"aerate prove --list\" has them all", options.only);
+Result<void> prove_all(const Options& options, const std::vector<Entry>& entries) {
     const bool terminal = isatty(STDERR_FILENO) != 0;
     const bool table = !options.json && !options.page;
-    std::vector<Finding> findings;
     if (table)
-        fmt::print("{}", table_heading());
-    for (const Entry& entry : entries) {
-        findings.push_back(examine(entry, terminal));
+        print("{}", table_heading());
+    const std::vector<Finding> findings = examine_all(entries, terminal, [&](const Finding& finding) {
         if (options.json)
-            fmt::print("{}\n", json_line(findings.back()));
+            print("{}\n", json_line(finding));
         else if (table)
-            fmt::print("{}", table_row(findings.back()));
+            print("{}", table_row(finding));
         std::fflush(stdout);
-    }
+    });
     if (options.page)
-        fmt::print("{}", proof_page(findings));
+        print("{}", proof_page(findings));
     std::size_t unexpected = 0;
     for (const Finding& finding : findings) {
         if (!is_expected(finding))
@@ -120,22 +152,32 @@ Result<void> prove_all(const Options& options, std::vector<Entry> entries) {
     if (unexpected > 0)
         return fail("{} of {} verdicts are not the expected ones", unexpected, findings.size());
     if (table)
-        fmt::print(
+        print(
             "\n{} models, each with the expected verdict. \"aerate prove --explain MODEL\" tells why one is unsafe.\n",
             findings.size());
     return {};
 }
 
-Result<void> run(const Options& options) {
+int no_such_model(const std::string& name) {
+    return wrong_usage({fmt::format("no model is named \"{}\"; \"aerate prove --list\" has them all", name)});
+}
+
+int run(const Options& options) {
     const Scale scale{static_cast<std::uint8_t>(options.pages), static_cast<std::uint8_t>(options.queue),
                       static_cast<std::uint8_t>(options.rounds)};
     std::vector<Entry> entries = options.nightly ? nightly() : catalogue(scale);
     if (options.list) {
         for (const Entry& entry : entries)
-            fmt::print("{}\n", entry.name);
-        return {};
+            print("{}\n", entry.name);
+        return 0;
     }
-    return options.explain.empty() ? prove_all(options, std::move(entries)) : explain(options, entries);
+    const bool all = options.explain.empty();
+    const std::string& name = all ? options.only : options.explain;
+    if (!name.empty())
+        entries = entries_named(entries, name);
+    if (entries.empty())
+        return no_such_model(name);
+    return exit_code(all ? prove_all(options, entries) : explain(options, entries.front()));
 }
 
 } // namespace
@@ -144,9 +186,9 @@ void add_prove(CLI::App& app, Command& chosen) {
     auto options = std::make_shared<Options>();
     CLI::App* command =
         app.add_subcommand("prove", "Explore every interleaving of the hint protocol over the code that ships");
-    command->add_option("--only", options->only, "One model, or all whose name begins so");
+    command->add_option("--only", options->only, "a model, or all models whose names begin with this");
     command->add_option("--explain", options->explain,
-                        "Tell the shortest way to an unsafe verdict, e.g. discard-at-once/linux");
+                        "Explain the shortest trace to an unsafe verdict, e.g. discard-at-once/linux");
     command->add_option("--svg", options->svg, "With --explain: write the sequence diagram there");
     command->add_option("--traces", options->traces, "Write the trace of every unsafe verdict into this directory")
         ->check(CLI::ExistingDirectory);
@@ -162,9 +204,9 @@ void add_prove(CLI::App& app, Command& chosen) {
     command->add_flag("--nightly", options->nightly,
                       "What ships, larger, 4 pages and a queue of 6 for migration: minutes, and gigabytes of memory");
     command->add_flag("--list", options->list, "Print the names of the models");
-    command->add_flag("--json", options->json, "A line of JSON a model");
+    command->add_flag("--json", options->json, "Print a line of JSON for each model");
     command->add_flag("--page", options->page, "Print docs/proof.md");
-    command->callback([options, &chosen] { chosen = [options] { return exit_code(run(*options)); }; });
+    command->callback([options, &chosen] { chosen = [options] { return run(*options); }; });
 }
 
 } // namespace aerate

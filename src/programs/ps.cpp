@@ -1,6 +1,7 @@
 #include "control/size.hpp"
 #include "control/table.hpp"
 #include "programs/commands.hpp"
+#include "programs/output.hpp"
 #include "programs/running_vm.hpp"
 
 #include <CLI/CLI.hpp>
@@ -18,10 +19,18 @@ std::string in_words(std::chrono::milliseconds uptime) {
 
 void print_as_json(const std::vector<control::VmStatus>& vms) {
     const char* separator = "";
-    fmt::print("[");
+    print("[");
     for (const auto& vm : vms)
-        fmt::print("{}{}", std::exchange(separator, ","), control::print_status(vm));
-    fmt::print("]\n");
+        print("{}{}", std::exchange(separator, ","), control::print_status(vm));
+    print("]\n");
+}
+
+/// Returns the column of the balloon, which says what a guest lacks.
+std::string in_balloon(const control::VmStatus& vm) {
+    if (!vm.balloon)
+        return "none";
+    return vm.balloon->driver || vm.state == control::VmState::not_started ? control::in_mib(vm.memory.ballooned)
+                                                                           : "no driver";
 }
 
 void print_as_table(const std::vector<control::VmStatus>& vms) {
@@ -29,26 +38,29 @@ void print_as_table(const std::vector<control::VmStatus>& vms) {
     control::Table table({{"NAME", Align::left},
                           {"PID"},
                           {"STATE", Align::left},
-                          {"UPTIME"},
-                          {"VCPUS"},
+                          {"UPTIME", Align::right, 3},
+                          {"VCPUS", Align::right, 4},
                           {"RAM"},
                           {"RESIDENT"},
                           {"BALLOON"},
-                          {"REPORTED"},
-                          {"MONITOR"}});
+                          {"REPORTED", Align::right, 1},
+                          {"MONITOR", Align::right, 2}});
     for (const auto& vm : vms)
         table.add({vm.name, fmt::to_string(vm.pid), std::string(name_of(vm.state)), in_words(vm.uptime),
                    vm.vcpu_count == 0 ? "-" : fmt::to_string(vm.vcpu_count), control::in_mib(vm.memory.guest_size),
-                   control::in_mib(vm.memory.resident), control::in_mib(vm.memory.ballooned),
-                   control::in_mib(vm.memory.reported), control::in_mib(vm.memory.monitor_overhead)});
-    fmt::print("{}", table.print());
+                   control::in_mib(vm.memory.resident), in_balloon(vm), control::in_mib(vm.memory.reported),
+                   control::in_mib(vm.memory.monitor_overhead)});
+    print("{}", table.print(output_columns(std::string::npos)));
+    for (const auto& vm : vms)
+        if (!vm.reason.empty())
+            print("{} {}: {}\n", vm.name, vm.state == control::VmState::crashed ? "has crashed" : "waits", vm.reason);
 }
 
 int ps(bool json) {
-    const RunningVms vms = survey(std::chrono::seconds(2));
+    const RunningVms vms = query_running_vms(std::chrono::seconds(2));
     json ? print_as_json(vms.answered) : print_as_table(vms.answered);
     for (const std::string& name : vms.silent)
-        fmt::print(stderr, "aerate: {} does not answer\n", name);
+        print_error(name + " does not answer");
     return vms.silent.empty() ? 0 : 1;
 }
 

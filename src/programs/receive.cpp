@@ -1,9 +1,14 @@
+#include "control/size.hpp"
 #include "programs/commands.hpp"
+#include "programs/console_flags.hpp"
+#include "programs/file_flags.hpp"
 #include "programs/protection_flags.hpp"
 #include "programs/run.hpp"
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
+#include <chrono>
 #include <memory>
 
 namespace aerate {
@@ -12,45 +17,71 @@ namespace {
 struct Options {
     std::string address;
     std::string name;
-    std::vector<std::string> drives;
+    FileFlags files;
     std::string lease;
+    std::string max_memory;
+    bool once = false;
+    unsigned wait_seconds = 0;
     migration::Protection protection;
     RunOptions run;
 };
 
+ByteCount host_memory() {
+    return {static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
+}
+
 int receive(Options options) {
     auto endpoint = migration::Endpoint::parse(options.address);
     if (!endpoint)
-        return report(endpoint.error());
+        return wrong_usage(endpoint.error());
+    auto grants = grants_from(options.files);
+    if (!grants)
+        return wrong_usage(grants.error());
     options.run.testbed = TestbedUse::never;
-    options.run.receive = ReceiveOptions{.endpoint = *std::move(endpoint),
-                                         .name = std::move(options.name),
-                                         .drives = std::move(options.drives),
-                                         .lease_path = std::move(options.lease),
-                                         .protection = std::move(options.protection)};
-    return run_vm(std::move(options.run));
+    options.run.receive = ReceiveOptions{
+        .endpoint = *std::move(endpoint),
+        .address = std::move(options.address),
+        .name = std::move(options.name),
+        .grants = *std::move(grants),
+        .lease_path = std::move(options.lease),
+        .protection = std::move(options.protection),
+        .max_memory = options.max_memory.empty() ? host_memory() : *control::parse_size(options.max_memory),
+        .once = options.once,
+        .wait = std::chrono::seconds(options.wait_seconds)};
+    const std::string name = options.run.receive->name;
+    return run_as_told(options.run.detach, name, "receive", [&run = options.run](Started started) {
+        run.started = std::move(started);
+        return run_vm(std::move(run));
+    });
 }
 
 } // namespace
 
 void add_receive(CLI::App& app, Command& chosen) {
     CLI::App& command = *app.add_subcommand("receive", "Wait for a VM that \"aerate migrate\" sends, and run it");
+    command.footer(
+        "Until it is here, \"aerate ps\" shows this as --name or receive-PID, and \"aerate stop\" ends it.\n"
+        "Exit status: 0 the guest ran here and has ended or moved on, 1 an error, 2 wrong usage, 3 no guest came.");
     auto options = std::make_shared<Options>();
     command.add_option("address", options->address, "where to listen: tcp:ADDRESS:PORT or unix:PATH")->required();
     command.add_option("--name", options->name, "name of the VM here (default: the one that it has)");
-    command.add_option("--drive", options->drives, "where a drive's image is here; may be repeated")
-        ->type_name("ID=FILE")
-        ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    add_file_flags(command, options->files);
     command
         .add_option("--lease", options->lease,
                     "a file that both sides see: it decides who runs the VM if they lose "
                     "each other")
         ->type_name("FILE");
+    command
+        .add_option("--max-memory", options->max_memory,
+                    "the largest guest that is accepted (default: one as large as this host's memory)")
+        ->option_text("SIZE")
+        ->check(check_size);
+    command.add_flag("--once", options->once, "end when a guest that was on its way does not arrive");
+    command.add_option("--wait", options->wait_seconds, "end when no guest has come after this many seconds")
+        ->option_text("SECONDS")
+        ->check(CLI::Range(1U, 604'800U));
     add_protection_flags(command, options->protection);
-    command.add_option("--console", options->run.console, "stdio, none, or a file for the console's output")
-        ->capture_default_str()
-        ->type_name("WHERE");
+    add_console_flags(command, options->run);
     command.callback([options, &chosen] { chosen = [options] { return receive(std::move(*options)); }; });
 }
 

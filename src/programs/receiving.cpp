@@ -1,46 +1,44 @@
 #include "programs/receiving.hpp"
 
+#include "base/host.hpp"
 #include "base/log.hpp"
+#include "control/runtime_directory.hpp"
+
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 namespace aerate {
 namespace {
 
-/// Who are heard at once: then the first of them must make room.
-constexpr std::size_t most_heard = 16;
-constexpr std::size_t most_visitors = 2 * most_heard;
+/// Candidates that are heard at once, beside a guest that is on its way: beyond that the first of them must make room.
+constexpr std::size_t max_unidentified = 16;
+constexpr std::size_t max_candidates = 2 * max_unidentified;
+/// After which a guest that makes no progress loses its slot to another. It may be waiting for its devices and disks.
+constexpr std::chrono::seconds stall_limit{10};
+/// Within which the one that lost its slot must be gone. The source of the next waits for an answer for 10 s.
+constexpr std::chrono::seconds eviction_limit{8};
 
-log::GuestLogLimit strangers_told_of;
+log::GuestLogLimit rejected_log_limit;
 
 } // namespace
 
-/// Somebody who has connected: a guest may come from there.
-struct Receiving::Visitor {
+/// A connection from which a guest may come.
+struct Receiving::Candidate final : migration::GuestSlot::Candidate {
+    [[nodiscard]] std::chrono::milliseconds idle() const override { return destination->idle(); }
+    void evict() override {
+        evicted = true;
+        destination->cancel();
+    }
+
     std::string from;
-    bool made_room = false;
-    std::unique_ptr<Arrival> arrival;
+    std::atomic<bool> evicted{false};
+    std::unique_ptr<IncomingGuest> incoming;
     std::unique_ptr<migration::Destination> destination;
     std::jthread thread;
 };
-
-Result<> replace_drives(control::VmConfig& config, const std::vector<std::string>& drives) {
-    for (const std::string& text : drives) {
-        const auto equals = text.find('=');
-        if (equals == std::string::npos)
-            return fail("--drive {}: must be ID=FILE", text);
-        const auto found = std::ranges::find(config.drives, text.substr(0, equals), &control::Drive::drive_id);
-        if (found == config.drives.end()) {
-            std::string known;
-            for (const control::Drive& drive : config.drives)
-                known += " " + drive.drive_id;
-            return fail("--drive {}: the guest has no such drive{}{}", text, known.empty() ? "" : "; it has", known);
-        }
-        found->path_on_host = text.substr(equals + 1);
-    }
-    return {};
-}
 
 Result<std::unique_ptr<Receiving>> Receiving::start(EventLoop& loop, const ReceiveOptions& options,
                                                     Callbacks callbacks) {
@@ -49,9 +47,12 @@ Result<std::unique_ptr<Receiving>> Receiving::start(EventLoop& loop, const Recei
         lease.emplace(TRY(migration::FileLease::open(options.lease_path)));
     auto tls = TRY(migration::protect(options.endpoint, options.protection));
     auto listener = TRY(migration::Listener::open(options.endpoint));
-    log::info("waiting for a guest at {}", listener.where());
     std::unique_ptr<Receiving> receiving(
         new Receiving(loop, options, std::move(listener), std::move(lease), std::move(tls), std::move(callbacks)));
+    TRY(receiving->open_entry());
+    log::info("waiting for a guest at {}", receiving->listener_->where());
+    if (options.wait.count() > 0)
+        receiving->wait_timer_ = loop.after(options.wait, [&waits = *receiving] { waits.run_out_of_time(); });
     receiving->wait();
     return receiving;
 }
@@ -64,69 +65,134 @@ Receiving::Receiving(EventLoop& loop, ReceiveOptions options, migration::Listene
     , listener_(std::move(listener))
     , lease_(std::move(lease))
     , tls_(std::move(tls))
-    , callbacks_(std::move(callbacks)) {}
+    , callbacks_(std::move(callbacks))
+    , slot_(stall_limit, eviction_limit) {}
 
 Receiving::~Receiving() {
-    for (const auto& visitor : visitors_)
-        visitor->destination->cancel();
+    (void)slot_.close();
+    for (const auto& candidate : candidates_)
+        candidate->destination->cancel();
 }
 
-bool Receiving::cancel() {
-    const std::lock_guard lock(mutex_);
-    cancelled_ = true;
-    if (guest_ == nullptr)
+Result<> Receiving::open_entry() {
+    name_ = options_.name.empty() ? fmt::format("receive-{}", ::getpid()) : options_.name;
+    size_ = {};
+    TRY(control::validate_vm_name(name_));
+    entry_.emplace(TRY(control::Server::create(loop_, control::socket_path(control::runtime_directory(), name_),
+                                               [this](const control::Request& request, control::Server::Answer answer) {
+                                                   if (!this->answer(request, answer))
+                                                       answer(control::conflict("the guest has just arrived"));
+                                               })));
+    return {};
+}
+
+bool Receiving::answer(const control::Request& request, control::Server::Answer& answer) {
+    if (arrived_)
         return false;
-    guest_->destination->cancel();
+    if (std::holds_alternative<control::GetStatus>(request)) {
+        control::VmStatus status;
+        status.name = name_;
+        status.pid = ::getpid();
+        status.state = control::VmState::receiving;
+        status.uptime =
+            std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
+        status.memory.guest_size = size_;
+        answer(std::move(status));
+    } else if (std::holds_alternative<control::Stop>(request)) {
+        answer(control::Done{});
+        callbacks_.stop();
+    } else {
+        answer(control::conflict(fmt::format("no guest is here yet: this process waits for one at {}",
+                                             listener_ ? listener_->where() : options_.endpoint.text())));
+    }
     return true;
 }
 
-/// While there is room, and no guest on its way: the streams of one are accepted by its end, and nobody else is.
+/// Ends the wait. A guest that is on its way may still arrive.
+void Receiving::run_out_of_time() {
+    out_of_time_ = true;
+    if (slot_.taken())
+        return;
+    log::error("no guest has come within {} s", options_.wait.count());
+    give_up();
+}
+
+/// Gives up: takes no further guest.
+void Receiving::give_up() {
+    if (cancel())
+        return; // ended() goes on
+    connections_.cancel();
+    callbacks_.gave_up();
+}
+
+bool Receiving::cancel() {
+    auto* const guest = static_cast<Candidate*>(slot_.close());
+    if (guest != nullptr)
+        guest->destination->cancel();
+    return guest != nullptr;
+}
+
+/// Accepts connections while there is room, and no guest's streams are being joined: those are accepted where they
+/// belong.
 void Receiving::wait() {
     connections_.cancel();
-    if (listener_ && visitors_.size() < most_visitors)
+    if (listener_ && !joining_ && candidates_.size() < max_candidates)
         connections_ = loop_.watch(listener_->fd(), [this] { accept(); });
+}
+
+/// Pauses first: the connection that could not be accepted still waits, and keeps the socket readable.
+void Receiving::wait_again() {
+    constexpr std::chrono::milliseconds pause{100};
+    connections_ = loop_.after(pause, [this] { wait(); });
 }
 
 void Receiving::accept() {
     auto socket = listener_->accept();
     if (!socket) {
-        if (strangers_told_of.allow())
+        if (rejected_log_limit.allow())
             log::warning("{}", socket.error().message);
+        if (lacks_descriptors(socket.error().system_error))
+            wait_again();
         return;
     }
     receive(*std::move(socket));
-    if (visitors_.size() > most_heard)
-        make_room(*visitors_[visitors_.size() - 1 - most_heard]);
+    make_room();
     wait();
 }
 
-void Receiving::make_room(Visitor& oldest) {
-    const std::lock_guard lock(mutex_);
-    if (guest_ == &oldest)
-        return;
-    oldest.made_room = true;
-    oldest.destination->cancel();
+/// Ends what watches the socket, or waits to, before the socket: another may have its number next.
+void Receiving::stop_listening() {
+    connections_.cancel();
+    listener_.reset();
+}
+
+void Receiving::make_room() {
+    const auto heard = [this](const auto& candidate) { return !slot_.is_holder(*candidate) && !candidate->evicted; };
+    if (static_cast<std::size_t>(std::ranges::count_if(candidates_, heard)) > max_unidentified)
+        slot_.reject(**std::ranges::find_if(candidates_, heard));
 }
 
 void Receiving::receive(FileDescriptor socket) {
-    Visitor& visitor = *visitors_.emplace_back(std::make_unique<Visitor>());
-    visitor.from = migration::peer_of(socket);
-    visitor.arrival = std::make_unique<Arrival>(Arrival::Place{
-        .settle = [this, &visitor](control::VmConfig config) -> Result<control::VmConfig> {
-            TRY(claim(visitor));
-            if (!options_.name.empty())
-                config.name = options_.name;
-            TRY(replace_drives(config, options_.drives));
-            loop_.call([&] { coming(config); });
-            return config;
+    Candidate& candidate = *candidates_.emplace_back(std::make_unique<Candidate>());
+    candidate.from = migration::peer_of(socket);
+    candidate.incoming = std::make_unique<IncomingGuest>(IncomingGuest::Callbacks{
+        .settle = [this, &candidate](ForeignConfig foreign) -> Result<ForeignConfig::Settled> {
+            TRY(slot_.claim(candidate));
+            auto settled = TRY(std::move(foreign).settle(
+                options_.grants, {.command = "aerate receive " + control::quoted(options_.address),
+                                  .name = options_.name,
+                                  .moves = true}));
+            loop_.call([&] { guest_announced(candidate, settled.config); });
+            return settled;
         },
         .assemble =
-            [this](const control::VmConfig& config, GuestMemory memory) {
-                return loop_.call([&] { return callbacks_.assemble(config, std::move(memory)); });
+            [this](const ForeignConfig::Settled& settled, GuestMemory memory) {
+                return loop_.call([&] { return callbacks_.assemble(settled, std::move(memory)); });
             },
         .load = [this](const state::SavedVm& saved) { return loop_.call([&] { return callbacks_.load(saved); }); },
         .run = [this]() -> Result<> {
             loop_.call([&] {
+                arrived_ = true;
                 line_timer_.cancel();
                 line_.reset(); // the terminal is the guest's now
                 callbacks_.run();
@@ -134,28 +200,38 @@ void Receiving::receive(FileDescriptor socket) {
             return {};
         },
         .discard = [this] { loop_.call([&] { callbacks_.discard(); }); }});
-    visitor.destination = std::make_unique<migration::Destination>(
-        std::move(socket), *visitor.arrival,
-        migration::DestinationOptions{
-            .lease = lease_ ? &*lease_ : nullptr, .tls = tls_.get(), .listener = &*listener_});
-    visitor.thread = std::jthread([this, &visitor] {
-        auto result = visitor.destination->receive();
-        loop_.post([this, &visitor, result = std::move(result)] { ended(visitor, result); });
+    candidate.destination = std::make_unique<migration::Destination>(
+        std::move(socket), *candidate.incoming,
+        migration::DestinationOptions{.max_memory = options_.max_memory,
+                                      .lease = lease_ ? &*lease_ : nullptr,
+                                      .tls = tls_.get(),
+                                      .listener = &*listener_,
+                                      .joined = [this] { loop_.post([this] { joined(); }); }});
+    auto thread = host::start_thread("candidate", [this, &candidate](const std::stop_token&) {
+        auto result = candidate.destination->receive();
+        loop_.post([this, &candidate, result = std::move(result)] { ended(candidate, result); });
     });
+    if (thread) {
+        candidate.thread = *std::move(thread);
+        return;
+    }
+    if (rejected_log_limit.allow())
+        log::warning("{} was refused: {}", candidate.from, thread.error().message);
+    candidates_.pop_back();
 }
 
-/// One guest at a time. The visitor's thread.
-Result<> Receiving::claim(Visitor& visitor) {
-    const std::lock_guard lock(mutex_);
-    if (guest_ != nullptr || cancelled_)
-        return fail("another guest is on its way here");
-    guest_ = &visitor;
-    return {};
+void Receiving::joined() {
+    joining_ = false;
+    wait();
 }
 
-void Receiving::coming(const control::VmConfig& config) {
+void Receiving::guest_announced(Candidate& candidate, const control::VmConfig& config) {
+    guest_ = &candidate;
     connections_.cancel();
+    joining_ = true;
+    entry_.reset(); // the guest's own takes its place
     name_ = config.name;
+    size_ = config.machine.mem_size;
     began_ = shown_at_ = std::chrono::steady_clock::now();
     shown_ = {};
     log::info("the guest {} is on its way here, from {}", name_, guest_->from);
@@ -174,49 +250,50 @@ void Receiving::show_progress() {
                             received / passed.count() / (1U << 20)));
 }
 
-/// A stranger that connects, or a migration that comes to nothing, is no reason to go.
-void Receiving::ended(Visitor& visitor, const Result<migration::DestinationReport>& result) {
-    const auto found = std::ranges::find(visitors_, &visitor, &std::unique_ptr<Visitor>::get);
+/// Keeps waiting when a stranger has connected or a migration has failed.
+void Receiving::ended(Candidate& candidate, const Result<migration::DestinationReport>& result) {
+    const auto found = std::ranges::find(candidates_, &candidate, &std::unique_ptr<Candidate>::get);
     const auto gone = std::move(*found); // joined at the end of this
-    visitors_.erase(found);
-    bool was_guest = false;
-    bool cancelled = false;
-    {
-        const std::lock_guard lock(mutex_);
-        was_guest = guest_ == &visitor;
-        if (was_guest)
-            guest_ = nullptr;
-        cancelled = cancelled_;
-    }
+    candidates_.erase(found);
+    const bool cancelled = slot_.closed();
+    if (result)
+        (void)slot_.close(); // before it is left: there is one guest
+    const bool was_guest = slot_.leave(candidate);
     if (was_guest) {
+        guest_ = nullptr;
+        joining_ = false;
         line_timer_.cancel();
         line_.reset();
     }
     if (result) {
-        listener_.reset();
-        for (const auto& stranger : visitors_)
+        wait_timer_.cancel();
+        stop_listening();
+        for (const auto& stranger : candidates_)
             stranger->destination->cancel();
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_;
         log::info("the guest has arrived and runs here as {}: {} MiB in {:.1f} s and {} rounds{}", name_,
                   result->wire.value >> 20, took.count(), result->rounds,
                   result->verified ? "; memory is identical" : "");
         // Too late to refuse it.
-        return cancelled ? callbacks_.cancelled() : void();
+        return cancelled ? callbacks_.gave_up() : void();
     }
     if (!listener_)
         return; // one that came here beside the guest
-    if (was_guest || (!cancelled && strangers_told_of.allow()))
+    const bool last = was_guest && (options_.once || out_of_time_);
+    if (was_guest || (!cancelled && rejected_log_limit.allow()))
         log::warning("no guest has arrived from {}: {}{}", gone->from,
-                     gone->made_room ? "it said nothing, and others came" : result.error().message,
-                     cancelled ? "" : fmt::format("; still waiting at {}", listener_->where()));
+                     !gone->evicted ? result.error().message
+                     : was_guest    ? "it made no progress, and another guest came"
+                                    : "it sent nothing, and others connected",
+                     cancelled || last ? "" : fmt::format("; still waiting at {}", listener_->where()));
     if (cancelled)
-        return was_guest ? callbacks_.cancelled() : void();
-    const bool free = [&] {
-        const std::lock_guard lock(mutex_);
-        return guest_ == nullptr;
-    }();
-    if (free)
-        wait();
+        return was_guest ? callbacks_.gave_up() : void();
+    if (last)
+        return give_up();
+    if (was_guest)
+        if (auto opened = open_entry(); !opened)
+            log::warning("this process is not in \"aerate ps\" while it waits: {}", opened.error().message);
+    wait();
 }
 
 } // namespace aerate

@@ -1,39 +1,33 @@
-// What a VM answered to a command, for people or, when asked, as the JSON that came.
+// What a VM answered to a command: as the JSON that came or, unless asked for that, in words.
 #pragma once
 
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
+#include "base/units.hpp"
+#include "control/reply.hpp"
+#include "programs/output.hpp"
 
+#include <chrono>
 #include <cstdint>
-#include <string>
+#include <string_view>
 
 namespace aerate {
 
-class Report {
-public:
-    /// What `say` prints of it, or with `as_json` the answer itself.
-    template <typename Say>
-    static void print(const std::string& answer, bool as_json, Say&& say) {
-        if (as_json)
-            fmt::print("{}\n", answer);
-        else
-            say(Report(nlohmann::json::parse(answer)));
-    }
+template <typename Status>
+void print_json(const Status& status) {
+    print("{}\n", control::print_reply(status).body);
+}
 
-    [[nodiscard]] std::uint64_t mib(const char* field) const { return number<std::uint64_t>(field) >> 20; }
-    [[nodiscard]] double milliseconds(const char* field) const { return number<double>(field) / 1000; }
-    template <typename T>
-    [[nodiscard]] T number(const char* field) const {
-        return fields_.at(field).get<T>();
-    }
-    [[nodiscard]] bool boolean(const char* field) const { return fields_.at(field).get<bool>(); }
-    /// Empty when it is not there.
-    [[nodiscard]] std::string text(const char* field) const { return fields_.value(field, std::string()); }
+/// What to do where a guest has a balloon and no driver for it.
+inline constexpr std::string_view no_driver_advice =
+    "the guest does not use its balloon; load virtio_mmio and virtio_balloon there, or put them in its initrd";
 
-private:
-    explicit Report(nlohmann::json fields)
-        : fields_(std::move(fields)) {}
-    nlohmann::json fields_;
-};
+[[nodiscard]] constexpr std::uint64_t mib(ByteCount bytes) {
+    return bytes.value >> 20;
+}
+[[nodiscard]] constexpr std::uint64_t mib(PageCount pages) {
+    return mib(bytes_of(pages));
+}
+[[nodiscard]] constexpr double milliseconds(std::chrono::microseconds time) {
+    return static_cast<double>(time.count()) / 1000;
+}
 
 } // namespace aerate

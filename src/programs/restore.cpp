@@ -1,6 +1,8 @@
 #include "machine/restore.hpp"
 
 #include "programs/commands.hpp"
+#include "programs/console_flags.hpp"
+#include "programs/file_flags.hpp"
 #include "programs/progress.hpp"
 #include "programs/run.hpp"
 
@@ -15,17 +17,19 @@ namespace {
 struct Options {
     control::LoadSnapshot load;
     std::string name;
-    std::vector<std::string> drives; ///< ID=PATH
+    FileFlags files;
     bool paused = false;
     RunOptions run;
 };
 
 Result<RunOptions> prepare(Options options) {
     ProgressLine line("checking");
-    auto opened = TRY(open_snapshot(options.load, [&](ByteCount done, ByteCount all) { line.show(done, all); }));
+    const std::string name = options.name.empty() ? fmt::format("vm-{}", ::getpid()) : options.name;
+    auto opened = TRY(open_snapshot(options.load, name, [&](ByteCount done, ByteCount all) {
+        line.show(done, all);
+        return true;
+    }));
     line.clear();
-    TRY(replace_drives(opened.config, options.drives));
-    opened.config.name = options.name.empty() ? fmt::format("vm-{}", ::getpid()) : options.name;
     options.run.config = opened.config;
     options.run.start = !options.paused;
     options.run.testbed = TestbedUse::never;
@@ -36,36 +40,39 @@ Result<RunOptions> prepare(Options options) {
 } // namespace
 
 void add_restore(CLI::App& app, Command& chosen) {
-    CLI::App& command =
-        *app.add_subcommand("restore", "Go on with a VM that was saved to a file, or with a clone of it");
+    CLI::App& command = *app.add_subcommand("restore", "Restore a VM that was saved to a file, or start a clone of it");
     auto options = std::make_shared<Options>();
     command.add_option("file", options->load.path, "a snapshot")->required();
     command.add_option("--name", options->name, "name of the VM (default: vm-PID)");
-    command.add_option("--drive", options->drives, "another image for a drive of the snapshot; may be repeated")
-        ->type_name("ID=FILE")
-        ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    command.add_flag("--paused", options->paused, "wait to be resumed");
+    add_file_flags(command, options->files);
+    command.add_flag("--paused", options->paused, "do not run until resumed");
     command.add_flag("--track-dirty", options->load.track_dirty_pages,
                      "keep track of what the guest changes, for snapshot --diff");
     command
         .add_option_function<unsigned>(
             "--record-working-set",
             [options](unsigned seconds) { options->load.record_working_set = std::chrono::seconds(seconds); },
-            "note after so many seconds what was touched, for later restores to read ahead")
+            "after this many seconds record which pages were touched, for later restores to read ahead")
         ->option_text("SECONDS")
         ->check(CLI::Range(1U, 3600U));
-    command.add_flag("!--no-prefetch", options->load.prefetch, "do not read ahead what was noted");
+    command.add_flag("!--no-prefetch", options->load.prefetch, "do not read ahead what was recorded");
+    command.add_flag("--force", options->load.force,
+                     "restore also with disks that were written to since, which may destroy them");
     command.add_flag("--verify", options->load.verify, "check all of its memory first");
-    command.add_option("--key", options->load.key_path, "it was sealed with the 32 secret bytes of this file")
+    command.add_option("--key", options->load.key_path, "the file with the 32 secret bytes that sealed the snapshot")
         ->type_name("FILE");
-    command.add_option("--console", options->run.console, "stdio, none, or a file for the console's output")
-        ->capture_default_str()
-        ->type_name("WHERE");
+    add_console_flags(command, options->run);
     command.callback([options, &chosen] {
         chosen = [options] {
-            auto run = prepare(std::move(*options));
-            return run ? run_vm(*std::move(run)) : report(run.error());
+            auto grants = grants_from(options->files);
+            if (!grants)
+                return wrong_usage(grants.error());
+            options->load.grants = *std::move(grants);
+            return run_as_told(options->run.detach, options->name, "vm", [options](Started started) {
+                options->run.started = std::move(started);
+                auto run = prepare(std::move(*options));
+                return run ? run_vm(*std::move(run)) : report(run.error());
+            });
         };
     });
 }

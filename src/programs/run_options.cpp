@@ -1,5 +1,7 @@
 #include "control/run_flags.hpp"
+#include "control/size.hpp"
 #include "programs/commands.hpp"
+#include "programs/console_flags.hpp"
 #include "programs/run.hpp"
 
 #include <CLI/CLI.hpp>
@@ -16,9 +18,15 @@ struct Flags {
     RunOptions options;
 };
 
-int wrong_usage(std::string message) {
-    report({std::move(message)});
-    return 2;
+/// Checks for the parser what a VM cannot have: returns empty if `text` is a size of RAM.
+std::string check_mem(const std::string& text) {
+    const auto size = control::parse_size(text);
+    if (!size)
+        return size.error().message;
+    if (*size < control::mem_size_min || *size > control::mem_size_max || size->value % (2U << 20) != 0)
+        return fmt::format("{} is not a size of RAM: give {}M to {}T, in steps of 2M", text,
+                           control::mem_size_min.value >> 20, control::mem_size_max.value >> 40);
+    return "";
 }
 
 /// CLI11's own transformers print the values of a one-byte enum as characters.
@@ -46,11 +54,22 @@ void add_vm_flags(CLI::App& run, Flags& flags) {
     add_choice(run, "--kernel-entry", vm.kernel_entry, entries, "how the kernel is entered: auto, bzimage, pvh",
                "ENTRY");
     run.add_option("--drive", vm.drives, "disk image; may be repeated; the first is /dev/vda")
-        ->type_name("FILE[,ro]")
+        ->type_name("FILE[,ro|,private[=DIR]][,on_error=report|pause]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    run.add_option("--vcpus", vm.vcpus, "virtual processors, 1 to 32 (default: 1)");
-    run.add_option("--mem", vm.mem, "RAM (default: 128M)")->option_text("SIZE")->check(check_size);
+    run.add_option("--net", vm.nets,
+                   "network card; may be repeated: user[,forward=HOST:GUEST]..., tap=NAME or fd=N; "
+                   "then ,mac=MAC ,mtu=BYTES ,drop_spoofed")
+        ->option_text("NET")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    run.add_option("--vsock", vm.vsock, "sockets between host and guest, at FILE; N is the guest's CID")
+        ->type_name("cid=N,path=FILE");
+    run.add_option("--vcpus", vm.vcpus, "virtual processors (default: 1)")
+        ->check(CLI::Range(1U, control::vcpu_count_max));
+    run.add_option("--mem", vm.mem, "RAM (default: 512M); what the guest does not use costs nothing")
+        ->option_text("SIZE")
+        ->check(check_mem);
     add_choice(run, "--backing", vm.backing, backings,
                "what RAM is made of: anonymous, memfd, hugetlb (default: anonymous)", "KIND");
     run.add_flag("--track-dirty", vm.track_dirty,
@@ -87,22 +106,24 @@ void add_run(CLI::App& app, Command& chosen) {
     add_vm_flags(run, *flags);
     add_balloon_flags(run, *flags);
     run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
-    run.add_option("--console", flags->options.console, "stdio, none, or a file for the console's output")
-        ->capture_default_str()
-        ->type_name("WHERE");
+    add_console_flags(run, flags->options);
     add_choice(run, "--testbed", flags->options.testbed, uses,
                "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {
         chosen = [flags] {
             auto config = control::config_from(flags->vm);
-            if (!config)
-                return report(config.error());
+            if (!config) // without a file only the flags can be wrong
+                return flags->vm.config_file ? report(config.error()) : wrong_usage(config.error());
             if (!config->boot && flags->options.start)
-                return wrong_usage("there is no kernel to start: give --kernel, or --no-start to configure it later");
-            if (config->name.empty())
-                config->name = fmt::format("vm-{}", ::getpid());
+                return wrong_usage({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
             flags->options.config = *std::move(config);
-            return run_vm(std::move(flags->options));
+            return run_as_told(flags->options.detach, flags->options.config.name, "vm", [flags](Started started) {
+                RunOptions options = std::move(flags->options);
+                if (options.config.name.empty())
+                    options.config.name = fmt::format("vm-{}", ::getpid());
+                options.started = std::move(started);
+                return run_vm(std::move(options));
+            });
         };
     });
 }

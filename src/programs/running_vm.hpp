@@ -13,19 +13,38 @@ namespace aerate {
 
 class RunningVm {
 public:
-    /// An error when the name is not one. Whether the VM is there shows at the first call.
+    /// Fails when the name is not one. Whether the VM is there shows at the first call.
     [[nodiscard]] static Result<RunningVm> named(const std::string& name,
                                                  std::chrono::milliseconds deadline = std::chrono::seconds(5));
 
-    /// Client::call() with an error that says so when there is no such VM.
+    /// Does the same for a command line "COMMAND NAME OTHER". Where NAME is no VM and OTHER is one, the error says that
+    /// they are the wrong way round.
+    [[nodiscard]] static Result<RunningVm> first_of(const std::string& name, const std::string& other,
+                                                    std::chrono::milliseconds deadline = std::chrono::seconds(5));
+
+    /// Calls Client::call(), with an error that says so when there is no such VM.
     [[nodiscard]] Result<std::string> call(std::string_view method, std::string_view target,
                                            std::string_view body = {}) const;
-    [[nodiscard]] Result<control::VmStatus> status() const;
+    /// Calls Client::send(), likewise.
+    template <typename T>
+    [[nodiscard]] Result<typename T::Answer> send(const T& request) const {
+        return explained(client_.send(request));
+    }
+    [[nodiscard]] Result<control::VmStatus> status() const { return send(control::GetStatus{}); }
 
 private:
     RunningVm(std::string name, control::Client client)
         : name_(std::move(name))
         , client_(std::move(client)) {}
+    /// Says that there is no such VM, where that is why there was no answer.
+    template <typename T>
+    [[nodiscard]] Result<T> explained(Result<T> answer) const {
+        if (!answer)
+            return std::unexpected(explained(std::move(answer).error()));
+        return answer;
+    }
+    [[nodiscard]] Error explained(Error) const;
+
     std::string name_;
     control::Client client_;
 };
@@ -36,6 +55,6 @@ struct RunningVms {
     std::vector<control::VmStatus> answered;
     std::vector<std::string> silent;
 };
-[[nodiscard]] RunningVms survey(std::chrono::milliseconds deadline);
+[[nodiscard]] RunningVms query_running_vms(std::chrono::milliseconds deadline);
 
 } // namespace aerate

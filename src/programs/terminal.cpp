@@ -1,5 +1,8 @@
 #include "programs/terminal.hpp"
 
+#include "base/host.hpp"
+#include "programs/process.hpp"
+
 #include <poll.h>
 #include <termios.h>
 #include <unistd.h>
@@ -45,7 +48,8 @@ sigset_t display_signals() {
     sigset_t set;
     sigemptyset(&set);
     for (const int signal : ending_signals)
-        sigaddset(&set, signal);
+        if (!is_ignored(signal))
+            sigaddset(&set, signal);
     sigaddset(&set, SIGWINCH);
     sigaddset(&set, SIGTSTP); // a stopped process would leave the shell in our screen
     return set;
@@ -58,7 +62,7 @@ Result<Terminal> Terminal::take_over() {
         return fail_errno("cannot read the terminal's settings");
     const sigset_t set = display_signals();
     ::sigprocmask(SIG_BLOCK, &set, nullptr);
-    FileDescriptor signals(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    FileDescriptor signals = host::descriptor([&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); });
     if (!signals.valid())
         return fail_errno("cannot watch for signals");
     for (const int signal : crash_signals) {

@@ -2,6 +2,7 @@
 
 #include "kvm/kvm.hpp"
 #include "kvm/probe.hpp"
+#include "programs/helper_program.hpp"
 
 #include <unistd.h>
 
@@ -16,19 +17,6 @@ namespace aerate {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Beside a build tree (build/PRESET/aerate), or where `cmake --install` put it.
-[[nodiscard]] Result<fs::path> find_testbed() {
-    std::error_code ignored;
-    const fs::path directory = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-    for (const fs::path& candidate : {directory / "../../testbed/run", directory / "../libexec/aerate/testbed/run"})
-        if (::access(candidate.c_str(), X_OK) == 0)
-            return fs::weakly_canonical(candidate, ignored);
-    return fail(
-        "testbed/run is not beside the build tree of {}: run from a checkout, or on a machine with virtualisation "
-        "hardware",
-        directory.string());
-}
 
 [[nodiscard]] std::vector<std::string> own_command_line() {
     std::ifstream file("/proc/self/cmdline", std::ios::binary);
@@ -54,35 +42,38 @@ namespace fs = std::filesystem;
     for (const control::Drive& drive : options.config.drives)
         if (!drive.is_read_only)
             add(drive.path_on_host);
-    if (options.console != "stdio" && options.console != "none")
+    if (options.console != "stdio" && options.console != "none" && options.console != "socket")
         add(options.console);
     return directories;
 }
 
 } // namespace
 
-std::optional<std::string> reason_for_testbed(TestbedUse use) {
+Result<std::optional<std::string>> reason_for_testbed(TestbedUse use) {
     // Inside the testbed there is nowhere further to go, whatever the flags say that came along.
     if (std::getenv("AERATE_IN_TESTBED") != nullptr)
-        return std::nullopt;
+        return std::optional<std::string>();
     if (const char* wish = std::getenv("AERATE_TESTBED"); wish != nullptr && use == TestbedUse::automatic)
         use = wish == std::string_view("always")  ? TestbedUse::always
               : wish == std::string_view("never") ? TestbedUse::never
                                                   : TestbedUse::automatic;
     if (use == TestbedUse::never)
-        return std::nullopt;
+        return std::optional<std::string>();
     if (use == TestbedUse::always)
-        return "asked for";
+        return std::optional<std::string>("asked for");
     auto kvm = Kvm::open();
+    if (!kvm && kvm.error().system_error == EACCES)
+        return fail("{}; or ask for an emulated machine: --testbed always", kvm.error().message);
     if (!kvm)
-        return std::move(kvm).error().message;
+        return std::optional(std::move(kvm).error().message);
     if (auto usable = probe_hardware(*kvm); !usable)
-        return std::move(usable).error().message;
-    return std::nullopt;
+        return std::optional(std::move(usable).error().message);
+    return std::optional<std::string>();
 }
 
 Error run_in_testbed(const RunOptions& options) {
-    auto testbed = find_testbed();
+    auto testbed =
+        find_helper("testbed/run", "testbed/run", "run from a checkout, or on a machine with virtualisation hardware");
     if (!testbed)
         return std::move(testbed).error();
     constexpr std::uint64_t beside_guest_mib = 1024;
@@ -95,14 +86,7 @@ Error run_in_testbed(const RunOptions& options) {
     words.emplace_back("--");
     for (std::string& word : own_command_line())
         words.push_back(std::move(word));
-
-    std::vector<char*> arguments;
-    arguments.reserve(words.size() + 1);
-    for (std::string& word : words)
-        arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    ::execv(testbed->c_str(), arguments.data());
-    return {fmt::format("cannot run {}: {}", testbed->string(), describe_errno(errno)), errno};
+    return turn_into(std::move(words));
 }
 
 } // namespace aerate

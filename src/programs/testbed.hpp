@@ -9,8 +9,9 @@
 
 namespace aerate {
 
-/// nullopt: here. Otherwise why not.
-[[nodiscard]] std::optional<std::string> reason_for_testbed(TestbedUse);
+/// Returns why this machine's KVM cannot be used; nullopt: it can. Fails where the user may not use it: an emulator
+/// would hide that.
+[[nodiscard]] Result<std::optional<std::string>> reason_for_testbed(TestbedUse);
 
 /// Replaces this process by testbed/run with the same command line; returns only an error. Directories of files that
 /// the VM writes are shared with the nested machine; all else is read-only there.

@@ -1,5 +1,6 @@
 #include "control/top_view.hpp"
 #include "programs/commands.hpp"
+#include "programs/output.hpp"
 #include "programs/running_vm.hpp"
 #include "programs/terminal.hpp"
 
@@ -20,9 +21,9 @@ struct Options {
 
 using Clock = std::chrono::steady_clock;
 
-/// A monitor that hangs must not freeze the display of the others.
+/// Looks at all VMs: a monitor that hangs must not freeze the display of the others.
 RunningVms look() {
-    return survey(std::chrono::milliseconds(300));
+    return query_running_vms(std::chrono::milliseconds(300));
 }
 
 std::string frame(const control::TopView& view) {
@@ -50,8 +51,7 @@ Result<void> live(const Options& options, Clock::duration interval) {
     for (std::uint64_t drawn = 0; options.iterations == 0 || drawn < options.iterations; ++drawn) {
         const auto next = Clock::now() + interval;
         const auto [columns, rows] = terminal.size();
-        fmt::print("{}", on_screen(frame({columns, rows, true}), rows));
-        std::fflush(stdout);
+        draw(stdout, on_screen(frame({columns, rows, true}), rows));
         if (terminal.wait(next) == Terminal::Event::quit)
             break;
     }
@@ -62,7 +62,7 @@ Result<void> stream(const Options& options, Clock::duration interval) {
     for (std::uint64_t printed = 0; options.iterations == 0 || printed < options.iterations; ++printed) {
         if (printed > 0)
             std::this_thread::sleep_for(interval);
-        fmt::print("{}{}", printed > 0 ? "\n" : "", frame({.columns = 120, .rows = 0, .colour = false}));
+        print("{}{}", printed > 0 ? "\n" : "", frame({.columns = output_columns(120), .rows = 0, .colour = false}));
         if (std::fflush(stdout) != 0)
             return fail_errno("cannot write");
     }
@@ -81,9 +81,14 @@ Result<void> top(const Options& options) {
 void add_top(CLI::App& app, Command& chosen) {
     CLI::App& command = *app.add_subcommand("top", "Watch the running VMs' memory, in MiB; q quits");
     auto options = std::make_shared<Options>();
-    command.add_option("--interval", options->interval_seconds, "seconds between two frames")
+    command.add_option("--interval", options->interval_seconds, "seconds between two frames (0.1 to 3600)")
+        ->type_name("SECONDS")
         ->capture_default_str()
-        ->check(CLI::Range(0.1, 3600.0));
+        ->check([](const std::string& text) {
+            // Not CLI::Range, which prints a fraction with six digits.
+            const bool valid = CLI::Range(0.1, 3600.0)(text).empty();
+            return valid ? std::string() : text + " is not a number from 0.1 to 3600";
+        });
     command.add_option("--iterations", options->iterations, "frames to show; 0: without end")->capture_default_str();
     command.callback([options, &chosen] { chosen = [options] { return exit_code(top(*options)); }; });
 }

@@ -1,8 +1,8 @@
 #include "base/log.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/size.hpp"
-#include "machine/guest_limits.hpp"
-#include "machine/vhost_user_daemon.hpp"
+#include "daemon/guest_limits.hpp"
+#include "daemon/vhost_user_daemon.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
 #include "vhost_user/eventfd_signal.hpp"
@@ -10,8 +10,6 @@
 #include <CLI/CLI.hpp>
 #include <pwd.h>
 #include <unistd.h>
-
-#include <sys/signalfd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +29,7 @@ struct Flags {
     unsigned statistics_interval = 5;
     std::string max_memory;
     std::string max_guest_memory;
+    std::string max_process_memory;
 };
 
 Result<uid_t> user_id(const std::string& user) {
@@ -65,13 +64,32 @@ Result<std::shared_ptr<vhost_user::MemoryBudget>> memory_budget(const Flags& fla
     return std::make_shared<vhost_user::MemoryBudget>(all, one);
 }
 
-Result<> run_daemon(Flags flags) {
-    TRY(make_room_for_guests(flags.options.guests_max));
-    TRY(vhost_user::EventfdSignal::get()); // who starts well does not fail at its first guest
+/// Returns how much all guests of one process may have.
+Result<ByteCount> process_memory(const Flags& flags) {
+    const ByteCount all = flags.options.back_end.memory_budget->most();
+    if (flags.max_process_memory.empty())
+        return ByteCount{all.value / 4};
+    const ByteCount most = TRY(control::parse_size(flags.max_process_memory));
+    if (most.value == 0 || most > all)
+        return fail("--max-memory-per-process is {} MiB; it is 1 MiB to the {} MiB of --max-memory", most.value >> 20,
+                    all.value >> 20);
+    return most;
+}
+
+/// Completes the options. Fails if the flags cannot be meant.
+Result<> complete(Flags& flags) {
     for (const std::string& user : flags.users)
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
     flags.options.back_end.memory_budget = TRY(memory_budget(flags));
+    flags.options.memory_per_process = TRY(process_memory(flags));
+    return {};
+}
+
+/// Returns the exit status.
+Result<int> run_daemon(Flags flags) {
+    TRY(make_room_for_guests(flags.options.guests_max));
+    TRY(vhost_user::EventfdSignal::get()); // a daemon that starts well does not fail at its first guest
     flags.options.api_directory = control::runtime_directory();
     TRY(control::secure_directory(flags.options.api_directory));
 
@@ -79,17 +97,21 @@ Result<> run_daemon(Flags flags) {
     for (const std::string& socket : flags.sockets)
         listeners.push_back(TRY(VhostUserListener::create(socket, !flags.users.empty())));
     if (listeners.empty())
-        return fail("there is no socket to listen on: give --socket PATH, or start it by a socket unit");
+        return wrong_usage({"there is no socket to listen on: give --socket PATH, or start it by a socket unit"});
 
     use_small_stacks();
     const FileDescriptor signals = TRY(signals_to_end());
     EventLoop loop;
-    const Subscription ending = loop.watch(signals.get(), [&] { loop.stop(); });
+    TRY(loop.prepare());
+    const Subscription ending = loop.watch(signals.get(), [&] {
+        if (take_end_signal(signals))
+            loop.stop();
+    });
     for (const VhostUserListener& listener : listeners)
-        log::info("vhost-user: guests of {} are waited for", listener.name());
+        log::info("vhost-user: waiting for guests at {}", listener.name());
     VhostUserDaemon daemon(loop, std::move(listeners), std::move(flags.options));
     loop.run();
-    return {};
+    return 0;
 }
 
 } // namespace
@@ -98,12 +120,14 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
     auto flags = std::make_shared<Flags>();
     CLI::App& command =
         *app.add_subcommand("vhost-user", "Serve the balloons of other monitors' guests, and of User Mode Linux");
-    command.footer("Each guest is then one of \"aerate ps\", called by its socket: web1.sock has web1, web1-2, ...");
+    command.footer("Each guest is then one of \"aerate ps\", named after its socket: web1.sock has web1, web1-2, ...");
     command.add_option("--socket", flags->sockets, "unix socket for front-ends; may be repeated")
         ->type_name("PATH")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    command.add_option("--allow-user", flags->users, "user that may connect beside our own and root; may be repeated")
+    command
+        .add_option("--allow-user", flags->users,
+                    "user who may connect, besides root and the one that runs this; may be repeated")
         ->type_name("USER")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -111,13 +135,24 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
         ->capture_default_str()
         ->check(CLI::Range(1U, 1024U));
     command
+        .add_option("--max-guests-per-process", flags->options.guests_per_process, "guests of one front-end at a time")
+        ->capture_default_str()
+        ->check(CLI::Range(1U, 1024U));
+    command
         .add_option("--max-memory", flags->max_memory,
                     "guest-physical address space of all guests together (default: 16 times this host's memory)")
-        ->type_name("SIZE");
+        ->type_name("SIZE")
+        ->check(check_size);
     command
         .add_option("--max-guest-memory", flags->max_guest_memory,
                     "guest-physical address space of one guest (default: an eighth of --max-memory)")
-        ->type_name("SIZE");
+        ->type_name("SIZE")
+        ->check(check_size);
+    command
+        .add_option("--max-memory-per-process", flags->max_process_memory,
+                    "guest-physical address space of one front-end's guests (default: a quarter of --max-memory)")
+        ->type_name("SIZE")
+        ->check(check_size);
     const auto toggle = [&command](const std::string& names, bool& into, const std::string& help) {
         command.add_flag_function(names, [&into](std::int64_t count) { into = count > 0; }, help)->group("Balloon");
     };
@@ -133,7 +168,14 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
         ->capture_default_str()
         ->check(CLI::Range(0U, 65535U))
         ->group("Balloon");
-    command.callback([flags, &chosen] { chosen = [flags] { return exit_code(run_daemon(*flags)); }; });
+    command.callback([flags, &chosen] {
+        chosen = [flags] {
+            if (const auto completed = complete(*flags); !completed)
+                return wrong_usage(completed.error());
+            const auto status = run_daemon(*flags);
+            return status ? *status : report(status.error());
+        };
+    });
 }
 
 } // namespace aerate

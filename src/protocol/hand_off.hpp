@@ -1,5 +1,5 @@
-// Who runs the guest at the end of a migration: both sides as pure transition functions. There are never two running
-// copies, whatever is cut, delayed or killed.
+// Which side runs the guest at the end of a migration: both sides as pure transition functions. There are never two
+// running copies, whatever is cut, delayed or killed.
 //
 //     source            destination            lease (optional)
 //     STATE + root ────▶
@@ -10,10 +10,10 @@
 //                  ◀──── ACK
 //     destroy
 //
-// Until it has recorded "given" the source resumes on any trouble: the destination can't run without GO. After it, only
-// whoever claims the lease may run. Without a lease the source which has given and hears no more stays quiet, and an
-// operator decides: neither side can know whether GO arrived (the two generals' limit). A destination that discards its
-// copy says so, REFUSED, if it still can: it will never run, so then the source may.
+// Until it has recorded "given" the source resumes on any trouble: the destination cannot run without GO. After it,
+// only the side that claims the lease may run. Without a lease the source which has given and hears no more stays
+// quiet, and an operator decides: neither side can know whether GO arrived (the two generals' limit). A destination
+// that discards its copy says so, REFUSED, if it still can: it will never run, so then the source may.
 #pragma once
 
 #include <cstdint>
@@ -88,7 +88,7 @@ inline std::optional<HandOffSource::Effect> step(HandOffSource& state, HandOffSo
     case Phase::given:
         if (event == Event::ack)
             return go(Phase::destroyed, Effect::destroy);
-        // Whoever has the lease: a destination that could not run what it had claimed says this too.
+        // Whichever side has the lease: a destination that could not run what it had claimed says this too.
         if (event == Event::refused)
             return go(Phase::resumed, Effect::resume);
         if (event == Event::trouble)

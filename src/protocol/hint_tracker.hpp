@@ -45,7 +45,8 @@ struct HintTracker {
 
     [[nodiscard]] bool open() const { return phase == Phase::requested || phase == Phase::started; }
 
-    /// What free_page_hint_cmd_id reads. A guest that looks again in the middle of a round must not find STOP there.
+    /// Returns what free_page_hint_cmd_id reads. A guest that looks again in the middle of a round must not find STOP
+    /// there.
     [[nodiscard]] std::uint32_t config_value() const {
         return open() ? issued.value : phase == Phase::done ? command_done : command_stop;
     }
@@ -63,7 +64,7 @@ struct HintTracker {
         return issued;
     }
 
-    /// True when that ended a round.
+    /// Returns true when that ended a round.
     bool stop() {
         const bool was_open = open();
         if (was_open)
@@ -73,14 +74,14 @@ struct HintTracker {
 
     void done() { phase = Phase::done; }
 
-    /// The device was reset. The ID stays used.
+    /// Forgets the round, as the device was reset. The ID stays used.
     void reset() {
         const CommandId used = issued;
         *this = {};
         issued = used;
     }
 
-    /// A chain was popped. False: it is older than the ID, nothing in it counts.
+    /// Takes a popped chain. Returns false if it is older than the ID: nothing in it counts.
     [[nodiscard]] bool chain_is_current() {
         if (stale_chains == 0)
             return true;
@@ -88,7 +89,7 @@ struct HintTracker {
         return false;
     }
 
-    /// A command buffer of a current chain.
+    /// Takes a command buffer of a current chain.
     [[nodiscard]] CommandVerdict command(std::uint32_t value) {
         guest_command = value;
         if (value == command_stop || value == command_done) {
@@ -109,7 +110,7 @@ struct HintTracker {
         return CommandVerdict::begins;
     }
 
-    /// A range of a current chain. One that is not a whole page costs as much as a page.
+    /// Takes a range of a current chain. One that is not a whole page costs as much as a page.
     [[nodiscard]] HintVerdict hint(PageCount pages) {
         if (phase != Phase::started)
             return HintVerdict::not_current;

@@ -10,24 +10,26 @@
 // next harvest.
 #pragma once
 
+#include "base/error.hpp"
 #include "protocol/page_set.hpp"
 
 namespace aerate::protocol {
 
 template <PageSet Set>
 struct PageLayers {
-    Set log;       ///< written since the last harvest
-    Set discarded; ///< discarded by the monitor since the last harvest
-    Set absent;    ///< discarded in an earlier generation, and not written in any that is harvested: reads as zero
-    Set pending;   ///< to be sent in this round
-    Set hinted;    ///< free by the guest's word and not written since, nor sent: its content matters to nobody
+    Set log;     ///< written or discarded since the last harvest
+    Set absent;  ///< read as zero when tracking began, and not in any log that is harvested
+    Set pending; ///< to be sent in this round
+    Set hinted;  ///< free by the guest's word and not written since, nor sent: its content does not matter
 
     bool operator==(const PageLayers&) const = default;
 
-    /// All empty, for an address space of that size.
-    static PageLayers of(PageCount size) {
-        return {
-            .log = Set(size), .discarded = Set(size), .absent = Set(size), .pending = Set(size), .hinted = Set(size)};
+    /// Creates empty layers for an address space of that size. Fails when the host refuses the memory.
+    static Result<PageLayers> create(PageCount size) {
+        return PageLayers{.log = TRY(Set::create(size)),
+                          .absent = TRY(Set::create(size)),
+                          .pending = TRY(Set::create(size)),
+                          .hinted = TRY(Set::create(size))};
     }
 
     /// REQUIRES: hinting is closed, so that no hint of the old generation meets the new one. Every log is gathered in
@@ -35,12 +37,8 @@ struct PageLayers {
     /// KVM's log which is read now and cleared chunk by chunk later would not do, as a write between the two leaves
     /// none.
     void harvest() {
-        // What was both discarded and written in one generation may hold either.
-        discarded.remove(log);
         absent.remove(log);
         hinted.remove(log);
-        pending.add(discarded);
-        discarded.move_into(absent);
         log.move_into(pending);
     }
 
@@ -50,7 +48,7 @@ struct PageLayers {
         hinted.set(range);
     }
 
-    /// The next pages to send, which leave `pending`. Empty when there are none.
+    /// Returns the next pages to send, which leave `pending`. Empty when there are none.
     /// REQUIRES: their content is read after this returns.
     [[nodiscard]] PageRange take_pending(PageCount limit) {
         PageRange run = pending.next_run({0}, limit);

@@ -1,5 +1,5 @@
 // The rounds of a live migration, and the one round of a snapshot, as a pure transition function: events go in, what is
-// to be done comes out. No thread, clock, KVM or socket; whoever drives it does each effect to its end before it
+// to be done comes out. No thread, clock, KVM or socket; its driver does each effect to its end before it
 // reports the event that follows.
 //
 //     start ─▶ gather ──────────▶ publish ─▶ copying: hints erase, pages are sent
@@ -30,7 +30,7 @@ struct PrecopyEvent {
         send,       ///< there is room for so many pages
         next_round, ///< what was written meanwhile is worth another round
         finish,     ///< what is left fits into the downtime
-        closed,     ///< no hint arrives any more
+        closed,     ///< no further hint arrives
         frozen,     ///< no vCPU runs and no device writes
         cancel,     ///< or an error: the guest goes on here
     };
@@ -86,7 +86,7 @@ struct Precopy {
     bool operator==(const Precopy&) const = default;
 };
 
-/// Nothing: the event does not belong here, and changed nothing.
+/// Returns nothing if the event does not belong here, and changed nothing.
 template <PageSet Set>
 std::optional<PrecopyEffect> step(Precopy<Set>& state, const PrecopyEvent& event) {
     using Event = PrecopyEvent::Kind;
@@ -124,7 +124,8 @@ std::optional<PrecopyEffect> step(Precopy<Set>& state, const PrecopyEvent& event
             state.phase = Phase::copying;
         break;
     case Event::hinted:
-        if (state.phase == Phase::publishing || state.phase == Phase::copying)
+        // Until it is closed: the guest goes on hinting while it is told to stop.
+        if (state.phase == Phase::publishing || state.phase == Phase::copying || state.phase == Phase::closing)
             state.layers.hint(event.pages);
         break;
     case Event::send:

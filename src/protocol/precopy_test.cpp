@@ -16,8 +16,8 @@ struct Fixture {
     Precopy<PageBitmap> precopy;
 
     explicit Fixture(PrecopyPlan plan = PrecopyPlan::migration) {
-        for (PageBitmap* set : {&precopy.layers.log, &precopy.layers.discarded, &precopy.layers.absent,
-                                &precopy.layers.pending, &precopy.layers.hinted})
+        for (PageBitmap* set :
+             {&precopy.layers.log, &precopy.layers.absent, &precopy.layers.pending, &precopy.layers.hinted})
             *set = PageBitmap({128});
         precopy.plan = plan;
         precopy.layers.pending.set({{0}, {128}});
@@ -58,19 +58,33 @@ TEST(Precopy, HintedPagesAreNotSentAndWrittenOnesAreAgain) {
     EXPECT_EQ(migration.precopy.layers.hinted.count(), PageCount{62}) << "their content matters to nobody";
 }
 
+/// The guest goes on hinting while it is told to stop.
+TEST(Precopy, C1_a_hint_counts_until_hints_are_closed) {
+    Fixture migration;
+    migration.begin();
+    EXPECT_EQ(migration.effect(Event::finish), Effect::close);
+    migration.step(Event::hinted, {{32}, {64}});
+    EXPECT_EQ(migration.effect(Event::closed), Effect::freeze);
+    EXPECT_EQ(migration.effect(Event::frozen), Effect::gather);
+    EXPECT_EQ(migration.effect(Event::gathered), std::nullopt);
+    EXPECT_EQ(migration.send_all(), PageCount{64});
+}
+
 TEST(Precopy, AHintAfterTheRoundChangesNothing) {
     Fixture migration;
     migration.begin();
     EXPECT_EQ(migration.effect(Event::next_round), Effect::close);
+    EXPECT_EQ(migration.effect(Event::closed), Effect::gather);
     migration.step(Event::hinted, {{0}, {128}});
     EXPECT_EQ(migration.precopy.layers.pending.count(), PageCount{128});
 }
 
-TEST(Precopy, ADiscardedPageTravelsAsZeroUnlessItMayHaveBeenWritten) {
+TEST(Precopy, AnAbsentPageTravelsAsZeroUntilItMayHaveBeenWritten) {
     Fixture migration;
     migration.begin();
     migration.send_all();
-    migration.precopy.layers.discarded.set({{0}, {4}});
+    migration.precopy.layers.absent.set({{0}, {4}});
+    migration.precopy.layers.pending.set({{0}, {4}});
     migration.precopy.layers.log.set({{1}, {1}});
     EXPECT_EQ(migration.effect(Event::next_round), Effect::close);
     EXPECT_EQ(migration.effect(Event::closed), Effect::gather);

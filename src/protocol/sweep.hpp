@@ -15,7 +15,8 @@
 // by a buffer that the host reads only in a later batch must stay.
 //
 // A batch has a limit, so that writers are held for a short time however many hints are there; the rest waits for the
-// next.
+// next. Hints count from the ID on, whatever the sweep is doing when they come: one that comes too late for this batch
+// belongs to the next, and the sweep ends only when none is left.
 #pragma once
 
 #include "protocol/page_set.hpp"
@@ -35,9 +36,10 @@ struct SweepEvent {
         round_over, ///< the guest has no more, or its time is up
         zero,       ///< these read as zero
         scanned,
-        held, ///< no vCPU runs, no device writes, and no hint arrives
+        held, ///< no vCPU runs, no device writes
         discarded,
-        resumed,
+        resumed, ///< the guest runs again
+        cancel,  ///< or an error: nothing more is discarded
     };
     Kind kind{};
     PageRange pages{};
@@ -53,7 +55,7 @@ struct SweepEffect {
         hold,
         discard, ///< what is in state.hinted now
         resume,
-        finish, ///< resume, and the guest takes its pages back
+        finish, ///< resume if the guest is held, and let it take its pages back
     };
     Kind kind{};
 
@@ -79,7 +81,7 @@ struct Sweep {
     Set log;     ///< written since the last gathering
     Set written; ///< written since the ID, as far as gathered
     Set hinted;  ///< of this batch
-    Set later;   ///< hinted, for a later batch
+    Set later;   ///< hinted, and in no batch so far
     Set zero;    ///< of this batch: read as zero since the last gathering
     PageCount limit{~0ULL};
     bool scans = false; ///< off: what was written since the ID stays, zero or not
@@ -90,6 +92,17 @@ struct Sweep {
 };
 
 namespace detail {
+
+template <PageSet Set>
+bool takes_hints(const Sweep<Set>& state) {
+    using Phase = typename Sweep<Set>::Phase;
+    return state.phase != Phase::idle && state.phase != Phase::arming && state.phase != Phase::finished;
+}
+
+template <PageSet Set>
+bool nothing_left(const Sweep<Set>& state) {
+    return state.round_over && state.later.next_run({0}, {1}).count == PageCount{};
+}
 
 /// Moves the first `limit` pages of state.later to state.hinted.
 template <PageSet Set>
@@ -116,7 +129,7 @@ void check(Sweep<Set>& state) {
 
 } // namespace detail
 
-/// Nothing: the event does not belong here, and changed nothing.
+/// Returns nothing if the event does not belong here, and changed nothing.
 template <PageSet Set>
 std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
     using Event = SweepEvent::Kind;
@@ -128,6 +141,8 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
         return SweepEffect{effect};
     };
     const auto begin_batch = [&] {
+        if (detail::nothing_left(state))
+            return go(Phase::finished, Effect::finish);
         detail::choose_batch(state);
         return state.scans ? go(Phase::looking, Effect::gather) : go(Phase::holding, Effect::hold);
     };
@@ -153,12 +168,14 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
         }
         break;
     case Event::published:
-        if (state.phase == Phase::publishing)
+        if (state.phase == Phase::publishing) {
+            if (state.round_over)
+                return begin_batch();
             state.phase = Phase::collecting;
+        }
         break;
     case Event::hinted:
-        if (state.phase == Phase::publishing || state.phase == Phase::collecting || state.phase == Phase::looking ||
-            state.phase == Phase::scanning || state.phase == Phase::holding)
+        if (detail::takes_hints(state))
             state.later.set(event.pages);
         break;
     case Event::batch:
@@ -185,8 +202,8 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
     case Event::discarded:
         if (state.phase == Phase::discarding) {
             state.hinted.clear_all();
-            const bool all_done = state.round_over && state.later.next_run({0}, {1}).count == PageCount{};
-            return all_done ? go(Phase::finished, Effect::finish) : go(Phase::resuming, Effect::resume);
+            return detail::nothing_left(state) ? go(Phase::finished, Effect::finish)
+                                               : go(Phase::resuming, Effect::resume);
         }
         break;
     case Event::resumed:
@@ -195,6 +212,10 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
                 return begin_batch();
             state.phase = Phase::collecting;
         }
+        break;
+    case Event::cancel:
+        if (state.phase != Phase::idle && state.phase != Phase::finished)
+            return go(Phase::finished, Effect::finish);
         break;
     }
     return std::nullopt;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace aerate::protocol {
 namespace {
 
@@ -82,13 +84,78 @@ TEST(Sweep, ABatchHasALimitAndTheRestIsCheckedAgain) {
     EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
 }
 
-TEST(Sweep, HintsWhileTheLogIsLookedAtDoNotCount) {
+/// Wherever a hint comes, it is discarded in this batch or in a later one.
+TEST(Sweep, C1_no_hint_is_forgotten_whenever_it_comes) {
+    const std::array steps{Event::published, Event::batch,    Event::gathered,  Event::scanned,
+                           Event::held,      Event::gathered, Event::discarded, Event::resumed};
+    for (const bool scans : {false, true}) {
+        for (std::size_t late = 0; late <= steps.size(); ++late) {
+            Fixture fixture;
+            fixture.sweep.scans = scans;
+            fixture.step(Event::start);
+            fixture.step(Event::gathered);
+            PageBitmap discarded(PageCount{128});
+            for (std::size_t at = 0; at < steps.size(); ++at) {
+                if (at == late)
+                    fixture.step(Event::hinted, {{64}, {64}});
+                if (steps[at] == Event::batch)
+                    fixture.step(Event::hinted, {{0}, {64}});
+                if (steps[at] == Event::discarded)
+                    discarded.add(fixture.sweep.hinted);
+                const bool looks = at == 2 || at == 3;
+                if (!looks || scans)
+                    fixture.step(steps[at]);
+            }
+            if (late == steps.size())
+                fixture.step(Event::hinted, {{64}, {64}});
+            // And to the end.
+            for (auto effect = fixture.step(Event::round_over); effect != Effect::finish;) {
+                ASSERT_TRUE(effect);
+                if (effect == Effect::discard)
+                    discarded.add(fixture.sweep.hinted);
+                const Event next = effect == Effect::gather    ? Event::gathered
+                                   : effect == Effect::scan    ? Event::scanned
+                                   : effect == Effect::hold    ? Event::held
+                                   : effect == Effect::discard ? Event::discarded
+                                                               : Event::resumed;
+                effect = fixture.step(next);
+            }
+            EXPECT_EQ(discarded.count(), PageCount{128}) << "hinted before step " << late << (scans ? ", scans" : "");
+        }
+    }
+}
+
+TEST(Sweep, ARoundWithoutHintsEndsWithoutAHold) {
     Fixture fixture;
     fixture.begin();
+    EXPECT_EQ(fixture.step(Event::round_over), Effect::finish);
+}
+
+TEST(Sweep, C1_a_round_that_ends_while_the_guest_catches_its_breath_is_over) {
+    Fixture fixture;
+    fixture.begin();
+    fixture.step(Event::hinted, {{0}, {1}});
     fixture.step(Event::batch);
     fixture.step(Event::held);
-    fixture.step(Event::hinted, {{0}, {64}});
-    EXPECT_EQ(fixture.sweep.later.count(), PageCount{0});
+    fixture.step(Event::gathered);
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::resume);
+    EXPECT_EQ(fixture.step(Event::round_over), std::nullopt);
+    EXPECT_EQ(fixture.step(Event::resumed), Effect::finish);
+}
+
+TEST(Sweep, DiscardsNothingMoreOnceItIsCancelled) {
+    const std::array steps{Event::start, Event::gathered, Event::published, Event::batch,
+                           Event::held,  Event::gathered, Event::discarded, Event::resumed};
+    for (std::size_t stop = 1; stop < steps.size(); ++stop) {
+        Fixture fixture;
+        for (std::size_t at = 0; at < stop; ++at)
+            fixture.step(steps[at]);
+        EXPECT_EQ(fixture.step(Event::cancel), Effect::finish) << stop;
+        fixture.step(Event::hinted, {{0}, {1}});
+        for (const Event event : steps)
+            EXPECT_EQ(fixture.step(event), std::nullopt) << stop;
+        EXPECT_EQ(fixture.step(Event::cancel), std::nullopt) << "it has ended already";
+    }
 }
 
 /// Debian's kernels clear a block when they take it to hint it.

@@ -69,11 +69,11 @@ void add_uses(std::vector<Entry>& entries, const Scale& scale) {
             for (const Log log : logs) {
                 if (log != Log::eager && !asks_a_log(use))
                     continue;
-                // Of what is never cleared everything stays written: a sweep would be safe, and give nothing back.
+                // What is never cleared stays written: a sweep would be safe, and give nothing back.
                 if (log == Log::lazy_clear && use == Use::discard_held)
                     continue;
                 const HintSetting one = setting(use, driver, log, scale);
-                entries.push_back({name_of_use(one), Shelf::uses, one, expected_of(one), ships(one)});
+                entries.push_back({name_of_use(one), Section::uses, one, expected_of(one), ships(one)});
             }
         }
     }
@@ -97,6 +97,8 @@ void add_planted(std::vector<Entry>& entries, const Scale& scale) {
         {Fault::not_protected_again, Use::discard_locked, Verdict::destroyed},
         {Fault::hole_not_protected, Use::discard_locked, Verdict::destroyed},
         {Fault::zero_not_checked, Use::discard_held, Verdict::destroyed},
+        {Fault::hints_forgotten, Use::discard_held, Verdict::incomplete},
+        {Fault::hinted_is_sent, Use::clear_pending, Verdict::incomplete},
     };
     for (const Planted& bug : bugs) {
         HintSetting one = setting(bug.use, Driver::linux_stock, Log::eager, scale);
@@ -104,18 +106,38 @@ void add_planted(std::vector<Entry>& entries, const Scale& scale) {
         one.devices = bug.needs_devices;
         one.verifies = false;
         one.clears = bug.fault == Fault::zero_not_checked;
-        entries.push_back({fmt::format("planted/{}", name_of(bug.fault)), Shelf::planted, one, bug.expected});
+        entries.push_back({fmt::format("planted/{}", name_of(bug.fault)), Section::planted, one, bug.expected});
     }
 }
 
 void add_hand_off(std::vector<Entry>& entries) {
-    entries.push_back({"hand-off/lease", Shelf::hand_off, HandOffSetting{}, Verdict::safe, true});
-    entries.push_back({"hand-off/no-lease", Shelf::hand_off, HandOffSetting{.has_lease = false, .crashes = false},
+    entries.push_back({"hand-off/lease", Section::hand_off, HandOffSetting{}, Verdict::safe, true});
+    entries.push_back({"hand-off/no-lease", Section::hand_off, HandOffSetting{.has_lease = false, .crashes = false},
                        Verdict::none_running, true});
-    entries.push_back({"hand-off/run-on-state", Shelf::hand_off, HandOffSetting{.fault = HandOffFault::run_on_state},
+    entries.push_back({"hand-off/run-on-state", Section::hand_off, HandOffSetting{.fault = HandOffFault::run_on_state},
                        Verdict::two_running});
-    entries.push_back({"hand-off/resume-after-go", Shelf::hand_off,
+    entries.push_back({"hand-off/resume-after-go", Section::hand_off,
                        HandOffSetting{.fault = HandOffFault::resume_after_go}, Verdict::two_running});
+}
+
+void add_freeze(std::vector<Entry>& entries) {
+    const auto ships = [&](std::string_view name, const FreezeSetting& setting) {
+        entries.push_back({fmt::format("freeze/{}", name), Section::freeze, setting, Verdict::safe, true});
+    };
+    ships("pauses-sweeps-copies", {});
+    ships("disk-hangs", {.hangs = true});
+    ships("restored", {.born_at_rest = true});
+    ships("guest-dies", {.dies = true});
+    const auto planted = [&](FreezeFault fault, Verdict expected, bool hangs = false) {
+        entries.push_back({fmt::format("freeze/{}", name_of(fault)), Section::freeze,
+                           FreezeSetting{.hangs = hangs, .fault = fault}, expected});
+    };
+    planted(FreezeFault::stale_answer, Verdict::moves_at_rest);
+    planted(FreezeFault::vcpus_first, Verdict::held_for_nothing);
+    planted(FreezeFault::device_forgotten, Verdict::held_for_nothing);
+    planted(FreezeFault::resume_lost, Verdict::held_for_nothing);
+    planted(FreezeFault::deadline_half, Verdict::held_for_nothing, true);
+    planted(FreezeFault::deadline_goes_on, Verdict::stuck, true);
 }
 
 } // namespace
@@ -127,21 +149,22 @@ std::vector<Entry> catalogue(const Scale& scale) {
     HintSetting reports = setting(Use::clear_pending, Driver::linux_stock, Log::eager, scale);
     reports.reports = true;
     reports.devices = false;
-    entries.push_back({"clear-pending+reports/linux", Shelf::uses, reports, Verdict::safe, true});
+    entries.push_back({"clear-pending+reports/linux", Section::uses, reports, Verdict::safe, true});
     // Debian's kernels clear what they allocate: each hinted block is written after the ID.
     HintSetting clears = setting(Use::discard_held, Driver::linux_stock, Log::eager, scale);
     clears.clears = true;
-    entries.push_back({"discard-held+init-on-alloc/linux", Shelf::uses, clears, Verdict::safe, true});
+    entries.push_back({"discard-held+init-on-alloc/linux", Section::uses, clears, Verdict::safe, true});
     // More pages, a longer queue and more rounds for what ships. Without devices: those are in the rows above.
     Scale large{static_cast<std::uint8_t>(scale.pages + 1), static_cast<std::uint8_t>(scale.queue + 1),
                 static_cast<std::uint8_t>(scale.rounds + 1)};
     if (scale.pages < HintModel::max_pages) {
         HintSetting one = setting(Use::clear_pending, Driver::linux_stock, Log::eager, large);
         one.devices = false;
-        entries.push_back({"clear-pending-large/linux", Shelf::uses, one, Verdict::safe, true});
+        entries.push_back({"clear-pending-large/linux", Section::uses, one, Verdict::safe, true});
     }
     add_planted(entries, scale);
     add_hand_off(entries);
+    add_freeze(entries);
     return entries;
 }
 
@@ -153,7 +176,7 @@ std::vector<Entry> nightly() {
         HintSetting one = setting(use, Driver::linux_stock, Log::eager, scale);
         one.devices = false;
         one.verifies = false;
-        entries.push_back({name_of_use(one), Shelf::uses, one, Verdict::safe, true});
+        entries.push_back({name_of_use(one), Section::uses, one, Verdict::safe, true});
     }
     return entries;
 }
@@ -172,6 +195,8 @@ std::vector<Entry> entries_named(const std::vector<Entry>& entries, std::string_
 Exploration explore(const Entry& entry, const ExplorerLimits& limits) {
     if (const auto* hints = std::get_if<HintSetting>(&entry.setting))
         return explore(HintModel(*hints), limits);
+    if (const auto* freeze = std::get_if<FreezeSetting>(&entry.setting))
+        return explore(FreezeModel(*freeze), limits);
     return explore(HandOffModel(std::get<HandOffSetting>(entry.setting)), limits);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "prove/explorer.hpp"
+#include "prove/freeze_model.hpp"
 #include "prove/hand_off_model.hpp"
 #include "prove/hint_model.hpp"
 
@@ -12,16 +13,17 @@
 
 namespace aerate::prove {
 
-enum class Shelf : std::uint8_t {
+enum class Section : std::uint8_t {
     uses,    ///< each use of a hint, with each driver and each log
     planted, ///< bugs that have to be found
     hand_off,
+    freeze,
 };
 
 struct Entry {
-    std::string name; ///< use/driver[/log]; planted/BUG; hand-off/VARIANT
-    Shelf shelf{};
-    std::variant<HintSetting, HandOffSetting> setting;
+    std::string name; ///< use/driver[/log]; planted/BUG; hand-off/VARIANT; freeze/VARIANT
+    Section section{};
+    std::variant<HintSetting, HandOffSetting, FreezeSetting> setting;
     Verdict expected{};
     bool ships = false; ///< what Aerate does
 };
@@ -33,11 +35,11 @@ struct Scale {
     std::uint8_t rounds = 2;
 };
 
-/// The whole table at one size; one row of what ships is a size larger.
+/// Returns the whole table at one size; one row of what ships is a size larger.
 std::vector<Entry> catalogue(const Scale& = {});
-/// What ships, larger: four pages and a queue of six for migration. Minutes, and gigabytes.
+/// Returns what ships, larger: four pages and a queue of six for migration. Minutes, and gigabytes.
 std::vector<Entry> nightly();
-/// The entries whose name is `name` or begins with it.
+/// Returns the entries whose name is `name` or begins with it.
 std::vector<Entry> entries_named(const std::vector<Entry>&, std::string_view name);
 
 Exploration explore(const Entry&, const ExplorerLimits&);

@@ -30,13 +30,13 @@ std::vector<Entry> small_entries() {
     std::vector<Entry> entries = catalogue(small);
     // The row that is a size larger belongs to `aerate prove` itself; some bugs show only in a longer queue.
     std::erase_if(entries, [](const Entry& entry) {
-        return entry.shelf == Shelf::planted || entry.name.starts_with("clear-pending-large");
+        return entry.section == Section::planted || entry.name.starts_with("clear-pending-large");
     });
     for (const Entry& entry : entries_named(catalogue(), "planted/"))
         entries.push_back(entry);
     if (sanitized) // ten times slower, and it looks for other bugs
         for (Entry& entry : entries)
-            if (auto* setting = std::get_if<HintSetting>(&entry.setting); setting && entry.shelf == Shelf::uses)
+            if (auto* setting = std::get_if<HintSetting>(&entry.setting); setting && entry.section == Section::uses)
                 setting->devices = false;
     return entries;
 }
@@ -64,7 +64,7 @@ TEST(Catalogue, NamesAreUniqueAndFoundByTheirBeginning) {
     for (const Entry& entry : entries)
         EXPECT_EQ(++names[entry.name], 1) << entry.name;
     EXPECT_EQ(entries_named(entries, "discard-at-once/linux").size(), 1U);
-    EXPECT_EQ(entries_named(entries, "planted/").size(), 10U);
+    EXPECT_EQ(entries_named(entries, "planted/").size(), 12U);
     EXPECT_TRUE(entries_named(entries, "nonsense").empty());
 }
 
@@ -120,7 +120,7 @@ TEST(Explorer, ReductionChangesNoVerdict) {
     }
     for (Entry entry : small_entries()) {
         auto* setting = std::get_if<HintSetting>(&entry.setting);
-        if (setting == nullptr || entry.shelf != Shelf::uses)
+        if (setting == nullptr || entry.section != Section::uses)
             continue;
         setting->devices = false;
         setting->rounds = 1;
@@ -161,8 +161,10 @@ TEST(Traces, EveryUnsafeVerdictHasAFileThatReplays) {
         EXPECT_EQ(to_text(*parsed), text);
         const auto visit = [](const auto&, Action, const auto&) {};
         const auto* hints = std::get_if<HintSetting>(&entry.setting);
-        const auto verdict = hints
-                                 ? replay(HintModel(*hints), parsed->trace, visit)
+        const auto* freeze = std::get_if<FreezeSetting>(&entry.setting);
+        const auto verdict = hints ? replay(HintModel(*hints), parsed->trace, visit)
+                             : freeze
+                                 ? replay(FreezeModel(*freeze), parsed->trace, visit)
                                  : replay(HandOffModel(std::get<HandOffSetting>(entry.setting)), parsed->trace, visit);
         ASSERT_TRUE(verdict.has_value()) << path << ": a step is not possible";
         // Nothing happens any more: that is seen where no action is left, not by any one action.

@@ -7,7 +7,7 @@
 
 namespace aerate::prove {
 
-/// A whole SVG document.
+/// Returns a whole SVG document.
 std::string as_svg(const Story&);
 
 } // namespace aerate::prove

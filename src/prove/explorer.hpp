@@ -5,7 +5,7 @@
 //     State initial() const
 //     Actions actions(state) const              what is possible there
 //     Verdict apply(State&, Action) const       carries it out
-//     bool finished(state) const                a state in which it is right that nothing happens any more
+//     bool finished(state) const                a state in which it is right that nothing more happens
 //     when_nothing_is_possible                  the verdict on a state that is not finished and has no action
 //     std::uint64_t fingerprint(state) const    equal for states that differ only by the names of pages
 #pragma once
@@ -47,7 +47,7 @@ struct Step {
     FingerprintTable::Index to;
 };
 
-/// A state from which no finished state can be reached, or `count` when there is none.
+/// Returns a state from which no finished state can be reached, or `count` when there is none.
 inline FingerprintTable::Index first_stuck(FingerprintTable::Index count, std::vector<Step>& steps,
                                            std::vector<FingerprintTable::Index> finished) {
     std::ranges::sort(steps, {}, &Step::to);
@@ -73,21 +73,21 @@ template <typename Model>
 Exploration explore(const Model& model, const ExplorerLimits& limits = {}) {
     using State = typename Model::State;
     using Index = FingerprintTable::Index;
-    struct Arrival {
+    struct Predecessor {
         Index from;
         Action action;
     };
 
     FingerprintTable seen;
-    std::vector<Arrival> arrivals{{0, {}}};
+    std::vector<Predecessor> predecessors{{0, {}}};
     std::vector<detail::Step> steps;
     std::vector<Index> finished;
     Exploration result;
 
     const auto trace_to = [&](Index state) {
         Trace trace;
-        for (; state != 0; state = arrivals[state].from)
-            trace.push_back(arrivals[state].action);
+        for (; state != 0; state = predecessors[state].from)
+            trace.push_back(predecessors[state].action);
         std::ranges::reverse(trace);
         return trace;
     };
@@ -109,7 +109,7 @@ Exploration explore(const Model& model, const ExplorerLimits& limits = {}) {
                 const Verdict verdict = model.apply(state, action);
                 const auto [index, is_new] = seen.insert(model.fingerprint(state));
                 if (is_new) {
-                    arrivals.push_back({from, action});
+                    predecessors.push_back({from, action});
                     next.push_back(state);
                     if (limits.progress && index % progress_every == 0)
                         limits.progress(index);

@@ -29,7 +29,8 @@ class FingerprintTable {
 public:
     using Index = std::uint32_t;
 
-    /// The number of the state with this fingerprint, which is the next one when the state is new; and whether it is.
+    /// Returns the number of the state with this fingerprint, which is the next one when the state is new; and whether
+    /// it is.
     std::pair<Index, bool> insert(std::uint64_t fingerprint) {
         if ((count_ + 1) * 3 > slots_.size() * 2)
             grow();
@@ -40,7 +41,7 @@ public:
         return {count_++, true};
     }
     [[nodiscard]] Index count() const { return count_; }
-    /// The birthday bound: n^2 / 2^65.
+    /// Returns the birthday bound: n^2 / 2^65.
     [[nodiscard]] double omission_probability() const {
         return static_cast<double>(count_) * static_cast<double>(count_) / 3.6893488147419103e19;
     }

@@ -29,7 +29,7 @@ StoryStep source_acts(HandOffSource::Effect effect) {
         return {source, source, "destroy", "The source forgets its copy."};
     case Effect::ask_operator:
         return {source, source, "wait",
-                "The source can't know whether GO arrived. It stays quiet and asks its operator.", true};
+                "The source cannot know whether GO arrived. It stays quiet and asks its operator.", true};
     }
     return {};
 }

@@ -29,6 +29,14 @@ bool HintModel::precopies() const {
            setting_.use == Use::skip_unwritten;
 }
 
+bool HintModel::is_complete() const {
+    const bool fault_is_of_another_kind = setting_.fault != Fault::none && setting_.fault != Fault::hints_forgotten &&
+                                          setting_.fault != Fault::hinted_is_sent;
+    return !fault_is_of_another_kind && setting_.log != Log::lazy_clear &&
+           (setting_.use == Use::clear_pending || setting_.use == Use::skip_unwritten ||
+            setting_.use == Use::discard_held);
+}
+
 State HintModel::initial() const {
     State state;
     state.tracker.budget = no_limit;
@@ -40,9 +48,7 @@ State HintModel::initial() const {
         state.precopy.layers.pending = all_;
         step_precopy(state, {PrecopyEvent::Kind::start, {}});
     } else if (sweeps()) {
-        state.sweep.limit = batch_limit;
-        state.sweep.scans = setting_.clears;
-        step_sweep(state, SweepEvent::Kind::start);
+        begin_sweep(state);
     }
     return state;
 }
@@ -107,6 +113,7 @@ Verdict HintModel::apply(State& state, Action action) const {
         if (setting_.clears) {
             state.zero.insert(page);
             state.dirty.insert(page);
+            touch(state, page);
         }
         push(state, {Chain::Kind::hint, action.page});
         break;
@@ -123,12 +130,14 @@ Verdict HintModel::apply(State& state, Action action) const {
                 state.held.erase(held);
         break;
     case HintAction::report:
-        state.precopy.layers.discarded.insert(page);
+        touch(state, page); // with zeros: the monitor records what it discards
+        state.precopy.layers.log.insert(page);
         return discard(state, SmallPages::only(page));
     case HintAction::lend:
         state.held.erase(page);
         state.live.insert(page);
         state.in_flight.insert(page);
+        touch(state, page);
         if (setting_.use == Use::discard_locked)
             state.written.insert(page);
         break;
@@ -137,6 +146,7 @@ Verdict HintModel::apply(State& state, Action action) const {
         state.zero.erase(page);
         state.data.insert(page);
         state.behind.insert(page);
+        touch(state, page);
         break;
     case HintAction::complete:
         complete(state, page);
@@ -168,15 +178,20 @@ Verdict HintModel::apply(State& state, Action action) const {
         (void)protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}});
         return hand_over(state);
     case HintAction::next_round:
-        end_round(state, PrecopyEvent::Kind::next_round);
+        step_precopy(state, {PrecopyEvent::Kind::next_round, {}});
         break;
     case HintAction::finish:
-        end_round(state, PrecopyEvent::Kind::finish);
+        step_precopy(state, {PrecopyEvent::Kind::finish, {}});
+        break;
+    case HintAction::close:
+        close_hints(state);
         break;
     case HintAction::batch:
         with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::batch); });
         break;
     case HintAction::round_over:
+        // The guest has said STOP, or is not listened to any longer.
+        state.tracker.stop();
         with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::round_over); });
         break;
     case HintAction::freeze:
@@ -188,23 +203,18 @@ Verdict HintModel::apply(State& state, Action action) const {
         break;
     case HintAction::discard: {
         const SmallPages pages = state.sweep.hinted;
+        state.owed.remove(pages);
         step_sweep(state, SweepEvent::Kind::discarded);
         return discard(state, pages);
     }
     case HintAction::resume:
         state.frozen = false;
-        if (state.sweep.phase == SweepPhase::finished) {
-            state.tracker.done();
-            state.effect = no_effect;
-            if (state.published < setting_.rounds) {
-                state.sweep = {};
-                state.sweep.limit = batch_limit;
-                state.sweep.scans = setting_.clears;
-                step_sweep(state, SweepEvent::Kind::start);
-            }
-        } else {
-            with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::resumed); });
-        }
+        state.effect = no_effect;
+        if (state.sweep.phase == SweepPhase::finished)
+            return end_sweep(state);
+        break;
+    case HintAction::resumed:
+        with_page_first(state.sweep.later, page, [&] { step_sweep(state, SweepEvent::Kind::resumed); });
         break;
     case HintAction::publish_done:
         state.tracker.done();

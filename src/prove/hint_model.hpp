@@ -47,11 +47,13 @@ enum class HintAction : std::uint8_t {
     hand_over,
     next_round,
     finish,
+    close,
     batch,
     round_over,
     freeze,
     discard,
     resume,
+    resumed, ///< the sweep learns of it
     publish_done,
 };
 
@@ -98,6 +100,9 @@ public:
         SmallPages decided; ///< accepted, checked, and not carried out yet
         SmallPages ever_hinted;
         SmallPages looked_at; ///< of this batch of a sweep
+        // who watches whether the engine is complete
+        SmallPages touched; ///< written since the log was read for the newest ID, in whatever way
+        SmallPages owed;    ///< accepted and not written since: to be left out of the copy, or discarded
         bool frozen = false;
         std::uint8_t effect = no_effect; ///< what the engine asked for and is not done yet
         std::uint8_t published = 0;      ///< rounds
@@ -131,6 +136,9 @@ private:
     void sweep_actions(const State&, Actions&) const;
     void round_actions(const State&, Actions&) const;
 
+    /// Returns whether the use that is made of hints promises that each accepted one is used.
+    [[nodiscard]] bool is_complete() const;
+    void touch(State&, unsigned page) const;
     void guest_writes(State&, unsigned page) const;
     void begin(State&) const;
     void push(State&, Chain) const;
@@ -141,7 +149,7 @@ private:
     void rearm_log(State&) const;
     void gathered(State&) const;
     Verdict publish(State&) const;
-    void end_round(State&, protocol::PrecopyEvent::Kind decision) const;
+    void close_hints(State&) const;
     Verdict send(State&, unsigned page) const;
     [[nodiscard]] Verdict hand_over(const State&) const;
     void complete(State&, unsigned page) const;
@@ -151,6 +159,8 @@ private:
     [[nodiscard]] SmallPages to_scan(const State&) const;
     void scan(State&, unsigned page) const;
     void step_sweep(State&, protocol::SweepEvent::Kind, PageRange = {}) const;
+    void begin_sweep(State&) const;
+    Verdict end_sweep(State&) const;
 
     HintSetting setting_;
     SmallPages all_;

@@ -71,7 +71,15 @@ void HintModel::device_actions(const State& state, Actions& actions) const {
     }
 }
 
+void HintModel::touch(State& state, unsigned page) const {
+    if (!is_complete())
+        return;
+    state.touched.insert(page);
+    state.owed.erase(page);
+}
+
 void HintModel::guest_writes(State& state, unsigned page) const {
+    touch(state, page);
     state.data.insert(page);
     state.behind.insert(page);
     state.zero.erase(page);
@@ -104,6 +112,7 @@ void HintModel::begin(State& state) const {
 void HintModel::complete(State& state, unsigned page) const {
     state.in_flight.erase(page);
     state.landed.erase(page);
+    touch(state, page);
     if (setting_.fault == Fault::device_writes_pending)
         state.precopy.layers.pending.insert(page);
     else

@@ -42,6 +42,8 @@ void HintModel::copy_actions(const State& state, Actions& actions) const {
         actions.add(act(all_at_once || state.got.empty() ? HintAction::read_log : HintAction::rearm_log));
     if (wants(state, PrecopyEffect::Kind::publish))
         actions.add(act(HintAction::publish));
+    if (wants(state, PrecopyEffect::Kind::close))
+        actions.add(act(HintAction::close));
     if (wants(state, PrecopyEffect::Kind::freeze) && state.in_flight.empty())
         actions.add(act(HintAction::freeze));
     const bool sends = state.precopy.phase == CopyPhase::copying && state.precopy.plan == PrecopyPlan::migration;
@@ -72,23 +74,32 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
         actions.add(act(HintAction::freeze));
     if (wants(state, SweepEffect::Kind::discard))
         actions.add(act(HintAction::discard));
-    const bool collecting = state.sweep.phase == SweepPhase::collecting;
-    const bool resumes = wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish);
-    // With the page that is the next batch, where there is one.
-    for (unsigned page = 0; page < setting_.pages; ++page) {
-        if (!state.sweep.later.has(page))
-            continue;
-        if (collecting)
-            actions.add(act(HintAction::batch, page));
-        if (collecting)
-            actions.add(act(HintAction::round_over, page));
-        if (resumes)
-            actions.add(act(HintAction::resume, page));
-    }
-    if (state.sweep.later.empty() && collecting)
-        actions.add(act(HintAction::round_over));
-    if (state.sweep.later.empty() && resumes)
+    if (wants(state, SweepEffect::Kind::resume) || wants(state, SweepEffect::Kind::finish))
         actions.add(act(HintAction::resume));
+    const SweepPhase phase = state.sweep.phase;
+    const bool collecting = phase == SweepPhase::collecting;
+    const bool resuming = phase == SweepPhase::resuming && state.effect == no_effect;
+    const bool may_end = !state.sweep.round_over && !state.frozen && state.published > 0 &&
+                         (collecting || resuming || phase == SweepPhase::looking || phase == SweepPhase::scanning ||
+                          phase == SweepPhase::holding);
+    // Where a batch begins with it, with the page that is the next batch if there is one.
+    const auto add_for_each_next_page = [&](HintAction action) {
+        if (state.sweep.later.empty())
+            actions.add(act(action));
+        for (unsigned page = 0; page < setting_.pages; ++page)
+            if (state.sweep.later.has(page))
+                actions.add(act(action, page));
+    };
+    if (collecting && !state.sweep.later.empty())
+        add_for_each_next_page(HintAction::batch);
+    if (may_end && collecting)
+        add_for_each_next_page(HintAction::round_over);
+    else if (may_end)
+        actions.add(act(HintAction::round_over));
+    if (resuming && state.sweep.round_over)
+        add_for_each_next_page(HintAction::resumed);
+    else if (resuming)
+        actions.add(act(HintAction::resumed));
 }
 
 void HintModel::round_actions(const State& state, Actions& actions) const {
@@ -125,7 +136,11 @@ Verdict HintModel::pop(State& state) const {
 
 Verdict HintModel::use_hint(State& state, unsigned page) const {
     const PageRange range = page_range(page);
+    // What was cleared since (init_on_alloc) holds nothing either, for a sweep.
+    if (is_complete() && (!state.touched.has(page) || (sweeps() && state.zero.has(page))))
+        state.owed.insert(page);
     if (precopies()) {
+        const bool was_pending = state.precopy.layers.pending.has(page);
         if (setting_.fault == Fault::late_hints) {
             state.decided.insert(page);
             return Verdict::safe;
@@ -140,11 +155,14 @@ Verdict HintModel::use_hint(State& state, unsigned page) const {
             state.precopy.layers.log.clear(range);
         if (setting_.use == Use::skip_by_hint)
             state.ever_hinted.insert(page);
+        if (setting_.fault == Fault::hinted_is_sent && was_pending)
+            state.precopy.layers.pending.insert(page);
         return Verdict::safe;
     }
     switch (setting_.use) {
     case Use::discard_held:
-        step_sweep(state, SweepEvent::Kind::hinted, range);
+        if (setting_.fault != Fault::hints_forgotten || state.sweep.phase != SweepPhase::resuming)
+            step_sweep(state, SweepEvent::Kind::hinted, range);
         return Verdict::safe;
     case Use::discard_at_once:
         return discard(state, SmallPages::only(page));
@@ -167,6 +185,9 @@ Verdict HintModel::use_hint(State& state, unsigned page) const {
 
 void HintModel::read_log(State& state) const {
     SmallPages& log = sweeps() ? state.sweep.log : state.precopy.layers.log;
+    // What is written from here on is newer than the ID that follows, for all that the monitor can know.
+    if (!sweeps() || state.sweep.phase == SweepPhase::arming)
+        state.touched.clear_all();
     // What devices hold counts as written from the moment they popped it. A sweep looks when they hold nothing.
     if (!sweeps())
         log.add(state.in_flight);
@@ -221,9 +242,7 @@ Verdict HintModel::publish(State& state) const {
     return state.published > 1 && state.tracker.issued == before ? Verdict::id_reused : Verdict::safe;
 }
 
-/// The decision alone changes nothing that others see, so it is one step with the closing.
-void HintModel::end_round(State& state, PrecopyEvent::Kind decision) const {
-    step_precopy(state, {decision, {}});
+void HintModel::close_hints(State& state) const {
     state.tracker.stop();
     step_precopy(state, {PrecopyEvent::Kind::closed, {}});
 }
@@ -236,9 +255,10 @@ Verdict HintModel::send(State& state, unsigned page) const {
     with_page_first(state.precopy.layers.pending, page,
                     [&] { effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}}); });
     CHECK(effect.has_value());
-    if (effect->kind == PrecopyEffect::Kind::send)
-        state.behind.erase(page);
-    return Verdict::safe;
+    if (effect->kind != PrecopyEffect::Kind::send)
+        return Verdict::safe;
+    state.behind.erase(page);
+    return state.owed.has(page) ? Verdict::incomplete : Verdict::safe;
 }
 
 Verdict HintModel::hand_over(const State& state) const {
@@ -265,18 +285,35 @@ SmallPages HintModel::to_scan(const State& state) const {
 
 void HintModel::scan(State& state, unsigned page) const {
     state.looked_at.insert(page);
-    const auto effect = state.effect;
     if (state.zero.has(page))
         step_sweep(state, SweepEvent::Kind::zero, page_range(page));
-    state.effect = effect;
     if (to_scan(state).empty())
         step_sweep(state, SweepEvent::Kind::scanned);
 }
 
 void HintModel::step_sweep(State& state, SweepEvent::Kind kind, PageRange pages) const {
     const auto effect = protocol::step(state.sweep, {kind, pages});
-    if (kind != SweepEvent::Kind::hinted)
+    // These are no answer to what the engine has asked for.
+    const bool comes_by_itself =
+        kind == SweepEvent::Kind::hinted || kind == SweepEvent::Kind::zero || kind == SweepEvent::Kind::round_over;
+    if (effect || !comes_by_itself)
         state.effect = effect ? static_cast<std::uint8_t>(effect->kind) : no_effect;
+}
+
+void HintModel::begin_sweep(State& state) const {
+    state.sweep = {};
+    state.sweep.limit = batch_limit;
+    state.sweep.scans = setting_.clears;
+    step_sweep(state, SweepEvent::Kind::start);
+}
+
+Verdict HintModel::end_sweep(State& state) const {
+    state.tracker.done();
+    if (!state.owed.empty())
+        return Verdict::incomplete;
+    if (state.published < setting_.rounds)
+        begin_sweep(state);
+    return Verdict::safe;
 }
 
 } // namespace aerate::prove

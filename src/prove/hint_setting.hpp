@@ -46,6 +46,8 @@ enum class Fault : std::uint8_t {
     not_protected_again,   ///< a discard drops the write protection, and it stays off
     hole_not_protected,    ///< pages that were never touched are not write-protected
     zero_not_checked,      ///< what read as zero is discarded even if it was written since
+    hints_forgotten,       ///< a sweep takes no hints while the guest is being resumed
+    hinted_is_sent,        ///< a hint does not take its page out of what is to be sent
 };
 
 struct HintSetting {
@@ -87,7 +89,9 @@ constexpr std::string_view name_of(Fault fault) {
                                           "discard-in-flight",
                                           "not-protected-again",
                                           "hole-not-protected",
-                                          "zero-not-checked"};
+                                          "zero-not-checked",
+                                          "hints-forgotten",
+                                          "hinted-is-sent"};
     return names[static_cast<unsigned>(fault)];
 }
 

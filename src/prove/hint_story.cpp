@@ -14,9 +14,9 @@ using Kind = HintAction;
 
 enum Party : unsigned { guest, queue, balloon, log, copy };
 
-class Teller {
+class StoryWriter {
 public:
-    explicit Teller(const HintSetting& setting)
+    explicit StoryWriter(const HintSetting& setting)
         : setting_(setting) {}
 
     StoryStep step(const State& before, Action action, const State& after) const {
@@ -104,9 +104,11 @@ public:
         case Kind::hand_over:
             return {balloon, copy, "hand over", "Nothing is pending: the copy takes over."};
         case Kind::next_round:
-            return {balloon, guest, "STOP", "Hinting is stopped, and a new round begins."};
+            return {balloon, balloon, "next round", "What was written meanwhile is worth another round."};
         case Kind::finish:
-            return {balloon, guest, "STOP", "Hinting is stopped: the rest can be sent within the downtime."};
+            return {balloon, balloon, "finish", "The rest can be sent within the downtime."};
+        case Kind::close:
+            return {balloon, guest, "STOP", "Hinting is stopped."};
         case Kind::batch:
             return {balloon, balloon, "batch", "Enough hints are collected for one batch of discards."};
         case Kind::round_over:
@@ -120,6 +122,8 @@ public:
                     fmt::format("The monitor discards what passed: {}.", names(before.sweep.hinted)), true};
         case Kind::resume:
             return {balloon, guest, "resume", "vCPUs and devices go on."};
+        case Kind::resumed:
+            return {balloon, balloon, "resumed", "The sweep learns that the guest runs again."};
         case Kind::publish_done:
             return {balloon, guest, "DONE", "The monitor publishes DONE."};
         }
@@ -141,6 +145,10 @@ public:
         }
         case Verdict::destroyed:
             return "The running guest's live data reads as zero now. Nothing warns of it.";
+        case Verdict::incomplete:
+            return fmt::format("{} was hinted and accepted, and nobody has written it since: still it {}.",
+                               names(last.owed),
+                               setting_.use == Use::discard_held ? "was not discarded" : "is part of the copy");
         case Verdict::id_reused:
             return "Two rounds have the same command ID: a buffer of the first passes for one of the second.";
         default:
@@ -322,17 +330,17 @@ private:
 
 std::optional<Story> tell_hints(const HintSetting& setting, const Trace& trace) {
     const HintModel model(setting);
-    const Teller teller(setting);
+    const StoryWriter writer(setting);
     Story story;
     story.parties = {"guest", "hint queue", "monitor", "KVM's log", "copy"};
     State last = model.initial();
     const auto verdict = replay(model, trace, [&](const State& before, Action action, const State& after) {
-        story.steps.push_back(teller.step(before, action, after));
+        story.steps.push_back(writer.step(before, action, after));
         last = after;
     });
     if (!verdict)
         return std::nullopt;
-    story.end = teller.end(last, *verdict);
+    story.end = writer.end(last, *verdict);
     unsigned parties = 0;
     for (const StoryStep& step : story.steps)
         parties = std::max({parties, step.from + 1, step.to + 1});

@@ -66,7 +66,7 @@ std::string meaning_of(const HintSetting& setting) {
 const Finding* find(const std::vector<Finding>& findings, const HintSetting& like, Driver driver) {
     for (const Finding& finding : findings) {
         const auto* setting = std::get_if<HintSetting>(&finding.entry.setting);
-        if (finding.entry.shelf == Shelf::uses && setting && setting->use == like.use && setting->log == like.log &&
+        if (finding.entry.section == Section::uses && setting && setting->use == like.use && setting->log == like.log &&
             setting->driver == driver && setting->reports == like.reports && setting->clears == like.clears &&
             setting->pages == like.pages)
             return &finding;
@@ -81,7 +81,7 @@ std::string uses_table(const std::vector<Finding>& findings) {
     page += "\n|---|---|---|---|---|\n";
     for (const Finding& finding : findings) {
         const auto* setting = std::get_if<HintSetting>(&finding.entry.setting);
-        if (finding.entry.shelf != Shelf::uses || !setting || setting->driver != Driver::linux_stock)
+        if (finding.entry.section != Section::uses || !setting || setting->driver != Driver::linux_stock)
             continue;
         page += fmt::format("| {}{} | {} |", meaning_of(*setting),
                             setting->clears    ? ", where zeroes count as free"
@@ -104,10 +104,10 @@ std::string uses_table(const std::vector<Finding>& findings) {
     return page;
 }
 
-std::string shelf_table(const std::vector<Finding>& findings, Shelf shelf) {
+std::string section_table(const std::vector<Finding>& findings, Section section) {
     std::string page = "| model | verdict | states | steps |\n|---|---|---|---|\n";
     for (const Finding& finding : findings)
-        if (finding.entry.shelf == shelf)
+        if (finding.entry.section == section)
             page += fmt::format("| `{}` | {} | {} | {} |\n", finding.entry.name, verdict_of(finding),
                                 grouped(finding.exploration.states), trace_length(finding));
     return page;
@@ -143,7 +143,7 @@ std::string json_line(const Finding& finding) {
         line["rounds"] = hints->rounds;
     } else {
         line["driver"] = line["log"] = nullptr;
-        line["use"] = "hand-off";
+        line["use"] = finding.entry.section == Section::freeze ? "freeze" : "hand-off";
     }
     line["verdict"] = verdict_of(finding);
     line["expected"] = name_of(finding.entry.expected);
@@ -167,10 +167,14 @@ models are made, what they leave out and what that means: [prove.md](prove.md).
 
 )";
     page += uses_table(findings);
-    page += "\n## Planted bugs\n\nEach has to be found, and is.\n\n" + shelf_table(findings, Shelf::planted);
+    page += "\n## Planted bugs\n\nEach has to be found, and is.\n\n" + section_table(findings, Section::planted);
     page += "\n## The migration's hand-off\n\n`lease` and `no-lease` ship. Without a lease there is one quiet state, "
             "in which an operator has to decide.\n\n" +
-            shelf_table(findings, Shelf::hand_off);
+            section_table(findings, Section::hand_off);
+    page +=
+        "\n## The freeze\n\nTwo devices that the guest resets as it likes, two vCPUs, three claims of pauses, sweeps "
+        "and copies, each taken back at any time. The first four ship; the others are planted.\n\n" +
+        section_table(findings, Section::freeze);
     page += "\n## The shortest traces\n";
     for (const Finding& finding : findings) {
         if (finding.exploration.verdict == Verdict::safe)

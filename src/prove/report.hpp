@@ -20,9 +20,9 @@ struct Finding {
 
 std::string table_heading();
 std::string table_row(const Finding&);
-/// One line, without its end: model, driver, log, use, verdict, states, seconds, trace_length, and more.
+/// Returns one line, without its end: model, driver, log, use, verdict, states, seconds, trace_length, and more.
 std::string json_line(const Finding&);
-/// All of docs/proof.md. Without times, so that it is the same on every machine.
+/// Returns all of docs/proof.md. Without times, so that it is the same on every machine.
 std::string proof_page(const std::vector<Finding>&);
 
 } // namespace aerate::prove

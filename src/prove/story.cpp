@@ -4,13 +4,17 @@
 
 namespace aerate::prove {
 
-// hint_story.cpp and hand_off_story.cpp
+// hint_story.cpp, hand_off_story.cpp and freeze_story.cpp
 std::optional<Story> tell_hints(const HintSetting&, const Trace&);
 std::optional<Story> tell_hand_off(const HandOffSetting&, const Trace&);
+std::optional<Story> tell_freeze(const FreezeSetting&, const Trace&);
 
 std::optional<Story> tell(const Entry& entry, const Trace& trace) {
     const auto* hints = std::get_if<HintSetting>(&entry.setting);
-    auto story = hints ? tell_hints(*hints, trace) : tell_hand_off(std::get<HandOffSetting>(entry.setting), trace);
+    const auto* freeze = std::get_if<FreezeSetting>(&entry.setting);
+    auto story = hints    ? tell_hints(*hints, trace)
+                 : freeze ? tell_freeze(*freeze, trace)
+                          : tell_hand_off(std::get<HandOffSetting>(entry.setting), trace);
     if (story)
         story->title = entry.name;
     return story;

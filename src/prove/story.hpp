@@ -25,10 +25,10 @@ struct Story {
     std::string end;
 };
 
-/// Nothing when the trace is not one of the model.
+/// Returns nothing when the trace is not one of the model.
 std::optional<Story> tell(const Entry&, const Trace&);
 
-/// "  1. ..." lines, wrapped.
+/// Returns "  1. ..." lines, wrapped.
 std::string in_words(const Story&);
 
 } // namespace aerate::prove

@@ -35,12 +35,15 @@ private:
 
 enum class Verdict : std::uint8_t {
     safe,
-    lost,         ///< the copy lacks what the guest wrote
-    destroyed,    ///< the running guest's own memory lost what it wrote
-    id_reused,    ///< a command ID was issued twice
-    two_running,  ///< both sides run the guest
-    none_running, ///< neither side does, and nothing will change that
-    stuck,        ///< nothing can go on
+    lost,             ///< the copy lacks what the guest wrote
+    destroyed,        ///< the running guest's own memory lost what it wrote
+    id_reused,        ///< a command ID was issued twice
+    two_running,      ///< both sides run the guest
+    none_running,     ///< neither side does, and nothing will change that
+    stuck,            ///< nothing can go on
+    moves_at_rest,    ///< somebody was told that the guest rests, and it does not
+    held_for_nothing, ///< a device or a vCPU is stopped, and nobody who could use that is told
+    incomplete,       ///< a hint was accepted, its page not written since, and it was not left out or discarded
 };
 
 constexpr std::string_view name_of(Verdict verdict) {
@@ -59,6 +62,12 @@ constexpr std::string_view name_of(Verdict verdict) {
         return "no copy runs";
     case Verdict::stuck:
         return "stuck";
+    case Verdict::moves_at_rest:
+        return "moves at rest";
+    case Verdict::held_for_nothing:
+        return "held for nothing";
+    case Verdict::incomplete:
+        return "incomplete";
     }
     return "";
 }

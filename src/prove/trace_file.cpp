@@ -1,6 +1,7 @@
 #include "prove/trace_file.hpp"
 
 #include "prove/fingerprint_table.hpp"
+#include "prove/freeze_model.hpp"
 #include "prove/hand_off_model.hpp"
 #include "prove/hint_model.hpp"
 
@@ -13,12 +14,12 @@
 namespace aerate::prove {
 namespace {
 
-// In the order of HintAction and HandOffAction.
+// In the order of HintAction, HandOffAction and FreezeAction.
 constexpr std::string_view hint_actions[] = {
-    "take",         "write",     "give",       "look",      "begin",   "mark",     "hint",         "end",
-    "release",      "done",      "report",     "lend",      "land",    "complete", "pop",          "scan",
-    "discard-page", "hint-late", "read-log",   "rearm-log", "publish", "send",     "hand-over",    "next-round",
-    "finish",       "batch",     "round-over", "freeze",    "discard", "resume",   "publish-done",
+    "take",       "write",     "give",    "look",   "begin",     "mark",         "hint",   "end",          "release",
+    "done",       "report",    "lend",    "land",   "complete",  "pop",          "scan",   "discard-page", "hint-late",
+    "read-log",   "rearm-log", "publish", "send",   "hand-over", "next-round",   "finish", "close",        "batch",
+    "round-over", "freeze",    "discard", "resume", "resumed",   "publish-done",
 };
 static_assert(std::size(hint_actions) == static_cast<std::size_t>(HintAction::publish_done) + 1);
 constexpr std::string_view hand_off_actions[] = {
@@ -26,8 +27,15 @@ constexpr std::string_view hand_off_actions[] = {
     "destination-acts", "destination-trouble", "deliver-to-destination", "destination-dies",  "cut",
 };
 static_assert(std::size(hand_off_actions) == static_cast<std::size_t>(HandOffAction::cut) + 1);
+constexpr std::string_view freeze_actions[] = {
+    "claim",       "release",    "give-away",   "deadline",  "crash",  "end",      "device-hears", "device-answer",
+    "device-late", "vcpu-hears", "vcpu-answer", "vcpu-late", "submit", "complete", "reset",        "drive",
+};
+static_assert(std::size(freeze_actions) == static_cast<std::size_t>(FreezeAction::drive) + 1);
 
 std::span<const std::string_view> actions_of(std::string_view model) {
+    if (model.starts_with("freeze/"))
+        return freeze_actions;
     if (model.starts_with("hand-off/"))
         return hand_off_actions;
     return hint_actions;
@@ -60,13 +68,16 @@ std::string to_text(const TraceFile& file) {
     for (const Action action : file.trace) {
         text += names[action.kind];
         const auto kind = static_cast<HintAction>(action.kind);
+        const auto freeze_kind = static_cast<FreezeAction>(action.kind);
+        const bool has_part = names.data() == freeze_actions &&
+                              (freeze_kind < FreezeAction::give_away || freeze_kind > FreezeAction::end);
         const bool has_page =
             names.data() == hint_actions &&
             (kind <= HintAction::give || kind == HintAction::hint || kind == HintAction::release ||
              (kind >= HintAction::report && kind <= HintAction::complete) || kind == HintAction::scan ||
              kind == HintAction::send || kind == HintAction::batch || kind == HintAction::round_over ||
-             kind == HintAction::resume || kind == HintAction::discard_page || kind == HintAction::hint_late);
-        text += has_page ? fmt::format(" {}\n", action.page) : "\n";
+             kind == HintAction::resumed || kind == HintAction::discard_page || kind == HintAction::hint_late);
+        text += has_page || has_part ? fmt::format(" {}\n", action.page) : "\n";
     }
     return text;
 }

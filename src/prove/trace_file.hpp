@@ -20,7 +20,7 @@ std::string to_text(const TraceFile&);
 /// Says the line that is wrong.
 Result<TraceFile> parse_trace_file(std::string_view text);
 
-/// Of a verdict and its trace: the same on every machine.
+/// Hashes a verdict and its trace: the same on every machine.
 std::uint64_t hash_of(Verdict, std::uint64_t states, const Trace&);
 
 } // namespace aerate::prove

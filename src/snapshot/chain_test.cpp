@@ -36,7 +36,7 @@ TEST_F(CheckChain, TheParentMustBeThereAndTheSame) {
     const auto options = diff_of("full", "diff");
     EXPECT_EQ(why_not(options), "it works");
     ASSERT_TRUE(write_sample(directory / "full", {}, Existing::replace, FileOperations::real(), 7));
-    EXPECT_THAT(why_not(options), HasSubstr("is not the snapshot any more"));
+    EXPECT_THAT(why_not(options), HasSubstr("is no longer the snapshot"));
     std::filesystem::remove(directory / "full");
     EXPECT_THAT(why_not(options), HasSubstr("cannot be opened"));
     EXPECT_THAT(why_not(options), HasSubstr("take a full snapshot"));

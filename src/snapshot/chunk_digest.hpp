@@ -23,8 +23,10 @@ namespace aerate::snapshot {
     return digest_of(kind, std::as_bytes(std::span(present).first(count)));
 }
 
-[[nodiscard]] constexpr ByteCount offset_in_file(std::uint32_t chunk, unsigned page) {
-    return Header::size + bytes_of({std::uint64_t{chunk} * chunk_pages + page});
+/// `memory_at` is where memory begins: after the header, or at once in a file of its own.
+[[nodiscard]] constexpr ByteCount offset_in_file(std::uint32_t chunk, unsigned page,
+                                                 ByteCount memory_at = Header::size) {
+    return memory_at + bytes_of({std::uint64_t{chunk} * chunk_pages + page});
 }
 
 } // namespace aerate::snapshot

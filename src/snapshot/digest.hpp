@@ -26,7 +26,7 @@ using Digest = std::array<std::byte, 32>;
 
 class Key {
 public:
-    /// A regular file of exactly 32 bytes.
+    /// Loads a regular file of exactly 32 bytes.
     [[nodiscard]] static Result<Key> load(const std::string& path);
     explicit Key(std::span<const std::byte, 32> secret);
     Key(const Key&) = default;
@@ -41,14 +41,14 @@ private:
 };
 
 [[nodiscard]] Digest digest_of(DigestKind, std::span<const std::byte>);
-/// What is written with this key, or with none.
+/// Returns the kind that is written with this key, or with none.
 [[nodiscard]] constexpr DigestKind kind_of(const std::optional<Key>& key) {
     return key ? DigestKind::sha256 : DigestKind::xxh3;
 }
-/// Whether a file that says it has digests of this kind was written with such a key.
+/// Fails unless a file that says it has digests of this kind was written with such a key.
 [[nodiscard]] Result<> check_kind(std::uint32_t kind, const std::optional<Key>&);
 [[nodiscard]] Digest seal_of(std::span<const std::byte>, const std::optional<Key>&);
-/// In the same time wherever they differ.
+/// Compares in the same time wherever they differ.
 [[nodiscard]] bool equal(const Digest&, const Digest&);
 
 } // namespace aerate::snapshot

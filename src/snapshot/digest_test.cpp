@@ -1,3 +1,4 @@
+#include "base/testing/other_user.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "snapshot/digest.hpp"
 #include "snapshot/testing/sample.hpp"
@@ -53,6 +54,25 @@ TEST(Digest, AKeyIsAFileOf32Bytes) {
         EXPECT_FALSE(write(wrong)) << wrong;
     EXPECT_FALSE(Key::load(directory.path()));
     EXPECT_FALSE(Key::load(directory / "absent"));
+}
+
+TEST(Digest, S8_AKeyThatOthersCanReadOrReplaceIsRefused) {
+    const TemporaryDirectory directory;
+    const std::string path = directory / "key";
+    std::ofstream(path) << std::string(32, 'k');
+    for (const mode_t mode : {0640U, 0660U, 0620U, 0610U, 0604U, 0602U, 0644U}) {
+        ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+        const auto refused = Key::load(path);
+        ASSERT_FALSE(refused) << std::oct << mode;
+        EXPECT_NE(refused.error().message.find("chmod 600 " + path), std::string::npos) << refused.error().message;
+    }
+    for (const mode_t mode : {0600U, 0400U}) {
+        ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+        EXPECT_TRUE(Key::load(path)) << std::oct << mode;
+    }
+    AERATE_NEEDS_ANOTHER_USER();
+    ASSERT_EQ(::chown(path.c_str(), other_user, 0), 0);
+    EXPECT_FALSE(Key::load(path));
 }
 
 } // namespace

@@ -1,5 +1,7 @@
 #include "snapshot/file_operations.hpp"
 
+#include "base/host.hpp"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -29,7 +31,8 @@ FileOperations& FileOperations::real() {
 }
 
 int FileOperations::open(int directory, const std::string& name, int flags) {
-    return ::openat(directory, name.c_str(), flags, 0600); // a guest's secrets
+    // 0600: a guest's secrets
+    return host::descriptor([&] { return ::openat(directory, name.c_str(), flags, 0600); }).release();
 }
 
 int FileOperations::stat(int directory, const std::string& name, struct stat& status) {
@@ -60,12 +63,12 @@ int FileOperations::link(int fd, int directory, const std::string& name) {
     return ::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd).c_str(), directory, name.c_str(), AT_SYMLINK_FOLLOW);
 }
 
-int FileOperations::link(int directory, const std::string& from, const std::string& to) {
-    return ::linkat(directory, from.c_str(), directory, to.c_str(), 0);
-}
-
 int FileOperations::rename(int directory, const std::string& from, const std::string& to) {
     return ::renameat(directory, from.c_str(), directory, to.c_str());
+}
+
+int FileOperations::rename_to_free_name(int directory, const std::string& from, const std::string& to) {
+    return ::renameat2(directory, from.c_str(), directory, to.c_str(), RENAME_NOREPLACE);
 }
 
 int FileOperations::unlink(int directory, const std::string& name) {

@@ -26,8 +26,9 @@ public:
     [[nodiscard]] virtual int sync(int fd);
     /// Gives a file that has no name one; EEXIST when the name is taken.
     [[nodiscard]] virtual int link(int fd, int directory, const std::string& name);
-    [[nodiscard]] virtual int link(int directory, const std::string& from, const std::string& to);
     [[nodiscard]] virtual int rename(int directory, const std::string& from, const std::string& to);
+    /// EEXIST when the name is taken; EINVAL or ENOSYS where the file system or the kernel does not know how.
+    [[nodiscard]] virtual int rename_to_free_name(int directory, const std::string& from, const std::string& to);
     [[nodiscard]] virtual int unlink(int directory, const std::string& name);
 
     [[nodiscard]] static FileOperations& real();

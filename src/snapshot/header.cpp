@@ -10,8 +10,7 @@ namespace aerate::snapshot {
 namespace {
 
 constexpr std::uint64_t magic = 0x50414e5341524541; // "AERASNAP"
-constexpr std::uint32_t current_version = 1;
-constexpr std::uint32_t x86_64 = 62; // EM_X86_64, as in ELF
+constexpr std::uint32_t x86_64 = 62;                // EM_X86_64, as in ELF
 
 constexpr std::size_t seal_offset = Header::size.value - sizeof(Digest);
 constexpr ByteCount memory_length_max{1ULL << 44}; // as check_layout() has it
@@ -22,9 +21,10 @@ std::array<std::byte, Header::size.value> encode(const Header& header, const std
     std::array<std::byte, Header::size.value> page{};
     const std::span bytes(page);
     store_little_endian(bytes.subspan(0), magic);
-    store_little_endian(bytes.subspan(8), current_version);
+    store_little_endian(bytes.subspan(8), Header::version);
     store_little_endian(bytes.subspan(12), x86_64);
     store_little_endian(bytes.subspan(16), static_cast<std::uint32_t>(header.kind));
+    store_little_endian(bytes.subspan(20), static_cast<std::uint32_t>(header.memory_beside));
     store_little_endian(bytes.subspan(24), header.memory_length.value);
     store_little_endian(bytes.subspan(32), header.manifest_length.value);
     std::ranges::copy(header.manifest_digest, bytes.subspan(40).begin());
@@ -35,8 +35,8 @@ std::array<std::byte, Header::size.value> encode(const Header& header, const std
 Result<Header> decode_header(std::span<const std::byte, Header::size.value> bytes, const std::optional<Key>& key) {
     if (load_little_endian<std::uint64_t>(bytes) != magic)
         return fail("it is not a snapshot");
-    if (const auto version = load_little_endian<std::uint32_t>(bytes.subspan(8)); version != current_version)
-        return fail("it has version {} of the format, and this program reads version {}", version, current_version);
+    if (const auto version = load_little_endian<std::uint32_t>(bytes.subspan(8)); version != Header::version)
+        return fail("it has version {} of the format, and this program reads version {}", version, Header::version);
     if (const auto architecture = load_little_endian<std::uint32_t>(bytes.subspan(12)); architecture != x86_64)
         return fail("it is of architecture {} (ELF numbers), and this is {}", architecture, x86_64);
     const auto kind = load_little_endian<std::uint32_t>(bytes.subspan(16));
@@ -49,6 +49,10 @@ Result<Header> decode_header(std::span<const std::byte, Header::size.value> byte
 
     Header header;
     header.kind = kind_of(key);
+    const auto beside = load_little_endian<std::uint32_t>(bytes.subspan(20));
+    if (beside > 1)
+        return fail("its header has its memory at a place that this program does not know");
+    header.memory_beside = beside == 1;
     header.memory_length = {load_little_endian<std::uint64_t>(bytes.subspan(24))};
     header.manifest_length = {load_little_endian<std::uint64_t>(bytes.subspan(32))};
     std::ranges::copy(bytes.subspan(40, sizeof(Digest)), header.manifest_digest.begin());

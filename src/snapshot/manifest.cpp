@@ -55,7 +55,7 @@ public:
             return fail("its manifest has a {} of {} bytes, more than {}", what, length, longest);
         return bytes(length);
     }
-    /// A number of records of `size` bytes, all of which are there.
+    /// Reads a number of records of `size` bytes, all of which are there.
     [[nodiscard]] Result<std::uint32_t> count(std::size_t size) {
         const auto records = TRY(number<std::uint32_t>());
         if (records > rest_.size() / size)
@@ -145,6 +145,11 @@ bool is_file_name(std::string_view name) {
            name.find('/') == std::string_view::npos && name.find('\0') == std::string_view::npos;
 }
 
+const Chunk* find_chunk(std::span<const Chunk> chunks, std::uint32_t index) {
+    const auto chunk = std::ranges::lower_bound(chunks, index, {}, &Chunk::index);
+    return chunk != chunks.end() && chunk->index == index ? &*chunk : nullptr;
+}
+
 Result<std::vector<std::byte>> encode(const Manifest& manifest) {
     if (manifest.config.size() > config_length_max.value)
         return fail("a configuration of {} bytes does not fit a snapshot, which takes {}", manifest.config.size(),
@@ -184,6 +189,11 @@ Result<std::vector<std::byte>> encode(const Manifest& manifest) {
     return bytes;
 }
 
+ByteCount longest_manifest(const MemoryArea& area) {
+    constexpr ByteCount usual_state{1U << 20};
+    return config_length_max + usual_state + ByteCount{area.chunks() * chunk_record};
+}
+
 Result<Manifest> decode_manifest(std::span<const std::byte> bytes) {
     Input input(bytes);
     Manifest manifest;
@@ -195,7 +205,7 @@ Result<Manifest> decode_manifest(std::span<const std::byte> bytes) {
     manifest.state.assign(state.begin(), state.end());
     manifest.chunks = TRY(read_chunks(input, MemoryArea(manifest.regions).chunks(), manifest.parent.has_value()));
     if (!input.empty())
-        return fail("its manifest goes on after its end");
+        return fail("its manifest has data after its end");
     return manifest;
 }
 

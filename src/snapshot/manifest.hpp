@@ -44,12 +44,18 @@ struct Manifest {
     std::vector<Chunk> chunks; ///< ascending; none is empty
 };
 
+/// Returns the chunk with this index, or nullptr. REQUIRES: they ascend.
+[[nodiscard]] const Chunk* find_chunk(std::span<const Chunk>, std::uint32_t index);
+
 /// Fails when a part is longer than allowed.
 [[nodiscard]] Result<std::vector<std::byte>> encode(const Manifest&);
-/// Everything that Manifest promises holds afterwards. Allocates no more than a few times the bytes given.
+/// Returns what encode() gives at most for such a memory, with a state of usual length.
+[[nodiscard]] ByteCount longest_manifest(const MemoryArea&);
+/// Decodes a manifest, of which everything that Manifest promises holds afterwards. Allocates no more than a few times
+/// the bytes given.
 [[nodiscard]] Result<Manifest> decode_manifest(std::span<const std::byte>);
 
-/// One component of a path, and no way out of its directory.
+/// Returns whether it is one component of a path, and no way out of its directory.
 [[nodiscard]] bool is_file_name(std::string_view);
 
 } // namespace aerate::snapshot

@@ -20,6 +20,7 @@ namespace aerate::snapshot {
 /// The unit of digests. Digests are made from those of pages, so its size matters to the length of the manifest only:
 /// 104 bytes for each MiB that holds anything, however fragmented.
 inline constexpr unsigned chunk_pages = 256;
+inline constexpr ByteCount chunk_size = bytes_of({chunk_pages});
 
 /// Which pages of a chunk.
 class PageSet {
@@ -42,6 +43,12 @@ public:
             common |= words[i] & other.words[i];
         return common != 0;
     }
+    [[nodiscard]] PageSet operator|(const PageSet& other) const {
+        return combined(other, [](std::uint64_t a, std::uint64_t b) { return a | b; });
+    }
+    [[nodiscard]] PageSet without(const PageSet& other) const {
+        return combined(other, [](std::uint64_t a, std::uint64_t b) { return a & ~b; });
+    }
     /// Calls visit(first, count) for each run of pages, ascending, until it returns false. Whether none did.
     template <typename Visit>
     bool all_runs(Visit&& visit) const {
@@ -58,6 +65,15 @@ public:
     bool operator==(const PageSet&) const = default;
 
     std::array<std::uint64_t, word_count> words{};
+
+private:
+    template <typename Combine>
+    [[nodiscard]] PageSet combined(const PageSet& other, Combine&& combine) const {
+        PageSet result;
+        for (unsigned i = 0; i < word_count; ++i)
+            result.words[i] = combine(words[i], other.words[i]);
+        return result;
+    }
 };
 
 /// What a manifest says about a chunk. Pages in neither set are as in the parent, or zero without one.
@@ -77,7 +93,7 @@ public:
     [[nodiscard]] const std::vector<MemoryRegion>& regions() const { return regions_; }
     [[nodiscard]] ByteCount length() const;
     [[nodiscard]] std::uint64_t chunks() const { return whole_pages_of(length()).value / chunk_pages; }
-    /// The page of the area where the range begins, when all of it is RAM.
+    /// Returns the page of the area where the range begins, when all of it is RAM.
     [[nodiscard]] std::optional<std::uint64_t> find(PageRange) const;
     /// REQUIRES: the page is in the area.
     [[nodiscard]] FrameNumber frame_of_page(std::uint64_t page) const;

@@ -43,9 +43,9 @@ Result<> NewFile::open() {
         return cannot("open the directory");
     TRY(check_target());
 
-    file_ = FileDescriptor(operations_->open(directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC));
-    // open(2) lists three ways to say that there is no O_TMPFILE: the file system, or an old kernel.
-    if (!file_.valid() && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
+    if (can_link_unnamed()) {
+        file_ = FileDescriptor(operations_->open(directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC));
+    } else {
         const std::string name = temporary_name();
         file_ = FileDescriptor(operations_->open(directory_.get(), name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC));
         if (file_.valid())
@@ -56,12 +56,23 @@ Result<> NewFile::open() {
     return {};
 }
 
+/// Tries with a file of its own: one that had a name once cannot get another (fs/namei.c, vfs_link()). What fails for
+/// another reason will fail again, where it is reported.
+bool NewFile::can_link_unnamed() const {
+    const FileDescriptor probe(operations_->open(directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC));
+    const std::string name = temporary_name();
+    if (!probe.valid() || operations_->link(probe.get(), directory_.get(), name) != 0)
+        return false;
+    static_cast<void>(operations_->unlink(directory_.get(), name));
+    return true;
+}
+
 Result<> NewFile::check_target() const {
     struct stat status{};
     if (operations_->stat(directory_.get(), name_, status) != 0) {
         if (errno == ENOENT)
             return {};
-        return cannot("look at the path");
+        return cannot("inspect the path");
     }
     if (!S_ISREG(status.st_mode))
         return fail("cannot write {}: the path is there and is not a regular file", path_);
@@ -95,7 +106,7 @@ Result<> NewFile::clear(ByteCount offset, ByteCount length) {
     static constexpr std::array<std::byte, 16 * page_size.value> zeros{};
     if (operations_->punch_hole(file_.get(), offset, length) == 0)
         return {};
-    if (errno != EOPNOTSUPP)
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
         return cannot("punch a hole");
     while (length.value > 0) {
         const std::size_t part = std::min<std::size_t>(zeros.size(), length.value);
@@ -104,6 +115,13 @@ Result<> NewFile::clear(ByteCount offset, ByteCount length) {
         length.value -= part;
     }
     return {};
+}
+
+Result<> NewFile::make_way() {
+    TRY(check_target());
+    if (operations_->unlink(directory_.get(), name_) != 0)
+        return errno == ENOENT ? Result<>() : cannot("remove what was there");
+    return sync_directory();
 }
 
 /// Makes sure that the file has a temporary name.
@@ -119,25 +137,47 @@ Result<> NewFile::give_name() {
 
 Result<> NewFile::publish() {
     if (operations_->sync(file_.get()) != 0)
-        return cannot("bring it to the disk");
+        return cannot("flush it to the disk");
     TRY(check_target());
     if (existing_ == Existing::replace) {
         TRY(give_name());
         if (operations_->rename(directory_.get(), temporary_, name_) != 0)
             return cannot("rename the file");
         temporary_.clear();
-    } else {
-        // A link refuses a name that was taken meanwhile, on every file system; a rename would not.
-        const int linked = temporary_.empty() ? operations_->link(file_.get(), directory_.get(), name_)
-                                              : operations_->link(directory_.get(), temporary_, name_);
-        if (linked != 0)
+    } else if (temporary_.empty()) {
+        if (operations_->link(file_.get(), directory_.get(), name_) != 0)
             return cannot("name the file");
+    } else {
+        TRY(take_free_name());
+        temporary_.clear();
     }
-    if (operations_->sync(directory_.get()) != 0)
-        return fail_errno("{} is written, but its directory cannot be brought to the disk: after a power "
-                          "cut the file may be gone",
-                          path_);
-    return {};
+    return sync_directory();
+}
+
+/// Renames the file unless its name was taken meanwhile.
+Result<> NewFile::take_free_name() {
+    if (operations_->rename_to_free_name(directory_.get(), temporary_, name_) == 0)
+        return {};
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+        return cannot("name the file");
+    const FileDescriptor place(
+        operations_->open(directory_.get(), name_, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!place.valid())
+        return cannot("name the file");
+    if (operations_->rename(directory_.get(), temporary_, name_) == 0)
+        return {};
+    const auto refused = cannot("rename the file");
+    static_cast<void>(operations_->unlink(directory_.get(), name_));
+    return refused;
+}
+
+Result<> NewFile::sync_directory() {
+    // EINVAL: the file system keeps names in a way that needs none (fsync(2)).
+    if (operations_->sync(directory_.get()) == 0 || errno == EINVAL)
+        return {};
+    return fail_errno("{} is written, but its directory cannot be flushed to the disk: after a power cut the file may "
+                      "be gone",
+                      path_);
 }
 
 std::unexpected<Error> NewFile::cannot(const char* what) const {

@@ -1,6 +1,13 @@
-// A file that appears under its name whole or not at all: written without a name (O_TMPFILE; under a temporary one
-// where the file system has no such thing), brought to the disk, then named. Destroyed before publish(), it leaves
-// nothing.
+// A file that appears under its name whole or not at all: written without a name, brought to the disk, then named.
+// Destroyed before publish(), it leaves nothing.
+//
+// What the file system can do is found out by create(), before anything is written that could be lost:
+//
+//     O_TMPFILE and hard links    no name until publish(), which links it; gone even when this process is killed
+//     else                        a temporary name from the start, which publish() renames
+//
+// A name that was taken meanwhile is refused, not replaced: by the link, by RENAME_NOREPLACE, or, where neither is to
+// be had, by an empty file that takes the name first.
 #pragma once
 
 #include "base/error.hpp"
@@ -28,11 +35,13 @@ public:
     [[nodiscard]] Result<> write(std::span<const std::byte>, ByteCount offset);
     /// Makes a hole, or writes zeros where the file system has none.
     [[nodiscard]] Result<> clear(ByteCount offset, ByteCount length);
-    /// After an error the path holds what it held before, or, when only the directory could not be brought to the disk,
-    /// the new file.
+    /// Removes what is at the path already, if it may be replaced.
+    [[nodiscard]] Result<> make_way();
+    /// Gives the file its name. After an error the path holds what it held before, or, when only the directory could
+    /// not be flushed, the new file.
     [[nodiscard]] Result<> publish();
     [[nodiscard]] const std::string& path() const { return path_; }
-    /// In its directory.
+    /// Returns its name in its directory.
     [[nodiscard]] const std::string& name() const { return name_; }
 
 private:
@@ -42,7 +51,10 @@ private:
         , existing_(existing) {}
     [[nodiscard]] Result<> open();
     [[nodiscard]] Result<> check_target() const;
+    [[nodiscard]] bool can_link_unnamed() const;
     [[nodiscard]] Result<> give_name();
+    [[nodiscard]] Result<> take_free_name();
+    [[nodiscard]] Result<> sync_directory();
     [[nodiscard]] std::unexpected<Error> cannot(const char* what) const;
 
     FileOperations* operations_;

@@ -8,7 +8,7 @@
 namespace aerate::snapshot {
 namespace {
 
-/// Whether the second goes on in the file as it does in memory.
+/// Returns whether the second goes on in the file as it does in memory.
 bool aligned(const FilePiece& a, const FilePiece& b) {
     return a.fd == b.fd && b.pages.first.value - a.pages.first.value == whole_pages_of(b.offset - a.offset).value;
 }
@@ -17,7 +17,7 @@ bool aligned(const FilePiece& a, const FilePiece& b) {
 struct MergedChunk {
     std::array<int, chunk_pages> owner; ///< a descriptor; -1: zero
     PageSet decided;
-    PageSet stale; ///< data in a file, but not any more in a later one
+    PageSet stale; ///< data in a file, but no longer in a later one
 };
 
 void put_beneath(MergedChunk& merged, const Chunk& chunk, int fd) {
@@ -33,7 +33,8 @@ void put_beneath(MergedChunk& merged, const Chunk& chunk, int fd) {
 
 } // namespace
 
-std::vector<Snapshot::Run> Snapshot::runs() const {
+/// Returns those that any file of the chain mentions, ascending.
+std::vector<std::uint32_t> Snapshot::chunk_indices() const {
     std::vector<std::uint32_t> indices;
     for (const File& file : files_) {
         for (const Chunk& chunk : file.manifest.chunks)
@@ -41,17 +42,18 @@ std::vector<Snapshot::Run> Snapshot::runs() const {
     }
     std::ranges::sort(indices);
     indices.erase(std::ranges::unique(indices).begin(), indices.end());
+    return indices;
+}
 
+std::vector<Snapshot::Run> Snapshot::runs() const {
     std::vector<Run> runs;
     bool stale_between = false;
-    for (const std::uint32_t index : indices) {
+    for (const std::uint32_t index : chunk_indices()) {
         MergedChunk merged;
         merged.owner.fill(-1);
         for (const File& file : files_) {
-            const auto& chunks = file.manifest.chunks;
-            const auto chunk = std::ranges::lower_bound(chunks, index, {}, &Chunk::index);
-            if (chunk != chunks.end() && chunk->index == index)
-                put_beneath(merged, *chunk, file.fd());
+            if (const Chunk* const chunk = find_chunk(file.manifest.chunks, index))
+                put_beneath(merged, *chunk, file.memory_fd());
         }
         const FrameNumber frame = area_.frame_of_page(std::uint64_t{index} * chunk_pages);
         for (unsigned page = 0; page < chunk_pages; ++page) {
@@ -61,7 +63,7 @@ std::vector<Snapshot::Run> Snapshot::runs() const {
             }
             Run run{.piece = {.pages = {{frame.value + page}, {1}},
                               .fd = merged.owner[page],
-                              .offset = offset_in_file(index, page)},
+                              .offset = offset_in_file(index, page, files_.front().memory_at)},
                     .gap = {}};
             if (!runs.empty() && aligned(runs.back().piece, run.piece) && !stale_between)
                 run.gap = run.piece.pages.first.value - runs.back().piece.pages.end().value;

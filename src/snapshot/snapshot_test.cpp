@@ -1,3 +1,4 @@
+#include "base/testing/other_user.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "snapshot/snapshot.hpp"
 #include "snapshot/testing/sample.hpp"
@@ -61,6 +62,7 @@ TEST_P(WithAndWithoutKey, GivesBackWhatWasWritten) {
     const auto verified = snapshot->verify_memory([&](ByteCount done, ByteCount all) {
         EXPECT_EQ(all, 12_KiB);
         seen.push_back(done);
+        return true;
     });
     EXPECT_TRUE(verified) << verified.error().message;
     EXPECT_EQ(seen, (std::vector{8_KiB, 12_KiB}));
@@ -207,7 +209,7 @@ TEST_F(Chain, AParentThatWasReplacedIsRefused) {
     write("full", {}, 1);
     EXPECT_EQ(why_not(directory / "diff"), "it opens") << "the same again";
     write("full", {}, 3);
-    EXPECT_THAT(why_not(directory / "diff"), HasSubstr("parent full is another snapshot"));
+    EXPECT_THAT(why_not(directory / "diff"), HasSubstr("parent full is a different snapshot"));
     std::filesystem::remove(directory / "full");
     EXPECT_THAT(why_not(directory / "diff"), HasSubstr("parent full: it cannot be opened"));
 }
@@ -215,7 +217,7 @@ TEST_F(Chain, AParentThatWasReplacedIsRefused) {
 TEST_F(Chain, M4_OfOtherMemoryIsRefused) {
     write("full", {}, 1);
     write("diff", as_parent("full"), 2, {{{0}, 4_MiB}});
-    EXPECT_THAT(why_not(directory / "diff"), HasSubstr("has other memory"));
+    EXPECT_THAT(why_not(directory / "diff"), HasSubstr("has a different memory layout"));
 }
 
 TEST_F(Chain, ACycleIsRefused) {
@@ -260,6 +262,43 @@ TEST_F(Chain, H6_TheParentIsInTheSameDirectory) {
             {.path = directory / "diff", .regions = testing::sample_regions(), .parent = Parent{name, {}}});
         EXPECT_FALSE(writer) << name;
     }
+}
+
+// The pages of such a file are mapped: whoever can write it can change or cut what a guest is made of.
+TEST(Snapshot, S6_AFileThatOthersCanChangeIsRefusedUnlessAKeyVouchesForIt) {
+    const TemporaryDirectory directory;
+    const std::string path = directory / "a";
+    ASSERT_TRUE(testing::write_sample(path));
+    for (const mode_t mode : {0620U, 0602U, 0666U, 0660U}) {
+        ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+        const auto refused = Snapshot::open(path);
+        ASSERT_FALSE(refused) << std::oct << mode;
+        EXPECT_THAT(refused.error().message, HasSubstr("chmod go-w a"));
+    }
+    for (const mode_t mode : {0600U, 0644U, 0444U}) {
+        ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+        EXPECT_TRUE(Snapshot::open(path)) << std::oct << mode;
+    }
+    auto diff = Writer::create({.path = directory / "diff",
+                                .regions = testing::sample_regions(),
+                                .parent = Snapshot::open(path)->as_parent()});
+    ASSERT_TRUE(diff && std::move(*diff).finish("", {}));
+    ASSERT_EQ(::chmod(path.c_str(), 0622), 0);
+    const auto refused = Snapshot::open(directory / "diff");
+    ASSERT_FALSE(refused) << "each file of the chain";
+    EXPECT_THAT(refused.error().message, HasSubstr("its parent a: other users can change it"));
+
+    const auto key = std::optional(testing::sample_key());
+    ASSERT_TRUE(testing::write_sample(directory / "sealed", key));
+    ASSERT_EQ(::chmod((directory / "sealed").c_str(), 0666), 0);
+    EXPECT_TRUE(Snapshot::open(directory / "sealed", key));
+
+    AERATE_NEEDS_ANOTHER_USER();
+    ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+    ASSERT_EQ(::chown(path.c_str(), other_user, 0), 0);
+    const auto foreign = Snapshot::open(path);
+    ASSERT_FALSE(foreign);
+    EXPECT_THAT(foreign.error().message, HasSubstr("belongs to user 65534"));
 }
 
 } // namespace

@@ -53,7 +53,7 @@ Result<Bytes> read_sealed(const WorkingSetPlace& place, const FileDescriptor& fi
     if (!equal(seal, seal_of(numbers.first(bytes.size() - sizeof(Digest)), place.key)))
         return fail("it is damaged{}", place.key ? ", or was written with another key" : "");
     if (!std::ranges::equal(numbers.subspan(identity_offset, sizeof(Digest)), place.identity))
-        return fail("it was recorded of another snapshot: record it again");
+        return fail("it was recorded for another snapshot: record it again");
     bytes.resize(bytes.size() - sizeof(Digest));
     return bytes;
 }

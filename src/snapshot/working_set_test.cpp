@@ -76,7 +76,7 @@ TEST_F(WorkingSet, BelongsToOneSnapshotAndOneKey) {
     ASSERT_TRUE(write_working_set(place, pages));
     WorkingSetPlace other = place;
     other.identity[0] ^= std::byte{1};
-    EXPECT_THAT(read_working_set(other).error().message, HasSubstr("of another snapshot"));
+    EXPECT_THAT(read_working_set(other).error().message, HasSubstr("for another snapshot"));
     other = place;
     other.key = testing::sample_key();
     EXPECT_THAT(read_working_set(other).error().message, HasSubstr("without a key"));

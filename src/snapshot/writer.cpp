@@ -16,12 +16,17 @@ std::span<const std::byte> page_of(std::span<const std::byte> bytes, unsigned pa
 
 } // namespace
 
-Writer::Writer(Options&& options, NewFile file)
+Writer::Writer(Options&& options, NewFile file, std::optional<NewFile> memory_file)
     : area_(std::move(options.regions))
     , key_(std::move(options.key))
     , parent_(std::move(options.parent))
     , kind_(kind_of(key_))
-    , file_(std::move(file)) {}
+    , file_(std::move(file))
+    , memory_file_(std::move(memory_file)) {}
+
+ByteCount Writer::offset_of(std::uint32_t chunk, unsigned page) const {
+    return offset_in_file(chunk, page, memory_file_ ? ByteCount{} : Header::size);
+}
 
 Result<Writer> Writer::create(Options options, FileOperations& operations) {
     TRY(check_layout({.regions = options.regions}));
@@ -34,9 +39,21 @@ Result<Writer> Writer::create(Options options, FileOperations& operations) {
     auto file = TRY(NewFile::create(options.path, options.existing, operations));
     if (options.parent && options.parent->name == file.name())
         return fail("cannot write the snapshot {}: a diff cannot take the place of its parent", options.path);
-    Writer writer(std::move(options), std::move(file));
-    // Finds out now when the file may not become that long.
-    TRY(writer.file_.resize(Header::size + writer.area_.length()));
+    const bool beside = !options.memory_path.empty();
+    if (beside && (options.parent || options.key))
+        return fail("cannot write the snapshot {}: a diff, or one with a key, is one file", options.path);
+    std::optional<NewFile> memory_file;
+    if (beside)
+        memory_file.emplace(TRY(NewFile::create(options.memory_path, options.existing, operations)));
+    Writer writer(std::move(options), std::move(file), std::move(memory_file));
+    if (beside) {
+        TRY(writer.memory_file_->resize(writer.area_.length()));
+        return writer;
+    }
+    // Finds out now when the file may not become that long, with a manifest that has something in each chunk.
+    const ByteCount memory_end = Header::size + writer.area_.length();
+    TRY(writer.file_.resize(memory_end + longest_manifest(writer.area_)));
+    TRY(writer.file_.resize(memory_end));
     return writer;
 }
 
@@ -106,7 +123,7 @@ Result<> Writer::write_run(const Part& run, std::span<const std::byte> bytes) {
         chunk.data.set(page);
         chunk.zero.reset(page);
     }
-    return file_.write(bytes, offset_in_file(run.chunk, run.first));
+    return memory().write(bytes, offset_of(run.chunk, run.first));
 }
 
 Result<> Writer::drop_part(const Part& part) {
@@ -125,7 +142,7 @@ Result<> Writer::drop_part(const Part& part) {
     written_.value -= written.count();
     Result<> outcome;
     written.all_runs([&](unsigned first, unsigned count) {
-        outcome = file_.clear(offset_in_file(part.chunk, first), {count * page_size.value});
+        outcome = memory().clear(offset_of(part.chunk, first), {count * page_size.value});
         return outcome.has_value();
     });
     return outcome;
@@ -153,11 +170,17 @@ Result<Digest> Writer::finish(std::string config, std::vector<std::byte> state) 
                                               .parent = parent_,
                                               .chunks = chunks()}));
     const Header header{.kind = kind_,
+                        .memory_beside = memory_file_.has_value(),
                         .memory_length = area_.length(),
                         .manifest_length = {manifest.size()},
                         .manifest_digest = digest_of(kind_, manifest)};
     TRY(file_.write(manifest, header.manifest_offset()));
     TRY(file_.write(encode(header, key_), {0}));
+    if (memory_file_) {
+        // A state must not be there beside the memory of another one.
+        TRY(file_.make_way());
+        TRY(memory_file_->publish());
+    }
     TRY(file_.publish());
     return header.manifest_digest;
 }

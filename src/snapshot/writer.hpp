@@ -36,19 +36,22 @@ public:
         std::optional<Key> key{};
         /// Makes a diff: pages that are never mentioned are as there. Snapshot::as_parent(). See check_chain().
         std::optional<Parent> parent{};
+        /// A file for memory alone, as it lies in the guest, its regions one after the other; empty: it is in the file.
+        /// Without key and parent.
+        std::string memory_path{};
     };
 
     [[nodiscard]] static Result<Writer> create(Options, FileOperations& = FileOperations::real());
 
-    /// The range is RAM and `bytes` is what it holds. Whatever changes meanwhile must be added again: what is hashed
+    /// Adds a range of RAM, which holds `bytes`. Whatever changes meanwhile must be added again: what is hashed
     /// and what is written are two reads.
     [[nodiscard]] Result<> add(PageRange, std::span<const std::byte>);
-    /// The range is RAM and reads as zero.
+    /// Adds a range of RAM that reads as zero.
     [[nodiscard]] Result<> drop(PageRange);
     /// Writes the rest, waits for the disk, and puts the file at its path. Returns the identity of the snapshot.
     [[nodiscard]] Result<Digest> finish(std::string config, std::vector<std::byte> state) &&;
 
-    /// Pages that hold data so far.
+    /// Returns the pages that hold data so far.
     [[nodiscard]] PageCount written() const { return written_; }
 
 private:
@@ -65,7 +68,9 @@ private:
         unsigned count;
     };
 
-    Writer(Options&&, NewFile);
+    Writer(Options&&, NewFile, std::optional<NewFile> memory_file);
+    [[nodiscard]] NewFile& memory() { return memory_file_ ? *memory_file_ : file_; }
+    [[nodiscard]] ByteCount offset_of(std::uint32_t chunk, unsigned page) const;
     template <typename Visit>
     [[nodiscard]] Result<> for_each_part(PageRange, Visit&&);
     [[nodiscard]] Result<> add_part(const Part&, std::span<const std::byte>);
@@ -78,6 +83,7 @@ private:
     std::optional<Parent> parent_;
     DigestKind kind_;
     NewFile file_;
+    std::optional<NewFile> memory_file_;
     std::map<std::uint32_t, OpenChunk> chunks_;
     PageCount written_{};
     bool broken_ = false; ///< a write failed: the file may not hold what the digests say

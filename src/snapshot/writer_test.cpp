@@ -1,5 +1,6 @@
 // G7, the writing half: a snapshot is whole or absent, whatever system call fails.
 #include "base/testing/temporary_directory.hpp"
+#include "snapshot/header.hpp"
 #include "snapshot/testing/sample.hpp"
 #include "snapshot/writer.hpp"
 
@@ -31,7 +32,10 @@ public:
 
     [[nodiscard]] const std::vector<std::string>& calls() const { return calls_; }
     bool tmpfile = true; ///< whether the file system has O_TMPFILE
+    bool links = true;
+    bool rename_flags = true;
     bool punch_holes = true;
+    ByteCount longest{~0ULL};
 
     int open(int directory, const std::string& name, int flags) override {
         if ((flags & O_TMPFILE) == O_TMPFILE && !tmpfile) {
@@ -44,6 +48,10 @@ public:
         return fails("stat") ? -1 : FileOperations::stat(directory, name, status);
     }
     int truncate(int fd, ByteCount length) override {
+        if (length > longest) {
+            errno = EFBIG;
+            return -1;
+        }
         return fails("truncate") ? -1 : FileOperations::truncate(fd, length);
     }
     ssize_t write(int fd, std::span<const std::byte> bytes, ByteCount offset) override {
@@ -60,13 +68,21 @@ public:
     }
     int sync(int fd) override { return fails("sync") ? -1 : FileOperations::sync(fd); }
     int link(int fd, int directory, const std::string& name) override {
+        if (!links) {
+            errno = EPERM;
+            return -1;
+        }
         return fails("link") ? -1 : FileOperations::link(fd, directory, name);
-    }
-    int link(int directory, const std::string& from, const std::string& to) override {
-        return fails("link") ? -1 : FileOperations::link(directory, from, to);
     }
     int rename(int directory, const std::string& from, const std::string& to) override {
         return fails("rename") ? -1 : FileOperations::rename(directory, from, to);
+    }
+    int rename_to_free_name(int directory, const std::string& from, const std::string& to) override {
+        if (!rename_flags) {
+            errno = EINVAL;
+            return -1;
+        }
+        return fails("rename") ? -1 : FileOperations::rename_to_free_name(directory, from, to);
     }
     int unlink(int directory, const std::string& name) override {
         return fails("unlink") ? -1 : FileOperations::unlink(directory, name);
@@ -93,6 +109,13 @@ Result<Digest> write_all(const std::string& path, Existing existing, FileOperati
     return std::move(writer).finish("config", {});
 }
 
+/// The calls of create() before it tries what the file system can do: the directory, the target.
+constexpr std::size_t probe_call = 2;
+
+bool is_naming(const std::string& call) {
+    return call == "link" || call == "rename";
+}
+
 enum class Found { absent, old, fresh, half };
 
 Found look(const std::string& path, const Digest& old, const Digest& fresh) {
@@ -109,12 +132,14 @@ struct FaultCase {
     bool tmpfile;
     bool punch_holes;
     int error;
+    bool links = true;
+    bool rename_flags = true;
 };
 
 class Fault : public ::testing::TestWithParam<FaultCase> {};
 
 TEST_P(Fault, G7_WhicheverCallFailsTheSnapshotIsWholeOrAbsent) {
-    const auto [over_old, tmpfile, punch_holes, error] = GetParam();
+    const auto [over_old, tmpfile, punch_holes, error, links, rename_flags] = GetParam();
     const Existing existing = over_old ? Existing::replace : Existing::refuse;
     Digest fresh;
     {
@@ -132,6 +157,8 @@ TEST_P(Fault, G7_WhicheverCallFailsTheSnapshotIsWholeOrAbsent) {
         FaultyFiles files(failing, error);
         files.tmpfile = tmpfile;
         files.punch_holes = punch_holes;
+        files.links = links;
+        files.rename_flags = rename_flags;
         const auto written = write_all(path, existing, files, 2);
         const auto& calls = files.calls();
         failed = calls.size() > failing;
@@ -140,11 +167,12 @@ TEST_P(Fault, G7_WhicheverCallFailsTheSnapshotIsWholeOrAbsent) {
         const Found found = look(path, old, fresh);
         // The directory's sync comes last: the file is there by then. A temporary name that cannot be removed, for the
         // file system refuses even that, is the only thing ever left behind.
-        const bool named = failed && call == "sync" &&
-                           std::ranges::find_if(calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(failing),
-                                                [](const auto& c) { return c == "link" || c == "rename"; }) !=
-                               calls.begin() + static_cast<std::ptrdiff_t>(failing);
-        if (!failed || call == "unlink" || (error == EINTR && call == "write")) {
+        const auto failed_call = calls.begin() + static_cast<std::ptrdiff_t>(std::min(failing, calls.size()));
+        const auto begun = std::find(calls.begin(), failed_call, "truncate");
+        const bool named = failed && call == "sync" && std::find_if(begun, failed_call, is_naming) != failed_call;
+        // Where the probe fails, or the clean-up after it, another way is taken.
+        const bool probed = failed && begun == failed_call && (call == "link" || (failing == probe_call && tmpfile));
+        if (!failed || probed || call == "unlink" || (error == EINTR && call == "write")) {
             EXPECT_TRUE(written);
             EXPECT_EQ(found, Found::fresh);
         } else {
@@ -161,7 +189,65 @@ INSTANTIATE_TEST_SUITE_P(Snapshot, Fault,
                          ::testing::Values(FaultCase{false, true, true, EIO}, FaultCase{true, true, true, EIO},
                                            FaultCase{false, false, true, ENOSPC}, FaultCase{true, false, true, ENOSPC},
                                            FaultCase{true, true, false, ENOSPC}, FaultCase{false, true, true, EFBIG},
-                                           FaultCase{true, true, true, EDQUOT}));
+                                           FaultCase{true, true, true, EDQUOT},
+                                           FaultCase{false, true, true, EIO, false},
+                                           FaultCase{true, true, true, EIO, false},
+                                           FaultCase{false, false, true, ENOSPC, false, false},
+                                           FaultCase{false, false, true, EIO, false, false}));
+
+// What a file system lacks is found out before anything is written, and another way is taken.
+TEST(Writer, C30_WhateverTheFileSystemLacksASnapshotIsWrittenAndNoFileIsReplacedUnasked) {
+    for (unsigned lacking = 0; lacking < 16; ++lacking) {
+        SCOPED_TRACE(lacking);
+        for (const Existing existing : {Existing::refuse, Existing::replace}) {
+            const TemporaryDirectory directory;
+            FaultyFiles files;
+            files.tmpfile = (lacking & 1U) == 0;
+            files.links = (lacking & 2U) == 0;
+            files.rename_flags = (lacking & 4U) == 0;
+            files.punch_holes = (lacking & 8U) == 0;
+            const auto written = write_all(directory / "a", existing, files, 1);
+            ASSERT_TRUE(written) << written.error().message;
+            EXPECT_EQ(look(directory / "a", {}, *written), Found::fresh);
+            EXPECT_EQ(directory.files(), 1U);
+
+            auto late = Writer::create({.path = directory / "b", .regions = testing::sample_regions()}, files);
+            ASSERT_TRUE(late);
+            const auto other = write_sample(directory / "b");
+            ASSERT_TRUE(other);
+            EXPECT_FALSE(std::move(*late).finish("", {}));
+            EXPECT_EQ(look(directory / "b", *other, {}), Found::old);
+            EXPECT_FALSE(write_all(directory / "b", Existing::refuse, files, 2));
+            EXPECT_TRUE(write_all(directory / "b", Existing::replace, files, 2));
+        }
+    }
+}
+
+TEST(Writer, C30_NoLaterCallIsTheFirstToFindOutWhatTheFileSystemLacks) {
+    for (const bool tmpfile : {true, false}) {
+        const TemporaryDirectory directory;
+        FaultyFiles files;
+        files.tmpfile = tmpfile;
+        files.links = false;
+        auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
+        ASSERT_TRUE(writer);
+        EXPECT_EQ(directory.files(), 1U) << "it has the name that publish() renames";
+        const std::size_t before = files.calls().size();
+        ASSERT_TRUE(std::move(*writer).finish("", {}));
+        const auto& calls = files.calls();
+        EXPECT_EQ(std::find(calls.begin() + static_cast<std::ptrdiff_t>(before), calls.end(), "link"), calls.end());
+    }
+}
+
+TEST(Writer, C30_AFileThatMayNotBecomeLongEnoughIsRefusedBeforeItIsWritten) {
+    const TemporaryDirectory directory;
+    FaultyFiles files(~std::size_t{0}, EFBIG);
+    files.longest = Header::size + 2_MiB + 4_KiB; // room for memory, not for its manifest
+    const auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
+    ASSERT_FALSE(writer);
+    EXPECT_THAT(writer.error().message, HasSubstr("ulimit -f"));
+    EXPECT_EQ(directory.files(), 0U);
+}
 
 // What a power cut could undo comes before what makes it visible.
 TEST(Writer, G7_DataIsOnTheDiskBeforeItHasAName) {
@@ -173,8 +259,7 @@ TEST(Writer, G7_DataIsOnTheDiskBeforeItHasAName) {
             ASSERT_TRUE(write_all(directory / "a", existing, files, 1));
             const auto& calls = files.calls();
             const auto sync = std::ranges::find(calls, "sync");
-            const auto is_naming = [](const std::string& call) { return call == "link" || call == "rename"; };
-            EXPECT_EQ(std::find_if(calls.begin(), sync, is_naming), sync);
+            EXPECT_EQ(std::find_if(std::ranges::find(calls, "truncate"), sync, is_naming), sync);
             EXPECT_EQ(std::find(sync, calls.end(), "write"), calls.end());
             const auto named = std::find_if(sync, calls.end(), is_naming);
             EXPECT_NE(std::find(named, calls.end(), "sync"), calls.end()) << "the directory";
@@ -199,7 +284,7 @@ TEST(Writer, WithoutFinishNothingIsLeft) {
 
 TEST(Writer, AfterAFailedWriteItDoesNotFinish) {
     const TemporaryDirectory directory;
-    FaultyFiles files(5, ENOSPC);
+    FaultyFiles files(8, ENOSPC);
     auto writer = Writer::create({.path = directory / "a", .regions = testing::sample_regions()}, files);
     ASSERT_TRUE(writer);
     const auto added = writer->add({{0}, {10}}, pages(10, 1));

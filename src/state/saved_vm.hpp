@@ -4,37 +4,37 @@
 //     std::vector<std::byte> bytes = encode(saved);
 //     SavedVm saved = TRY(decode(bytes));
 //
-// A sequence of records, each with a name, a version and a length. A record of a later version, or one that this
-// monitor does not know, is refused rather than guessed at. That the values make sense is checked by whoever takes them
-// (KVM, the transports, the balloon), with the same checks as for a live guest.
+// A sequence of records, each with a name, a version and a length.
+//
+// The rule: what was released once can be read for ever. So a record's description never changes: what is added to it
+// makes a new version, and the reader takes every older one. What a guest can do without gets a record of its own; a
+// monitor that does not know it leaves it out, and says so. What a guest cannot do without raises the version of the
+// record that it belongs to, and a monitor that is older refuses it. samples/ has the state of each released format.
+//
+// Whether the values make sense is checked by the code that takes them (KVM, the transports, the devices), with the
+// same checks as for a live guest.
 #pragma once
 
-#include "balloon/balloon_state.hpp"
 #include "base/error.hpp"
-#include "base/units.hpp"
-#include "devices/uart_16550.hpp"
 #include "kvm/vcpu_state.hpp"
 #include "kvm/vm_state.hpp"
+#include "platform/keyboard_controller.hpp"
+#include "platform/uart_16550.hpp"
+#include "virtio/device.hpp"
 #include "virtio/transport_state.hpp"
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace aerate::state {
 
-struct SavedTransport {
+struct SavedDevice {
     std::string name; ///< "balloon", "block:rootfs"
     virtio::TransportState transport;
-};
-
-/// The guest knows how large its disks are; another size would be another disk.
-struct SavedDisk {
-    std::string id;
-    ByteCount size;
+    virtio::DeviceState device;
 };
 
 struct SavedVm {
@@ -42,9 +42,10 @@ struct SavedVm {
     std::vector<VcpuState> vcpus;
     UartState serial;
     std::uint8_t clock_register = 0; ///< of the CMOS clock
-    std::vector<SavedTransport> transports;
-    std::vector<SavedDisk> disks;
-    std::optional<balloon::BalloonState> balloon;
+    KeyboardState keyboard;
+    std::vector<SavedDevice> devices;
+    /// Names the records that a later monitor wrote and this one left out; printable. For the operator.
+    std::vector<std::string> skipped;
 };
 
 [[nodiscard]] std::vector<std::byte> encode(const SavedVm&);

@@ -2,6 +2,7 @@
 
 #include "balloon/config_space.hpp"
 #include "balloon/features.hpp"
+#include "base/check.hpp"
 #include "vhost_user/message_socket.hpp"
 #include "vhost_user/wire.hpp"
 #include "virtio/mmio_registers.hpp"
@@ -25,16 +26,19 @@ FeatureSet offer(const balloon::Balloon& balloon, const BackEndOptions& options)
 
 } // namespace
 
-BackEnd::Device::Device(MemoryTable t, std::shared_ptr<GuestMemory> m, const balloon::BalloonConfig& config,
-                        EventLoop& loop)
-    : table(std::move(t))
-    , memory(std::move(m))
-    , counted_hints(memory->address_space())
-    , balloon(config, *memory, loop) {}
+Result<std::unique_ptr<BackEnd::Device>> BackEnd::Device::create(MemoryTable table, std::shared_ptr<GuestMemory> memory,
+                                                                 const balloon::BalloonConfig& config,
+                                                                 EventLoop& loop) {
+    const PageCount pages = memory->address_space();
+    auto balloon = TRY(balloon::Balloon::create(config, *memory, loop));
+    return std::make_unique<Device>(std::move(table), std::move(memory),
+                                    balloon::CountingSink(TRY(PageBitmap::create(pages))),
+                                    TRY(PageBitmap::create(pages)), std::move(balloon));
+}
 
 Result<std::unique_ptr<BackEnd>> BackEnd::create(EventLoop& loop, const BackEndOptions& options, Events events,
                                                  std::optional<KeptState> kept) {
-    auto device = std::make_unique<Device>(MemoryTable{}, TRY(stand_in()), options.balloon, loop);
+    auto device = TRY(Device::create(MemoryTable{}, TRY(stand_in()), options.balloon, loop));
     return std::unique_ptr<BackEnd>(new BackEnd(loop, options, std::move(events), std::move(device), std::move(kept)));
 }
 
@@ -45,14 +49,14 @@ BackEnd::BackEnd(EventLoop& loop, const BackEndOptions& options, Events events, 
     , events_(std::move(events))
     , device_(std::move(device))
     , memory_part_(options.memory_budget)
-    , offered_(offer(device_->balloon, options))
-    , rings_(device_->balloon.queue_sizes().size()) {
+    , offered_(offer(*device_->balloon, options))
+    , rings_(device_->balloon->queue_sizes().size()) {
     if (kept) {
         state_ = std::move(kept->balloon);
         poison_value_ = kept->poison_value;
         kept_target_ = state_.target;
     }
-    (void)device_->balloon.restore(fitted(
+    (void)device_->balloon->restore(fitted(
         {.target = kept_target_, .last_command = state_.last_command, .ballooned = {}, .reported = {}}, memory()));
 }
 
@@ -64,16 +68,17 @@ BackEnd::~BackEnd() {
 
 void BackEnd::set_statistics_interval(std::chrono::seconds interval) {
     options_.statistics_interval = interval;
-    device_->balloon.statistics().set_interval(interval);
+    device_->balloon->statistics().set_interval(interval);
 }
 
 balloon::Counters BackEnd::counters() const {
     balloon::Counters sum = earlier_;
-    sum += device_->balloon.counters();
+    sum += device_->balloon->counters();
     return sum;
 }
 
 KeptState BackEnd::keep() {
+    CHECK(loop_.owned_here());
     deactivate();
     KeptState kept{state_, poison_value_};
     kept.balloon.target = wanted_target();
@@ -90,7 +95,7 @@ void BackEnd::features_asked() {
 Result<> BackEnd::set_features(FeatureSet features) {
     if (!features.within(offered_) || !features.has(virtio::feature::version_1)) {
         counters_.refused_features.add();
-        return fail("features {:#x} were not offered like that: {:#x} were, and VERSION_1 is needed", features.bits,
+        return fail("features {:#x} are not a valid choice: {:#x} were offered, and VERSION_1 is needed", features.bits,
                     offered_.bits);
     }
     const FeatureSet changed{features.bits ^ negotiated_.bits};
@@ -159,7 +164,7 @@ void BackEnd::write_config(std::uint32_t offset, std::span<const std::byte> from
         features = features.with(balloon::feature::page_poison);
     balloon().write_config(offset, from, features);
     if (of_poison && !active_) {
-        poison_value_ = balloon().save(0).poison_value;
+        poison_value_ = balloon().state(0).poison_value;
         poison_fixed_ = true;
     }
     if (early)

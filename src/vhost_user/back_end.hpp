@@ -53,10 +53,10 @@ struct KeptState {
 class BackEnd final : public virtio::DeviceHost {
 public:
     struct Events {
-        /// Memory and balloon are about to be destroyed: new ones follow.
+        /// Called before memory and balloon are destroyed: new ones follow.
         std::function<void()> replacing;
-        /// The guest can be served no longer, for example since its memory was taken away under us. Come back later:
-        /// this is called from inside.
+        /// Called when the guest can no longer be served, for example because its memory was taken
+        /// away. Post: this is called from inside.
         std::function<void(std::string why)> failed;
     };
 
@@ -66,15 +66,15 @@ public:
     BackEnd(const BackEnd&) = delete;
     BackEnd& operator=(const BackEnd&) = delete;
 
-    // --- For whoever steers the balloon ---
-    [[nodiscard]] balloon::Balloon& balloon() { return device_->balloon; }
+    // --- For the code that controls the balloon ---
+    [[nodiscard]] balloon::Balloon& balloon() { return *device_->balloon; }
     [[nodiscard]] GuestMemory& memory() { return *device_->memory; }
     [[nodiscard]] balloon::CountingSink& counted_hints() { return device_->counted_hints; }
-    /// False: memory() is a stand-in, since the front-end has given none.
+    /// Returns false if memory() is a stand-in, since the front-end has given none.
     [[nodiscard]] bool has_memory() const { return !device_->table.empty(); }
     [[nodiscard]] bool active() const { return active_; }
     void set_statistics_interval(std::chrono::seconds);
-    /// Since the front-end connected, whatever memory the guest had.
+    /// Returns the counters since the front-end connected, whatever memory the guest had.
     [[nodiscard]] balloon::Counters counters() const;
     [[nodiscard]] virtio::TransportCounters transport_counters() const { return counters_.values(); }
     /// Brings the device to rest.
@@ -82,8 +82,9 @@ public:
 
     // --- For the session: what the front-end asks. Errors say what was wrong; nothing has changed then. ---
     [[nodiscard]] virtio::FeatureSet offered() const { return offered_; }
-    /// GET_FEATURES. User Mode Linux without the feature bit PROTOCOL_FEATURES (its driver cleared another bit) sends
-    /// no SET_VRING_ENABLE; when it removes the device it asks for the features instead, to know that all was taken.
+    /// Handles GET_FEATURES. User Mode Linux without the feature bit PROTOCOL_FEATURES (its driver cleared another bit)
+    /// sends no SET_VRING_ENABLE; when it removes the device it asks for the features instead, to know that all was
+    /// taken.
     void features_asked();
     [[nodiscard]] Result<> set_features(virtio::FeatureSet);
     void set_status(std::uint8_t);
@@ -100,7 +101,7 @@ public:
                                               std::optional<GuestAddress> log);
     [[nodiscard]] Result<> set_ring_base(std::uint32_t index, std::uint32_t base);
     [[nodiscard]] Result<> start_ring(std::uint32_t index, Kick);
-    /// Its base.
+    /// Stops the ring and returns its base.
     [[nodiscard]] Result<std::uint32_t> stop_ring(std::uint32_t index);
     [[nodiscard]] Result<> enable_ring(std::uint32_t index, bool);
     [[nodiscard]] Result<> set_call(std::uint32_t index, Notifier);
@@ -114,7 +115,7 @@ public:
     [[nodiscard]] Result<> set_log(SharedLog);
     void set_log_notifier(Notifier notifier) { log_notifier_ = std::move(notifier); }
     void set_inflight(Inflight inflight);
-    /// A file that the front-end shares was cut short: what is read now is worth nothing.
+    /// Returns whether a file that the front-end shares was cut short: what is read now is worthless.
     [[nodiscard]] bool lost() const;
     [[nodiscard]] bool packed() const { return negotiated_.has(virtio::feature::ring_packed); }
 
@@ -127,11 +128,14 @@ public:
 private:
     /// The guest's memory, and the balloon that lives on it.
     struct Device {
-        Device(MemoryTable t, std::shared_ptr<GuestMemory> m, const balloon::BalloonConfig&, EventLoop&);
+        /// Fails when the host refuses the memory for what is known of each page.
+        [[nodiscard]] static Result<std::unique_ptr<Device>> create(MemoryTable, std::shared_ptr<GuestMemory>,
+                                                                    const balloon::BalloonConfig&, EventLoop&);
         MemoryTable table;                   ///< keeps the files
         std::shared_ptr<GuestMemory> memory; ///< the stand-in is shared
         balloon::CountingSink counted_hints;
-        balloon::Balloon balloon;
+        PageBitmap logged; ///< on its way into the front-end's log
+        std::unique_ptr<balloon::Balloon> balloon;
     };
 
     BackEnd(EventLoop&, const BackEndOptions&, Events, std::unique_ptr<Device>, std::optional<KeptState>);
@@ -140,11 +144,11 @@ private:
     [[nodiscard]] bool ready() const;
     void update();
     void activate();
-    struct Place {
+    struct RingSetup {
         virtio::QueueRegisters registers;
         virtio::QueuePosition position;
     };
-    [[nodiscard]] std::expected<Place, virtio::RingFault> place_of(std::uint16_t index);
+    [[nodiscard]] std::expected<RingSetup, virtio::RingFault> setup_of(std::uint16_t index);
     [[nodiscard]] std::expected<void, virtio::RingFault> make_queues(bool& anew);
     void deactivate();
     void resume_state();
@@ -155,13 +159,14 @@ private:
     void after_turn();
     void update_logging();
     void flush_log();
+    [[nodiscard]] Result<std::unique_ptr<Device>> make_device(MemoryTable) const;
     [[nodiscard]] Result<std::shared_ptr<GuestMemory>> map(const MemoryTable&) const;
-    /// What there is while the front-end has given no memory.
+    /// Returns the memory that is used while the front-end has shared none.
     [[nodiscard]] static Result<std::shared_ptr<GuestMemory>> stand_in();
-    /// The state without what is not this guest's RAM any more.
+    /// Returns the state without what is no longer this guest's RAM.
     [[nodiscard]] static balloon::BalloonState fitted(balloon::BalloonState, const GuestMemory&);
     [[nodiscard]] std::uint32_t wanted_target() const;
-    /// What was negotiated, without the bits that are vhost's own.
+    /// Returns what was negotiated, without the bits that are vhost's own.
     [[nodiscard]] virtio::FeatureSet driver_features() const;
 
     EventLoop& loop_;
@@ -185,7 +190,6 @@ private:
     FileDescriptor config_channel_;
     Notifier log_notifier_;
     std::optional<SharedLog> log_;
-    PageBitmap logged_; ///< scratch
     bool logging_ = false;
     std::optional<Inflight> inflight_;
     std::vector<Vring> rings_; ///< queues refer to inflight_ and device_, so they go first

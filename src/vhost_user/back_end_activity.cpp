@@ -1,6 +1,7 @@
 // Between rest and activity: when the device runs, how it comes to rest, and what it does while it runs.
 #include "balloon/config_space.hpp"
 #include "balloon/features.hpp"
+#include "base/check.hpp"
 #include "base/endian.hpp"
 #include "base/log.hpp"
 #include "vhost_user/back_end.hpp"
@@ -52,6 +53,7 @@ bool BackEnd::ready() const {
 }
 
 void BackEnd::update() {
+    CHECK(loop_.owned_here());
     deactivate();
     watch_kicks();
     if (ready())
@@ -69,7 +71,7 @@ void BackEnd::activate() {
     if (anew && !poison_value_)
         poison_value_ = 0;
     const std::uint32_t poison = poison_value_.value_or(unknown_poison_value);
-    balloon::Balloon& balloon = device_->balloon;
+    balloon::Balloon& balloon = *device_->balloon;
     std::vector<virtio::Virtqueue*> queues(rings_.size());
     std::ranges::transform(rings_, queues.begin(), [](const Vring& ring) { return ring.queue.get(); });
     std::array<std::byte, 4> bytes{};
@@ -85,11 +87,11 @@ void BackEnd::activate() {
             kick_again({i});
 }
 
-std::expected<BackEnd::Place, RingFault> BackEnd::place_of(std::uint16_t index) {
+std::expected<BackEnd::RingSetup, RingFault> BackEnd::setup_of(std::uint16_t index) {
     const FeatureSet features = driver_features();
     const auto registers = TRY(registers_of(rings_[index], table(), memory(), features));
     const Inflight* const inflight = inflight_ ? &*inflight_ : nullptr;
-    return Place{registers, TRY(position_of(rings_[index], index, registers, features, memory(), inflight))};
+    return RingSetup{registers, TRY(position_of(rings_[index], index, registers, features, memory(), inflight))};
 }
 
 /// `anew`: every ring begins, so a new driver has it.
@@ -99,12 +101,12 @@ std::expected<void, RingFault> BackEnd::make_queues(bool& anew) {
         Vring& ring = rings_[i];
         if (!wanted(ring))
             continue;
-        const auto place = place_of(i);
-        if (!place) {
-            refuse(i, place.error());
-            return std::unexpected(place.error());
+        const auto setup = setup_of(i);
+        if (!setup) {
+            refuse(i, setup.error());
+            return std::unexpected(setup.error());
         }
-        const auto& [registers, position] = *place;
+        const auto& [registers, position] = *setup;
         anew = anew && ring.base && position == virtio::QueuePosition{};
         ring.position = position;
         ring.queue = virtio::make_virtqueue(registers, position, features, memory());
@@ -124,21 +126,22 @@ void BackEnd::resume_state() {
     balloon::BalloonState state = fitted(state_, memory());
     state.target = static_cast<std::uint32_t>(balloon().target().value);
     state.poison_value = poison_value_.value_or(unknown_poison_value);
-    if (auto restored = balloon().restore(state); !restored)
+    static log::GuestLogLimit limit;
+    if (auto restored = balloon().restore(state); !restored && limit.allow())
         log::warning("vhost-user: {}", restored.error().message);
-    config_changed(); // the target may have been set while nobody listened
+    config_changed(); // the target may have been set while there was no listener
 }
 
 void BackEnd::deactivate() {
     if (!std::exchange(active_, false))
         return;
     epoch_ = std::make_shared<const int>();
-    balloon::Balloon& balloon = device_->balloon;
+    balloon::Balloon& balloon = *device_->balloon;
     // Returns the statistics buffer: no buffer of the guest's is in use then.
     active_ = true;
     balloon.pause([] {});
     active_ = false;
-    state_ = balloon.save(runs_max(memory()));
+    state_ = balloon.state(runs_max(memory()));
     balloon.reset();
     balloon.resume();
     for (std::uint16_t i = 0; i < ring_count(); ++i) {
@@ -178,7 +181,7 @@ void BackEnd::serve(std::uint16_t index) {
         kicked_ = true;
         return update();
     }
-    device_->balloon.kicked({index});
+    device_->balloon->kicked({index});
     after_turn();
 }
 
@@ -215,7 +218,7 @@ void BackEnd::kick_again(virtio::QueueIndex index) {
     loop_.post([this, index, epoch = std::weak_ptr(epoch_)] {
         if (epoch.expired() || !active_ || broken_)
             return;
-        device_->balloon.kicked(index);
+        device_->balloon->kicked(index);
         after_turn();
     });
 }

@@ -9,8 +9,8 @@
 
 namespace aerate::vhost_user {
 
-/// One for all guests, on any of their threads: no ring can lie in it, so nothing is read or written there, and its log
-/// stays empty whoever starts or takes it.
+/// Returns the memory of a guest without any, one for all guests, on any of their threads: no ring can lie in it, so
+/// nothing is read or written there, and its log stays empty, whichever code starts or takes it.
 Result<std::shared_ptr<GuestMemory>> BackEnd::stand_in() {
     static std::mutex mutex;
     static std::shared_ptr<GuestMemory> only;
@@ -32,9 +32,10 @@ balloon::BalloonState BackEnd::fitted(balloon::BalloonState state, const GuestMe
     return state;
 }
 
-/// What was asked for. Front-ends hand memory over piece by piece, and the device has no target beyond what is there.
+/// Returns the requested target. Front-ends share memory piece by piece, and the device has no target beyond what is
+/// there.
 std::uint32_t BackEnd::wanted_target() const {
-    const auto now = static_cast<std::uint32_t>(device_->balloon.target().value);
+    const auto now = static_cast<std::uint32_t>(device_->balloon->target().value);
     const auto most = whole_pages_of(device_->memory->size()).value;
     return now == std::min<std::uint64_t>(kept_target_, most) ? kept_target_ : now;
 }
@@ -43,10 +44,10 @@ Result<> BackEnd::set_memory(MemoryTable table) {
     const ByteCount before = memory_part_.size();
     const ByteCount wanted = table.address_space();
     TRY(memory_part_.grow_to(wanted));
-    auto mapped = map(table);
-    if (!mapped) {
+    auto device = make_device(std::move(table));
+    if (!device) {
         memory_part_.shrink_to(before);
-        return std::unexpected(std::move(mapped).error());
+        return std::unexpected(std::move(device).error());
     }
     deactivate();
     flush_log();
@@ -54,21 +55,26 @@ Result<> BackEnd::set_memory(MemoryTable table) {
     events_.replacing(); // may put the target back
     kept_target_ = wanted_target();
     // What was written to the config space since the device came to rest.
-    const balloon::BalloonState last = device_->balloon.save(0);
-    earlier_ += device_->balloon.counters();
-    device_ = std::make_unique<Device>(std::move(table), *std::move(mapped), options_.balloon, loop_);
-    TRY(device_->balloon.restore(fitted({.target = kept_target_,
-                                         .actual = last.actual,
-                                         .poison_value = last.poison_value,
-                                         .last_command = last.last_command,
-                                         .ballooned = {},
-                                         .reported = {}},
-                                        memory())));
-    device_->balloon.statistics().set_interval(options_.statistics_interval);
+    const balloon::BalloonState last = device_->balloon->state(0);
+    earlier_ += device_->balloon->counters();
+    device_ = *std::move(device);
+    TRY(device_->balloon->restore(fitted({.target = kept_target_,
+                                          .actual = last.actual,
+                                          .poison_value = last.poison_value,
+                                          .last_command = last.last_command,
+                                          .ballooned = {},
+                                          .reported = {}},
+                                         memory())));
+    device_->balloon->statistics().set_interval(options_.statistics_interval);
     memory_part_.shrink_to(wanted);
     update_logging();
     update();
     return {};
+}
+
+Result<std::unique_ptr<BackEnd::Device>> BackEnd::make_device(MemoryTable table) const {
+    auto memory = TRY(map(table));
+    return Device::create(std::move(table), std::move(memory), options_.balloon, loop_);
 }
 
 Result<std::shared_ptr<GuestMemory>> BackEnd::map(const MemoryTable& table) const {
@@ -92,29 +98,29 @@ Result<> BackEnd::set_log(SharedLog log) {
     return {};
 }
 
-/// From the moment that logging is asked for, even if the log itself comes a message later.
+/// Logs from the moment that logging is requested, even if the log itself comes a message later.
 void BackEnd::update_logging() {
     const bool wanted = negotiated_.has(feature::log_all);
     if (wanted == std::exchange(logging_, wanted))
         return;
     if (!wanted) {
         flush_log();
-        // Of a migration that failed, or is over: it need not cover memory that comes later.
+        // The log of a migration that failed, or has ended: it need not cover memory that comes later.
         log_.reset();
         return memory().write_log().stop();
     }
-    logged_ = PageBitmap(memory().address_space());
+    device_->logged.clear_all();
     memory().write_log().start();
 }
 
 void BackEnd::flush_log() {
     if (!logging_ || !log_)
         return;
-    memory().write_log().take(logged_);
-    if (logged_.next_run({0}).count == PageCount{})
+    memory().write_log().take(device_->logged);
+    if (device_->logged.next_run({0}).count == PageCount{})
         return;
-    log_->mark(logged_);
-    logged_.clear_all();
+    log_->mark(device_->logged);
+    device_->logged.clear_all();
     log_notifier_.signal();
 }
 

@@ -54,10 +54,10 @@ Result<> BackEnd::start_ring(std::uint32_t index, Kick kick) {
     if (!ring.queue) {
         if (!has_memory() || ring.size == 0 || !ring.addresses)
             return fail("ring {} is started before its memory, size and addresses are known", index);
-        if (const auto place = place_of(static_cast<std::uint16_t>(index)); !place) {
+        if (const auto setup = setup_of(static_cast<std::uint16_t>(index)); !setup) {
             counters_.refused_queues.add();
-            counters_.add(place.error());
-            return fail("ring {}: {}", index, virtio::describe(place.error()));
+            counters_.add(setup.error());
+            return fail("ring {}: {}", index, virtio::describe(setup.error()));
         }
     }
     ring.watch.cancel();
@@ -102,7 +102,7 @@ Result<> BackEnd::set_error(std::uint32_t index, Notifier error) {
     return {};
 }
 
-/// Whatever was broken, kicked or written is over with the driver that did it.
+/// Forgets whatever was broken, kicked or written, along with the driver that did it.
 void BackEnd::rings_stopped() {
     broken_ = kicked_ = poison_fixed_ = false;
 }

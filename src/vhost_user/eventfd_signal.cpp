@@ -1,5 +1,7 @@
 #include "vhost_user/eventfd_signal.hpp"
 
+#include "base/host.hpp"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -22,7 +24,7 @@ constexpr unsigned completions_max = 128;
 } // namespace
 
 Result<EventfdSignal> EventfdSignal::create() {
-    FileDescriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    FileDescriptor nothing = host::descriptor([&] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
     if (!nothing.valid())
         return fail_errno("cannot open /dev/null");
     aio_context_t context = 0;

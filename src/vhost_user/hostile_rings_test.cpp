@@ -90,7 +90,7 @@ TEST(HostileFrontEnd, V7_KicksAndCallsOfAnyKindBlockNobody) {
     EXPECT_TRUE(served.report(data_start, 0x1000));
 }
 
-/// False: it waited for somebody, and was woken by hand through the eventfd.
+/// Returns false if it waited for somebody, and was woken by hand through the eventfd.
 template <typename F>
 bool does_not_block(int eventfd, F f) {
     auto done = std::async(std::launch::async, f);

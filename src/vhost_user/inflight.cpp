@@ -1,5 +1,7 @@
 #include "vhost_user/inflight.hpp"
 
+#include "base/host.hpp"
+
 #include <unistd.h>
 
 #include <sys/mman.h>
@@ -47,6 +49,7 @@ public:
         , index_(index) {}
 
     std::expected<std::optional<virtio::DescriptorChain>, virtio::RingFault> pop() override { return queue_->pop(); }
+    void give_back(virtio::ChainId chain) override { queue_->give_back(chain); }
     void complete(virtio::ChainId id, std::uint32_t written) override { queue_->complete(id, written); }
     bool publish() override {
         inflight_.publishing(index_, queue_->size(), queue_->position());
@@ -75,7 +78,8 @@ ByteCount Inflight::bytes_for(std::uint16_t queues, std::uint16_t queue_size, bo
 }
 
 Result<FileDescriptor> Inflight::create(std::uint16_t queues, std::uint16_t queue_size, bool packed) {
-    FileDescriptor file(::memfd_create("vhost-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    FileDescriptor file =
+        host::descriptor([&] { return ::memfd_create("vhost-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING); });
     if (!file.valid() || ::ftruncate(file.get(), static_cast<off_t>(bytes_for(queues, queue_size, packed).value)) != 0)
         return fail_errno("cannot create the in-flight region");
     return file;

@@ -19,11 +19,11 @@ namespace aerate::vhost_user {
 
 class Inflight {
 public:
-    /// How large the region is. REQUIRES: both are those of rings that may be.
+    /// Returns how large the region is. REQUIRES: both are those of rings that may be.
     [[nodiscard]] static ByteCount bytes_for(std::uint16_t queues, std::uint16_t queue_size, bool packed);
-    /// An empty region, as a new file.
+    /// Creates an empty region, as a new file.
     [[nodiscard]] static Result<FileDescriptor> create(std::uint16_t queues, std::uint16_t queue_size, bool packed);
-    /// One that may have been written by another process, or by an enemy. Fails when it is not of the size that it has
+    /// Maps a region that another process, or an enemy, may have written. Fails when it is not of the size that it has
     /// to be (V10).
     [[nodiscard]] static Result<Inflight> map(FileDescriptor, ByteCount offset, ByteCount size, std::uint16_t queues,
                                               std::uint16_t queue_size, bool packed);
@@ -37,7 +37,7 @@ public:
     [[nodiscard]] std::optional<Used> used(std::uint16_t index, std::uint16_t ring_size) const;
     void publishing(std::uint16_t index, std::uint16_t ring_size, virtio::QueuePosition after);
     void published(std::uint16_t index);
-    /// The ring came to rest in order: there is nothing to do again.
+    /// Forgets a ring that came to rest in order: there is nothing to do again.
     void forget(std::uint16_t index);
     [[nodiscard]] bool lost() const { return file_.lost(); }
     [[nodiscard]] std::uint16_t queues() const { return queues_; }
@@ -57,7 +57,7 @@ private:
     bool packed_;
 };
 
-/// A virtqueue that writes down how far it is used.
+/// Returns a virtqueue that records how far it is used.
 [[nodiscard]] std::unique_ptr<virtio::Virtqueue> recorded(std::unique_ptr<virtio::Virtqueue>, Inflight&,
                                                           std::uint16_t index);
 

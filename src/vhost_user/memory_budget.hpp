@@ -1,6 +1,6 @@
 // A bound on the guest-physical address space of all guests of a daemon together, and one on each guest's, so that none
-// of them takes it all. A file with nothing in it may be of any size and costs its owner nothing, but us a few bits for
-// each page up to the last.
+// of them takes it all; within it each user has a share, and each process one of its user's. A file with nothing in it
+// may be of any size and costs its owner nothing, but us a few bits for each page up to the last.
 //
 // Any thread.
 #pragma once
@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 
 namespace aerate::vhost_user {
 
@@ -18,7 +20,19 @@ class MemoryBudget {
 public:
     MemoryBudget(ByteCount most, ByteCount most_of_a_guest)
         : most_(most)
-        , most_of_a_guest_(most_of_a_guest) {}
+        , most_of_a_guest_(most_of_a_guest)
+        , whose_("all guests together")
+        , option_("--max-memory") {}
+    /// A share of `whole`: what is taken of it is taken of the whole as well. For messages: whose it is, and the option
+    /// that says how large.
+    MemoryBudget(std::shared_ptr<MemoryBudget> whole, ByteCount most, std::string whose, std::string option)
+        : most_(most)
+        , most_of_a_guest_(whole->most_of_a_guest_)
+        , whose_(std::move(whose))
+        , option_(std::move(option))
+        , whole_(std::move(whole)) {}
+
+    [[nodiscard]] ByteCount most() const { return most_; }
 
     /// One guest's part. What it takes is given back when it goes.
     class Part {
@@ -42,9 +56,15 @@ public:
     };
 
 private:
+    [[nodiscard]] Result<> take(ByteCount more);
+    void give_back(ByteCount);
+
     ByteCount most_;
     ByteCount most_of_a_guest_;
-    std::atomic<std::uint64_t> used_{0}; ///< bytes, never more than most_
+    std::string whose_;
+    std::string option_;
+    std::shared_ptr<MemoryBudget> whole_; ///< null: this is it
+    std::atomic<std::uint64_t> used_{0};  ///< bytes, never more than most_
 };
 
 } // namespace aerate::vhost_user

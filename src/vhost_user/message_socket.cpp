@@ -13,7 +13,8 @@ namespace {
 /// One descriptor more than any message has, so that too many are noticed; the kernel closes what does not fit.
 constexpr std::size_t fds_received_max = message_fds_max + 1;
 
-/// False: the control data were cut, because of too many descriptors or because this process can have no more.
+/// Returns false if the control data were cut, because of too many descriptors or because this process can have no
+/// more.
 bool take_fds(msghdr& message, std::vector<FileDescriptor>& into) {
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
@@ -56,7 +57,7 @@ Result<> MessageSocket::check_header() const {
     Header header;
     std::memcpy(&header, header_.data(), sizeof header);
     if ((header.flags & header_flag::version_mask) != header_flag::version)
-        return fail("the front-end speaks version {} of vhost-user, 1 is known here",
+        return fail("the front-end speaks version {} of vhost-user, this back end speaks version 1",
                     header.flags & header_flag::version_mask);
     if ((header.flags & header_flag::reply) != 0 || (header.flags & ~header_flag::all) != 0)
         return fail("request {} has flags {:#x} that no request has", header.request, header.flags);

@@ -1,6 +1,6 @@
 // Takes messages off the front-end's socket, and puts replies on it. What a single message may be is checked here: its
 // header, its length, how many descriptors come with it. Never blocks; a front-end that dribbles bytes, or does not
-// read its replies, holds up nobody.
+// read its replies, holds nothing up.
 #pragma once
 
 #include "base/error.hpp"

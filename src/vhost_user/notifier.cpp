@@ -26,7 +26,7 @@ bool is_eventfd(const FileDescriptor& fd) {
 
 } // namespace
 
-/// Other sockets' locks can be held by whoever else has them.
+/// Returns whether it is a unix socket: the locks of other sockets can be held by another process.
 bool is_unix_socket(const FileDescriptor& fd) {
     int domain = 0;
     socklen_t size = sizeof domain;
@@ -55,7 +55,7 @@ void Notifier::signal() const {
 
 Result<Kick> Kick::of(FileDescriptor fd) {
     if (!is_eventfd(fd))
-        return fail("a ring's kicks come by an eventfd, and this is none");
+        return fail("a ring's kicks come by an eventfd, and this is not one");
     Kick kick;
     kick.fd_ = std::move(fd);
     return kick;

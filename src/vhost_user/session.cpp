@@ -1,5 +1,6 @@
 #include "vhost_user/session.hpp"
 
+#include "base/check.hpp"
 #include "base/log.hpp"
 
 #include <sys/socket.h>
@@ -11,7 +12,7 @@
 namespace aerate::vhost_user {
 namespace {
 
-/// Others on the loop have their turn after so many messages.
+/// Others on the loop have their turn after this many messages.
 constexpr int messages_a_turn = 64;
 
 /// What SET_VRING_KICK, _CALL and _ERR say: which ring, and the descriptor if there is one.
@@ -107,6 +108,7 @@ void Session::readable() {
 }
 
 void Session::end(std::string why) {
+    CHECK(loop_.owned_here());
     if (std::exchange(ended_, true))
         return;
     watch_.cancel();
@@ -149,7 +151,7 @@ Result<> Session::handle(Message message) {
     return acknowledge(message, true);
 }
 
-/// REPLY_ACK: zero for success, where the front-end asked.
+/// Sends REPLY_ACK, zero for success, where the front-end asked.
 Result<> Session::acknowledge(const Message& message, bool success) {
     if (!message.need_reply || !uses(protocol_feature::reply_ack))
         return {};
@@ -291,7 +293,7 @@ Session::Outcome Session::get_vring_base(Message& message) {
 Session::Outcome Session::set_vring_kick(Message& message) {
     auto given = TRY(vring_fd(message));
     if (!given.fd.valid())
-        return fail("ring {} has no kicks: it would have to be polled, which is not done here", given.index);
+        return fail("ring {} has no kicks: it would have to be polled, which is not supported here", given.index);
     TRY(back_end_->start_ring(given.index, TRY(Kick::of(std::move(given.fd)))));
     return std::nullopt;
 }
@@ -320,7 +322,7 @@ Session::Outcome Session::set_vring_enable(Message& message) {
 
 Session::Outcome Session::set_backend_req_fd(Message& message) {
     if (!is_unix_socket(message.fds.front()))
-        return fail("the channel for the back-end's requests is no unix socket");
+        return fail("the channel for the back-end's requests is not a unix socket");
     back_end_->set_config_channel(std::move(message.fds.front()));
     return std::nullopt;
 }

@@ -1,8 +1,9 @@
 // One connection of a front-end: takes its requests, checks what each may be, and has the back-end carry it out.
 //
 // A request is one row of a table: how long its payload is, how many descriptors come with it, which protocol feature
-// it needs. What breaks that ends the connection. What is well-formed and can't be done is answered with an error where
-// the front-end asked for an answer (NEED_REPLY), and else ends the connection too: nobody is left in doubt.
+// it needs. What breaks that ends the connection. What is well-formed and cannot be done is answered with an error
+// where the front-end asked for an answer (NEED_REPLY), and else ends the connection too: the front-end is not left in
+// doubt.
 //
 // All on the loop's thread.
 #pragma once
@@ -29,7 +30,8 @@ class Session {
 public:
     struct Events {
         std::function<void()> replacing; ///< BackEnd::Events
-        /// The connection is over, with the reason in words. Once; posted, so the session may be destroyed in it.
+        /// Called once when the connection has ended, with the reason in words; posted, so the session may be destroyed
+        /// in it.
         std::function<void(std::string why)> ended;
     };
 
@@ -38,7 +40,10 @@ public:
     [[nodiscard]] BackEnd& back_end() { return *back_end_; }
     [[nodiscard]] const SessionCounters& counters() const { return counters_; }
 
-    /// One message at a time, as they would come from the socket; an error ends the connection. For the fuzzer.
+    /// Ends the connection, for a reason of our own. On the loop.
+    void hang_up(std::string why) { end(std::move(why)); }
+
+    /// Handles one message, as it would come from the socket; an error ends the connection. For the fuzzer.
     [[nodiscard]] Result<> handle(Message);
 
 private:

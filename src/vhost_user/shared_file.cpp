@@ -1,5 +1,6 @@
 #include "vhost_user/shared_file.hpp"
 
+#include "base/host.hpp"
 #include "memory/foreign_file.hpp"
 
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ Result<SharedFile> SharedFile::map(const char* what, FileDescriptor file, ByteCo
     const std::uint64_t start = offset.value / page_size.value * page_size.value;
     const std::size_t mapped = offset.value - start + size.value;
     void* const address =
-        ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), static_cast<off_t>(start));
+        host::map(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), static_cast<off_t>(start));
     if (address == MAP_FAILED)
         return fail_errno("cannot map the {}", what);
     const std::span mapping(static_cast<std::byte*>(address), mapped);

@@ -14,18 +14,18 @@ namespace aerate::vhost_user {
 
 class SharedFile {
 public:
-    /// Fails, naming `what`, when the file is not a regular one, does not hold the part, or the part is empty or larger
-    /// than `most`.
+    /// Fails, naming `what`, when the file is not a regular file, does not hold the part, or the part is empty or
+    /// larger than `most`.
     [[nodiscard]] static Result<SharedFile> map(const char* what, FileDescriptor, ByteCount offset, ByteCount size,
                                                 ByteCount most);
     SharedFile(SharedFile&&) noexcept;
     SharedFile& operator=(SharedFile&&) = delete;
     ~SharedFile();
 
-    /// Page-aligned only when the offset is.
+    /// Returns the bytes, page-aligned only when the offset is.
     [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
     [[nodiscard]] int fd() const { return file_.get(); }
-    /// The file was cut short: see FileLossWatch.
+    /// Returns whether the file was cut short: see FileLossWatch.
     [[nodiscard]] bool lost() const { return watch_->lost(); }
 
 private:

@@ -15,7 +15,7 @@ public:
     explicit SharedLog(SharedFile file)
         : file_(std::move(file)) {}
 
-    /// How many pages it has bits for.
+    /// Returns how many pages it has bits for.
     [[nodiscard]] PageCount pages() const { return {file_.bytes().size() * 8}; }
     /// Sets the bits of these pages, one by one atomically; those beyond the end are dropped (V9).
     void mark(const PageBitmap&);

@@ -35,19 +35,19 @@ struct Vring {
     Subscription watch;
 };
 
-/// The registers in guest addresses, checked. `size_max` is the device's.
+/// Returns the registers in guest addresses, checked. `size_max` is the device's.
 [[nodiscard]] std::expected<virtio::QueueRegisters, virtio::RingFault>
 registers_of(const Vring&, const MemoryTable&, const GuestMemory&, virtio::FeatureSet);
 
-/// Where the ring begins or goes on, checked. The document's encodings of SET_VRING_BASE: for a split ring the
-/// available index, and the used one is read from the ring; for a packed ring both cursors, or 0 from front-ends that
-/// do not know packed rings (User Mode Linux), which the ring's first descriptor then explains.
+/// Returns where the ring begins or continues, checked. The document's encodings of SET_VRING_BASE: for a split ring
+/// the available index, and the used one is read from the ring; for a packed ring both cursors, or 0 from front-ends
+/// that do not know packed rings (User Mode Linux), which the ring's first descriptor then explains.
 [[nodiscard]] std::expected<virtio::QueuePosition, virtio::RingFault> position_of(const Vring&, std::uint16_t index,
                                                                                   const virtio::QueueRegisters&,
                                                                                   virtio::FeatureSet,
                                                                                   const GuestMemory&, const Inflight*);
 
-/// GET_VRING_BASE's answer.
+/// Returns GET_VRING_BASE's answer.
 [[nodiscard]] std::uint32_t encoded(virtio::QueuePosition, virtio::FeatureSet);
 
 } // namespace aerate::vhost_user

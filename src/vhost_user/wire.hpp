@@ -81,7 +81,7 @@ inline constexpr std::uint64_t offered =
     mq | log_shmfd | reply_ack | backend_req | config | inflight_shmfd | reset_device | configure_mem_slots | status;
 } // namespace protocol_feature
 
-/// SET_MEM_TABLE without CONFIGURE_MEM_SLOTS has at most so many regions.
+/// SET_MEM_TABLE without CONFIGURE_MEM_SLOTS has at most this many regions.
 inline constexpr std::size_t table_regions_max = 8;
 inline constexpr std::size_t mem_slots_max = 32;
 inline constexpr std::size_t config_bytes_max = 256;

@@ -28,6 +28,19 @@ public:
         ++in_flight_;
     }
 
+    /// Undoes the last take(), and returns how many descriptors that were.
+    /// REQUIRES: held, and not completed; in order, that it is the last one taken.
+    std::uint16_t give_back(std::uint16_t id) {
+        CHECK(id < chains_.size() && chains_[id].held && !chains_[id].completed);
+        if (in_order_) {
+            CHECK(popped_[(last_ - 1) % popped_.size()] == id);
+            --last_;
+        }
+        chains_[id].held = false;
+        --in_flight_;
+        return chains_[id].descriptors;
+    }
+
     /// Calls used(id, written, descriptors) for each chain that may be used now: this one, or, in order, none or many.
     /// REQUIRES: held, and not completed yet.
     template <typename F>

@@ -97,8 +97,8 @@ public:
         return true;
     }
 
-    /// The same with one descriptor, which refers to a table of the others. The device may read `table` until it has
-    /// used the chain. REQUIRES: INDIRECT_DESC negotiated; `table` holds 16 bytes for each buffer.
+    /// Does the same with one descriptor, which refers to a table of the others. The device may read `table` until it
+    /// has used the chain. REQUIRES: INDIRECT_DESC negotiated; `table` holds 16 bytes for each buffer.
     [[nodiscard]] bool add_indirect(std::span<const DriverBuffer> chain, RingMemory table, std::uint32_t token) {
         if (chain.empty() || free_ == 0)
             return false;
@@ -131,7 +131,7 @@ public:
         return (load_word<std::uint16_t>(used_ + split::flags) & split::no_notification) == 0;
     }
 
-    /// The next used chain. Nothing if there is none, or if the device wrote an ID that it does not have.
+    /// Returns the next used chain. Nothing if there is none, or if the device wrote an ID that it does not have.
     [[nodiscard]] std::optional<UsedChain> take_used() {
         if (load_word<std::uint16_t>(used_ + split::index, std::memory_order_acquire) == next_used_) {
             if (!wants_interrupts_ || !event_index_ || armed_at_ == next_used_)
@@ -150,7 +150,7 @@ public:
         return UsedChain{slots_[head].token, written};
     }
 
-    /// Whether the device should interrupt for the next used chain. After asking for it, take_used() once more.
+    /// Sets whether the device should interrupt for the next used chain. After asking for it, take_used() once more.
     void want_interrupts(bool want) {
         wants_interrupts_ = want;
         if (!event_index_) {
@@ -242,7 +242,7 @@ public:
     }
     [[nodiscard]] std::uint16_t free_slots() const { return free_; }
 
-    /// As SplitDriver::add().
+    /// Does what SplitDriver::add() does.
     [[nodiscard]] bool add(std::span<const DriverBuffer> chain, std::uint32_t token) {
         if (chain.empty() || chain.size() > free_)
             return false;
@@ -256,7 +256,7 @@ public:
         return true;
     }
 
-    /// As SplitDriver::add_indirect().
+    /// Does what SplitDriver::add_indirect() does.
     [[nodiscard]] bool add_indirect(std::span<const DriverBuffer> chain, RingMemory table, std::uint32_t token) {
         if (chain.empty() || free_ == 0)
             return false;
@@ -271,7 +271,7 @@ public:
         return true;
     }
 
-    /// As SplitDriver::publish().
+    /// Does what SplitDriver::publish() does.
     [[nodiscard]] bool publish() {
         if (added_ == 0)
             return false;
@@ -283,7 +283,7 @@ public:
             .due(next_available_, added, size_, event_index_);
     }
 
-    /// As SplitDriver::take_used().
+    /// Does what SplitDriver::take_used() does.
     [[nodiscard]] std::optional<UsedChain> take_used() {
         auto used = load_next_used();
         if (!used && wants_interrupts_ && event_index_ && armed_at_ != next_used_) {
@@ -302,7 +302,7 @@ public:
         return UsedChain{slot.token, (used->flags & descriptor_flag::write) != 0 ? used->length : 0};
     }
 
-    /// As SplitDriver::want_interrupts().
+    /// Does what SplitDriver::want_interrupts() does.
     void want_interrupts(bool want) {
         using packed::EventSuppression;
         wants_interrupts_ = want;

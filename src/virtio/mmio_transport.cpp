@@ -67,10 +67,7 @@ void MmioTransport::activate(std::span<const QueuePosition> positions) {
         rings_[i] = queue.ring.get();
     }
     device_.activate({.features = accepted_, .queues = rings_, .host = this});
-    if (paused_)
-        device_.pause([] {});
-    else
-        watch_kicks();
+    watch_kicks();
 }
 
 void MmioTransport::reset() {
@@ -92,7 +89,7 @@ void MmioTransport::reset() {
 
 void MmioTransport::watch_kicks() {
     for (std::uint16_t i = 0; i < queue_count(); ++i)
-        if (queues_[i].ring)
+        if (queues_[i].ring && !queues_[i].watch.active())
             queues_[i].watch = loop_.watch(queues_[i].kick.fd(), [this, i] { serve({i}); });
 }
 
@@ -108,26 +105,19 @@ void MmioTransport::serve(QueueIndex index) {
     device_.kicked(index);
 }
 
+// Only the device knows whether it is paused: a driver that resets it and starts it anew ends no pause. Its kicks are
+// heard all the while, and dropped by the device: a host that has no watch to give would else leave it deaf after each
+// pause.
 void MmioTransport::pause(EventLoop::Callback done) {
-    paused_ = true;
-    ignore_kicks();
-    if (has_status(device_status::driver_ok))
-        device_.pause(std::move(done));
-    else
-        done();
+    CHECK(loop_.owned_here());
+    device_.pause(std::move(done));
 }
 
 void MmioTransport::resume() {
-    paused_ = false;
-    if (!has_status(device_status::driver_ok))
+    CHECK(loop_.owned_here());
+    if (!device_.paused())
         return;
     device_.resume();
-    if (!live())
-        return;
-    watch_kicks();
-    for (Queue& queue : queues_)
-        if (queue.ring)
-            queue.kick.signal();
 }
 
 // --- Saved state ---------------------------------------------------------------------------------------------------
@@ -147,10 +137,10 @@ TransportState MmioTransport::save() const {
 }
 
 Result<> MmioTransport::restore(const TransportState& state) {
-    CHECK(paused_ && status_ == 0);
+    CHECK(device_.paused() && status_ == 0);
     const auto base = static_cast<std::uint8_t>(state.status & ~(device_status::needs_reset | device_status::failed));
     if (!status_step::reaches(base))
-        return fail("the saved device status {:#x} is none that a driver can reach", state.status);
+        return fail("the saved device status {:#x} is not one that a driver can reach", state.status);
     if (state.queues.size() != queues_.size())
         return fail("the saved device has {} queues, this one has {}", state.queues.size(), queues_.size());
     const bool features_agreed = (base & device_status::features_ok) != 0;
@@ -218,7 +208,7 @@ void MmioTransport::raise(std::uint32_t reason) {
 
 void MmioTransport::kick_again(QueueIndex index) {
     loop_.post([this, index, epoch = std::weak_ptr(epoch_)] {
-        if (!epoch.expired() && live() && !paused_)
+        if (!epoch.expired() && live())
             device_.kicked(index);
     });
 }
@@ -241,6 +231,10 @@ void MmioTransport::needs_reset(QueueIndex index, std::string_view what) {
 }
 
 // --- Small questions -----------------------------------------------------------------------------------------------
+
+bool MmioTransport::has_driver() const {
+    return has_status(device_status::driver_ok);
+}
 
 bool MmioTransport::live() const {
     return has_status(device_status::driver_ok) &&

@@ -40,26 +40,30 @@ public:
     /// Borrows all of them; `interrupt` is what raises the device's interrupt line (an irqfd).
     [[nodiscard]] static Result<std::unique_ptr<MmioTransport>>
     create(Device& device, GuestMemory& memory, EventLoop& loop, const EventFd& interrupt, MmioOptions options);
-    /// On the loop's thread, or when the loop runs no more.
+    /// Runs on the loop's thread, or when the loop no longer runs.
     ~MmioTransport();
     MmioTransport(const MmioTransport&) = delete;
     MmioTransport& operator=(const MmioTransport&) = delete;
 
-    /// One access of 1 to 8 bytes at an offset into the register file. Registers are 32 bits wide and answer only to
-    /// aligned 4-byte accesses; config space answers to any. What no register answers reads as zero, and is ignored
+    /// Does one access of 1 to 8 bytes at an offset into the register file. Registers are 32 bits wide and answer only
+    /// to aligned 4-byte accesses; config space answers to any. What no register answers reads as zero, and is ignored
     /// when written (T3). Any thread.
     void read(ByteCount offset, std::span<std::byte> into);
     void write(ByteCount offset, std::span<const std::byte> from);
 
-    /// What a write of this index to QueueNotify signals. REQUIRES: the queue exists.
+    /// Returns what a write of this index to QueueNotify signals. REQUIRES: the queue exists.
     [[nodiscard]] const EventFd& kick(QueueIndex) const;
     [[nodiscard]] std::uint16_t queue_count() const { return static_cast<std::uint16_t>(queues_.size()); }
+    /// Returns whether a driver uses the device: from DRIVER_OK to reset. Loop thread.
+    [[nodiscard]] bool has_driver() const;
     /// Any thread.
     [[nodiscard]] TransportCounters counters() const { return counters_.values(); }
 
-    /// Listens to no kick and pauses the device; `done` when it holds no buffer of the guest's. Registers still answer.
+    /// Pauses the device, which heeds no kick then; `done` when it holds no buffer of the guest's. Registers still
+    /// answer.
     void pause(EventLoop::Callback done);
-    /// Undoes it, and looks at every queue: a kick may have come and gone.
+    /// Undoes pause(), if there was one, at any time and whatever the driver has done meanwhile, and looks at every
+    /// queue: a kick may have come and gone.
     void resume();
 
     /// REQUIRES: paused, and the device holds no buffer.
@@ -105,7 +109,7 @@ private:
     void raise(std::uint32_t reason);
 
     [[nodiscard]] bool has_status(std::uint8_t bits) const { return (status_ & bits) == bits; }
-    /// Between DRIVER_OK and reset, and not broken.
+    /// Returns whether it is between DRIVER_OK and reset, and not broken.
     [[nodiscard]] bool live() const;
     [[nodiscard]] Queue* selected();
     [[nodiscard]] const Queue* selected() const;
@@ -128,7 +132,6 @@ private:
     FeatureSet accepted_;
     std::vector<Queue> queues_;
     std::vector<Virtqueue*> rings_; ///< of the last activation
-    bool paused_ = false;
     /// What is posted to the loop holds it weakly, and does nothing once a reset or our end has replaced it.
     std::shared_ptr<const int> epoch_ = std::make_shared<const int>();
     LiveTransportCounters counters_;

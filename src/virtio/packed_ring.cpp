@@ -89,6 +89,12 @@ void PackedRing::complete(ChainId id, std::uint32_t written) {
     ++completed_;
 }
 
+void PackedRing::give_back(ChainId id) {
+    const std::uint16_t descriptors = order_.give_back(id.value);
+    held_ = static_cast<std::uint16_t>(held_ - descriptors);
+    next_available_.retreat(descriptors, size_);
+}
+
 void PackedRing::stage_used(std::uint16_t id, std::uint32_t written, std::uint16_t descriptors) {
     // 2.8.3: WRITE in a used descriptor says that some of the buffer was written.
     const Tail used{

@@ -17,6 +17,7 @@ public:
 
     [[nodiscard]] std::expected<std::optional<DescriptorChain>, RingFault> pop() override;
     void complete(ChainId, std::uint32_t written) override;
+    void give_back(ChainId) override;
     [[nodiscard]] bool publish() override;
     void want_kicks(bool) override;
     [[nodiscard]] std::uint16_t available() override;

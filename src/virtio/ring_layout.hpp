@@ -71,7 +71,8 @@ inline constexpr std::size_t ring = 4;
 }
 } // namespace split
 
-/// 2.7.7.2, 2.7.10: whether the index, in going from `before` to `now`, passed the entry that the other side waits for.
+/// Returns whether (2.7.7.2, 2.7.10) the index, in going from `before` to `now`, passed the entry that the other side
+/// waits for.
 [[nodiscard]] constexpr bool event_passed(std::uint16_t event, std::uint16_t now, std::uint16_t before) {
     return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
 }
@@ -88,6 +89,11 @@ struct Cursor {
         const unsigned next = unsigned{slot} + distance;
         wrap = next >= size ? !wrap : wrap;
         slot = static_cast<std::uint16_t>(next >= size ? next - size : next);
+    }
+    /// Undoes advance(). REQUIRES: distance <= size.
+    constexpr void retreat(std::uint16_t distance, std::uint16_t size) {
+        wrap = distance > slot ? !wrap : wrap;
+        slot = static_cast<std::uint16_t>(distance > slot ? slot + size - distance : slot - distance);
     }
 };
 
@@ -133,9 +139,9 @@ struct EventSuppression {
     [[nodiscard]] constexpr std::uint32_t word() const {
         return at.slot | (at.wrap ? 0x8000U : 0U) | std::uint32_t{mode} << 16;
     }
-    /// Whether it is due after `moved` descriptors up to `now`. What makes no sense (P5: the reserved mode, an offset
-    /// beyond the ring, a descriptor event that was not negotiated) counts as enabled: at worst its owner hears too
-    /// often.
+    /// Returns whether it is due after `moved` descriptors up to `now`. What is invalid (P5: the reserved mode, an
+    /// offset beyond the ring, a descriptor event that was not negotiated) counts as enabled: at worst its owner hears
+    /// too often.
     [[nodiscard]] constexpr bool due(Cursor now, std::uint16_t moved, std::uint16_t size, bool event_index) const {
         if (mode == disabled)
             return false;

@@ -21,7 +21,7 @@ void store_word(std::byte* at, T value, std::memory_order order = std::memory_or
     std::atomic_ref<T>(*reinterpret_cast<T*>(at)).store(value, order);
 }
 
-/// Between a store and a load of what the other side wrote: either we see its store or it sees ours, so that no kick
+/// Orders a store before a load of what the other side wrote: either we see its store or it sees ours, so that no kick
 /// and no interrupt is lost.
 inline void full_barrier() {
     std::atomic_thread_fence(std::memory_order_seq_cst);

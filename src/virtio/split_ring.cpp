@@ -88,6 +88,11 @@ void SplitRing::complete(ChainId id, std::uint32_t written) {
     ++completed_;
 }
 
+void SplitRing::give_back(ChainId id) {
+    order_.give_back(id.value);
+    --next_available_;
+}
+
 void SplitRing::stage_used(std::uint16_t head, std::uint32_t written) {
     std::byte* const entry = used_ + split::used_entry(slot(next_used_));
     store_word(entry, std::uint32_t{head});

@@ -24,7 +24,7 @@ inline constexpr Step all[] = {{0, known}, {0, driven}, {known, driven}, {driven
 [[nodiscard]] constexpr bool is_one(Step step) {
     return std::ranges::find(all, step) != std::end(all);
 }
-/// Whether a driver can have got there.
+/// Returns whether a driver can have got there.
 [[nodiscard]] constexpr bool reaches(std::uint8_t status) {
     return status == 0 || std::ranges::find(all, status, &Step::to) != std::end(all);
 }

@@ -29,7 +29,7 @@ public:
     explicit DeviceOnALoop(FakeDriver& fake)
         : fake_(fake)
         , device_(fake.memory()) {
-        thread_.start();
+        CHECK(thread_.start());
     }
     DeviceOnALoop(const DeviceOnALoop&) = delete;
     DeviceOnALoop& operator=(const DeviceOnALoop&) = delete;
@@ -65,7 +65,7 @@ public:
         write(reg::queue_ready, 1);
         write(reg::status, 15);
     }
-    /// Whether a chain comes back.
+    /// Returns whether a chain comes back.
     bool serves() {
         queue->add({writable(4)});
         write(reg::queue_notify, 0);

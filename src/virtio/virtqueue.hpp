@@ -51,18 +51,22 @@ struct DescriptorChain {
 [[nodiscard]] std::optional<RingFault> check_registers(const QueueRegisters&, std::uint16_t max_size, FeatureSet,
                                                        const GuestMemory&);
 
-/// The same for a saved position, before a queue is made with it (P6).
+/// Checks a saved position, before a queue is made with it (P6).
 [[nodiscard]] std::optional<RingFault> check_position(const QueueRegisters&, QueuePosition, FeatureSet);
 
 class Virtqueue {
 public:
     virtual ~Virtqueue() = default;
 
-    /// The next chain; nullopt when the ring is empty; a fault when its structure is broken.
+    /// Returns the next chain; nullopt when the ring is empty; a fault when its structure is broken.
     [[nodiscard]] virtual std::expected<std::optional<DescriptorChain>, RingFault> pop() = 0;
     /// Stages the chain as used; `written` counts the bytes stored into its writable buffers.
     /// REQUIRES: popped from this queue and not completed yet.
     virtual void complete(ChainId, std::uint32_t written) = 0;
+    /// Undoes the last pop(): the chain is available again, as if nobody had looked. Several are given back in the
+    /// reverse order of their pops. REQUIRES: of those that are in flight, none was popped later; what was popped later
+    /// and completed would be lost.
+    virtual void give_back(ChainId) = 0;
     /// Makes staged completions visible. True: the driver wants an interrupt.
     [[nodiscard]] virtual bool publish() = 0;
 
@@ -70,15 +74,15 @@ public:
     /// once more: a chain may have slipped in between.
     virtual void want_kicks(bool) = 0;
 
-    /// How many chains are available and not popped, as far as the ring tells now (at most size(); a packed ring is
-    /// scanned). Free page hinting records it when it publishes a command ID: that many chains are stale.
+    /// Returns how many chains are available and not popped, as far as the ring tells now (at most size(); a packed
+    /// ring is scanned). Free page hinting records it when it publishes a command ID: that many chains are stale.
     [[nodiscard]] virtual std::uint16_t available() = 0;
     [[nodiscard]] virtual std::uint16_t in_flight() const = 0;
     [[nodiscard]] virtual std::uint16_t size() const = 0;
     [[nodiscard]] virtual QueuePosition position() const = 0;
-    /// What broke the ring, once pop() has found it.
+    /// Returns what broke the ring, once pop() has found it.
     [[nodiscard]] virtual std::optional<RingFault> fault() const = 0;
-    /// Total chains completed, for metrics.
+    /// Returns the total of chains completed, for metrics.
     [[nodiscard]] virtual std::uint64_t completed() const = 0;
 };
 

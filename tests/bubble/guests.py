@@ -32,11 +32,11 @@ def require(condition, message):
 
 
 class Bubble(Vm):
-    def __init__(self, script, flags=(), memory="64M", **parameters):
+    def __init__(self, script, flags=(), memory="64M", under=(), **parameters):
         self.name = "bubble"
         self.runtime = os.environ["AERATE_RUNTIME_DIR"]
         append = " ".join([f"bubble.script={script}", *(f"bubble.{name}={value}" for name, value in parameters.items())])
-        self.start([path("aerate"), "run", "--name", self.name, "--kernel", path("bubble"), "--mem", memory, "--append", append, *flags])
+        self.start([*under, path("aerate"), "run", "--name", self.name, "--kernel", path("bubble"), "--mem", memory, "--append", append, *flags])
 
     def ask(self, command):
         """One command of the script `serial`; what the reply says after "ok"."""

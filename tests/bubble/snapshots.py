@@ -225,6 +225,79 @@ def diff_after_error():
         return f"{copy.ended_well()} diff of {os.stat(diff).st_blocks * 512 >> 20} MiB after three that failed"
 
 
+def C27_a_plain_snapshot_keeps_an_operators_round():  # noqa: N802
+    """An operator's hint round goes on over a snapshot that asks for no hints: the guest is not told that it is done."""
+    done = 1  # a command ID of virtio_balloon; 0 is stopped, which the guest does when it has no more hints
+    with Bubble("churn", seconds=20, driver="hold-until-used") as vm:
+        vm.wait_for("BUBBLE-PROGRESS")
+        vm.api("PATCH", "/balloon/hinting/start", {"acknowledge_on_stop": False})
+        before = vm.api("GET", "/balloon/hinting/status")["host_cmd"]
+        require(before != done, f"no round: {before}")
+        aerate("snapshot", vm.name, path("kept-round.snap"), "--force")
+        after = vm.api("GET", "/balloon/hinting/status")["host_cmd"]
+        require(after != done, f"command {before} became {after}")
+        aerate("stop", "--kill", vm.name)
+        vm.end()
+    return f"command {before}"
+
+
+@contextlib.contextmanager
+def file_system(kind):
+    """A small one of that kind, or why there is none."""
+    work = tempfile.mkdtemp(dir=os.environ["AERATE_RUNTIME_DIR"])
+    folder = os.path.join(work, "mounted")
+    os.mkdir(folder)
+    if kind == "overlay":
+        for name in ("lower", "upper", "work"):
+            os.mkdir(os.path.join(work, name))
+        commands = [["mount", "-t", "overlay", "-o", f"lowerdir={work}/lower,upperdir={work}/upper,workdir={work}/work", "x", folder]]
+    elif kind == "tmpfs":
+        commands = [["mount", "-t", "tmpfs", "-o", "size=300M", "x", folder]]
+    else:
+        image = os.path.join(work, "image")
+        with open(image, "wb") as file:
+            file.truncate(300 << 20)
+        commands = [[f"mkfs.{kind}", image], ["mount", "-o", "loop", image, folder]]
+    for command in commands:
+        try:
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise Skipped(f"{kind}: {error}") from None
+        if made.returncode != 0:
+            raise Skipped(f"{kind}: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def C30_snapshots_on_every_file_system():  # noqa: N802
+    """Full ones, replaced ones and diffs where there are no hard links, no files without a name and no holes."""
+    said = []
+    for kind in ("tmpfs", "overlay", "ext4", "vfat", "exfat"):
+        try:
+            with file_system(kind) as folder, Bubble("churn", seconds=20, driver="stock-linux") as vm:
+                vm.wait_for("BUBBLE-PROGRESS")
+                full, diff = (os.path.join(folder, name) for name in ("full", "diff"))
+                aerate("snapshot", vm.name, full, "--track-dirty")
+                aerate("snapshot", vm.name, full, "--track-dirty", "--force")
+                refused = subprocess.run([path("aerate"), "snapshot", vm.name, full], capture_output=True, text=True, timeout=20, check=False)
+                require(refused.returncode == 1 and "exists already" in refused.stderr, f"{kind}: {refused}")
+                aerate("snapshot", vm.name, diff, "--diff")
+                left = sorted(name for name in os.listdir(folder) if name != "lost+found")
+                require(left == ["diff", "full"], f"{kind}: {left}")
+                aerate("stop", "--kill", vm.name)
+                vm.end()
+                with Later("later", "restore", diff, "--verify") as copy:
+                    copy.wait_for("BUBBLE-PROGRESS")
+                    aerate("stop", "--kill", copy.name)
+                    copy.end()
+            said.append(kind)
+        except Skipped as reason:
+            said.append(f"NOT TESTED: {reason}")
+    return "; ".join(said)
+
+
 def diff_of_an_idle_guest():
     """Takes next to no room."""
     base, diff = (path(name) for name in ("idle.snap", "idle-diff.snap"))

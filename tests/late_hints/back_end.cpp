@@ -6,7 +6,7 @@
 //     SIGUSR1  publishes a command ID; from the moment that the guest has read it, nothing is read of its queues
 //     SIGUSR2  goes on, and reads the hints: `naive` discards each at once, `shipping` counts it as `aerate hint` does
 // `naive` is what this test is for. No shipped program has it.
-#include "machine/vhost_user_listener.hpp"
+#include "daemon/vhost_user_listener.hpp"
 #include "vhost_user/session.hpp"
 
 #include <boost/asio/io_context.hpp>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "devices/pio_bus.hpp"
+#include "platform/pio_bus.hpp"
 
 #include <condition_variable>
 #include <cstddef>

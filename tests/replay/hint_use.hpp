@@ -30,7 +30,7 @@ public:
     /// A device has put data into the frame.
     virtual void completed(FrameNumber frame) { monitor_.memory.wrote(address_of(frame), page_size); }
 
-    /// Of the balloon. Counts, and hands on.
+    /// The balloon's sink. Counts, and passes on.
     void hinted(PageRange range) final {
         accepted_ += range.count;
         use(range);

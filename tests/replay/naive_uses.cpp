@@ -165,7 +165,7 @@ Result<> NaiveDiscard::step(HintAction action, unsigned page) {
         decided_.clear(range);
         writes_.take(log_);
         monitor_.memory.discard({&range, 1});
-        // Of writes only: this monitor does not log its own discards.
+        // A log of writes only: this monitor does not log its own discards.
         PageBitmap own(monitor_.memory.address_space());
         monitor_.memory.write_log().take(own);
     }

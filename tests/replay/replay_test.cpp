@@ -46,8 +46,9 @@ std::vector<UnsafeEntry> unsafe_entries() {
     std::vector<UnsafeEntry> entries;
     for (const prove::Entry& entry : prove::catalogue()) {
         const auto* const setting = std::get_if<HintSetting>(&entry.setting);
-        // An ID that is used twice corrupts nothing by itself.
-        if (setting == nullptr || entry.expected == prove::Verdict::safe || setting->fault == Fault::id_reused)
+        // An ID that is used twice corrupts nothing by itself, nor does a hint that is not used.
+        if (setting == nullptr || entry.expected == prove::Verdict::safe || setting->fault == Fault::id_reused ||
+            entry.expected == prove::Verdict::incomplete)
             continue;
         std::ifstream file(file_name_of(entry.name));
         const std::string text(std::istreambuf_iterator<char>(file), {});
@@ -201,6 +202,7 @@ bool winds_up(Action action) {
     case HintAction::rearm_log:
     case HintAction::publish:
     case HintAction::finish:
+    case HintAction::close:
     case HintAction::freeze:
     case HintAction::send:
         return true;

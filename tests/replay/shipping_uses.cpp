@@ -52,8 +52,8 @@ ShippingPrecopy::ShippingPrecopy(SteppedMonitor& monitor, SchedulePages& pages, 
     , writes_(monitor, pages)
     , received_(pages.frames().size()) {
     copy_.plan = plan;
-    auto& [log, discarded, absent, pending, hinted] = copy_.layers;
-    for (PageBitmap* const set : {&log, &discarded, &absent, &pending, &hinted})
+    auto& [log, absent, pending, hinted] = copy_.layers;
+    for (PageBitmap* const set : {&log, &absent, &pending, &hinted})
         *set = PageBitmap(monitor.memory.address_space());
     for (const FrameNumber frame : pages.frames())
         pending.set({frame, {1}});
@@ -98,10 +98,16 @@ Result<> ShippingPrecopy::step(HintAction action, unsigned page) {
     case HintAction::hand_over:
         return send();
     case HintAction::next_round:
-        end_round(Event::next_round);
+        advance(Event::next_round);
         break;
     case HintAction::finish:
-        end_round(Event::finish);
+        advance(Event::finish);
+        break;
+    case HintAction::close:
+        if (effect_ != Effect::close)
+            break;
+        monitor_.with_balloon([](SteppedBalloon& balloon) { balloon.stop(); });
+        advance(Event::closed);
         break;
     case HintAction::freeze:
         if (effect_ != Effect::freeze)
@@ -114,12 +120,6 @@ Result<> ShippingPrecopy::step(HintAction action, unsigned page) {
         break;
     }
     return {};
-}
-
-void ShippingPrecopy::end_round(Event decision) {
-    advance(decision);
-    monitor_.with_balloon([](SteppedBalloon& balloon) { balloon.stop(); });
-    advance(Event::closed);
 }
 
 Result<> ShippingPrecopy::send_first(unsigned page) {
@@ -154,6 +154,8 @@ Result<> ShippingPrecopy::finish() {
             next = HintAction::read_log;
         else if (effect_ == Effect::publish)
             next = HintAction::publish;
+        else if (effect_ == Effect::close)
+            next = HintAction::close;
         else if (effect_ == Effect::freeze)
             next = HintAction::freeze;
         TRY(step(next, 0));
@@ -197,7 +199,7 @@ void ShippingSweep::begin() {
 
 void ShippingSweep::advance(Event kind, PageRange range) {
     const auto effect = protocol::step(sweep_, {kind, range});
-    if (kind != Event::hinted)
+    if (effect || (kind != Event::hinted && kind != Event::round_over))
         effect_ = effect ? std::optional(effect->kind) : std::nullopt;
 }
 
@@ -270,6 +272,7 @@ Result<> ShippingSweep::step(HintAction action, unsigned page) {
         advance_with(page, Event::batch);
         break;
     case HintAction::round_over:
+        monitor_.with_balloon([](SteppedBalloon& balloon) { balloon.stop(); });
         advance_with(page, Event::round_over);
         break;
     case HintAction::scan:
@@ -289,12 +292,13 @@ Result<> ShippingSweep::step(HintAction action, unsigned page) {
         break;
     case HintAction::resume:
         TRY(monitor_.thaw());
-        if (wants(Effect::resume))
-            advance_with(page, Event::resumed);
-        if (!wants(Effect::finish))
-            break;
-        monitor_.with_balloon([](SteppedBalloon& balloon) { balloon.done(); });
-        effect_.reset();
+        if (wants(Effect::finish))
+            monitor_.with_balloon([](SteppedBalloon& balloon) { balloon.done(); });
+        if (wants(Effect::resume) || wants(Effect::finish))
+            effect_.reset();
+        break;
+    case HintAction::resumed:
+        advance_with(page, Event::resumed);
         break;
     default:
         break;
@@ -315,6 +319,8 @@ Result<> ShippingSweep::finish() {
             next = HintAction::discard;
         else if (effect_)
             next = HintAction::resume;
+        else if (sweep_.phase == SweepPhase::resuming)
+            next = HintAction::resumed;
         TRY(step(next, 0));
     }
     return {};

@@ -64,7 +64,6 @@ protected:
     std::vector<Page> received_; ///< what the other side has of each page; empty: nothing, it reads as zero
 
 private:
-    void end_round(Event decision);
     Result<> receive(PageRange);
     Result<> run_on_the_copy();
 

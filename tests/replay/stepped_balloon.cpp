@@ -69,16 +69,18 @@ void SteppedBalloon::read_config(std::uint32_t offset, std::span<std::byte> into
                           into.begin());
 }
 
-void SteppedBalloon::activate(const virtio::Activation& activation) {
-    virtio::Virtqueue* const queue = activation.queues[hint_queue];
+void SteppedBalloon::on_activate(virtio::FeatureSet) {
+    virtio::Virtqueue* const queue = virtqueue({hint_queue});
+    for (std::uint16_t i = 0; i < queue_sizes_.size(); ++i)
+        forget_queue({i});
     if (queue == nullptr)
         return;
     queue_.emplace(*queue, faults_.index_ignored);
     hinting_.emplace(memory_, loop_, counters_);
-    hinting_->attach(*queue_, *activation.host);
+    hinting_->attach(*queue_, host());
 }
 
-void SteppedBalloon::reset() {
+void SteppedBalloon::on_reset() {
     if (hinting_)
         hinting_->reset();
     hinting_.reset();

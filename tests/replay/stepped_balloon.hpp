@@ -27,6 +27,7 @@ public:
         , hides_backlog_(hides_backlog) {}
 
     [[nodiscard]] std::expected<std::optional<virtio::DescriptorChain>, virtio::RingFault> pop() override;
+    void give_back(virtio::ChainId chain) override { queue_.give_back(chain); }
     void complete(virtio::ChainId id, std::uint32_t written) override { queue_.complete(id, written); }
     [[nodiscard]] bool publish() override { return queue_.publish(); }
     void want_kicks(bool wanted) override { queue_.want_kicks(wanted); }
@@ -50,7 +51,8 @@ private:
 class SteppedBalloon final : public virtio::Device {
 public:
     SteppedBalloon(GuestMemory& memory, EventLoop& loop)
-        : memory_(memory)
+        : Device("balloon")
+        , memory_(memory)
         , loop_(loop) {}
 
     /// For the next driver: the ring's size is a power of two.
@@ -67,15 +69,16 @@ public:
     [[nodiscard]] virtio::FeatureSet offered_features() const override;
     [[nodiscard]] std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
     void read_config(std::uint32_t offset, std::span<std::byte> into) override;
-    void write_config(std::uint32_t, std::span<const std::byte>, virtio::FeatureSet) override {}
-    void activate(const virtio::Activation&) override;
-    void kicked(virtio::QueueIndex) override {}
-    void reset() override;
-    void pause(EventLoop::Callback quiesced) override { quiesced(); }
-    void resume() override {}
 
 private:
-    static constexpr std::size_t hint_queue = 2; ///< behind inflate and deflate
+    static constexpr std::uint16_t hint_queue = 2; ///< behind inflate and deflate
+
+    /// Never called: the test pops.
+    [[nodiscard]] std::expected<bool, virtio::RingFault> serve(virtio::QueueIndex, virtio::Virtqueue&) override {
+        return false;
+    }
+    void on_activate(virtio::FeatureSet) override;
+    void on_reset() override;
 
     GuestMemory& memory_;
     EventLoop& loop_;

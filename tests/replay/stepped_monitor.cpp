@@ -56,18 +56,20 @@ Result<> SteppedMonitor::assemble(const char* kernel) {
     registers_.transport = transport_.get();
     CHECK(mmio_.add(virtio_mmio_device(0).base, layout::virtio_mmio_stride.value, registers_));
 
+    const BootFile image = TRY(BootFile::open(kernel, "kernel image"));
     const LoadedKernel loaded =
-        TRY(load_kernel(memory, {.kernel = kernel, .initrd = {}, .command_line = "bubble.script=serial"}));
+        TRY(load_kernel(memory, {.kernel = &image, .initrd = nullptr, .command_line = "bubble.script=serial"}));
     auto vcpu = TRY(vm.create_vcpu(0));
     TRY(vcpu->enter(ProtectedModeEntry{loaded.instruction, loaded.boot_data}));
     vcpu_ = std::make_unique<VcpuThread>(
         std::move(vcpu), ports_, mmio_,
         VcpuThread::Hooks{.loop = &loop_.loop(),
-                          .paused = [this] { paused_.release(); },
+                          .paused = [this](protocol::OrderNumber) { paused_.release(); },
                           .ended = [this](const GuestEnd& end) { console_.hang_up("it ended: " + end.reason); },
                           .left = [this] { left_.release(); }});
-    loop_.start();
-    vcpu_->start();
+    TRY(loop_.start());
+    TRY(vcpu_->start());
+    vcpu_->resume({++order_.value});
     return {};
 }
 
@@ -82,7 +84,7 @@ Result<std::string> SteppedMonitor::tell(std::string_view command) {
 Result<> SteppedMonitor::freeze() {
     if (std::exchange(frozen_, true))
         return {};
-    vcpu_->pause();
+    vcpu_->pause({++order_.value});
     if (!paused_.try_acquire_for(pause_limit))
         return fail("the vCPU does not pause");
     return {};
@@ -91,7 +93,7 @@ Result<> SteppedMonitor::freeze() {
 Result<> SteppedMonitor::thaw() {
     if (!std::exchange(frozen_, false))
         return {};
-    vcpu_->resume();
+    vcpu_->resume({++order_.value});
     return {};
 }
 

@@ -4,14 +4,14 @@
 
 #include "base/error.hpp"
 #include "bubble_console.hpp"
-#include "devices/mmio_bus.hpp"
-#include "devices/pio_bus.hpp"
 #include "event/event_fd.hpp"
 #include "event/loop_thread.hpp"
 #include "kvm/kvm.hpp"
 #include "kvm/vm.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "memory/guest_memory.hpp"
+#include "platform/mmio_bus.hpp"
+#include "platform/pio_bus.hpp"
 #include "stepped_balloon.hpp"
 #include "virtio/mmio_transport.hpp"
 
@@ -71,6 +71,7 @@ private:
     std::binary_semaphore paused_{0};
     std::binary_semaphore left_{0};
     bool frozen_ = false;
+    protocol::OrderNumber order_; ///< the last one that the vCPU was given
     std::unique_ptr<VcpuThread> vcpu_;
 };
 

@@ -74,6 +74,19 @@ struct BalloonGuest {
         const auto end = loop.after(time, [this] { loop.stop(); });
         loop.run();
     }
+    /// Turns the loop until `condition` holds. Returns false if it does not within 20 s.
+    template <typename Condition>
+    [[nodiscard]] bool run_until(Condition condition) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        bool holds = false;
+        const auto look = loop.every(std::chrono::milliseconds(1), [&] {
+            holds = condition();
+            if (holds || std::chrono::steady_clock::now() > until)
+                loop.stop();
+        });
+        loop.run();
+        return holds;
+    }
     [[nodiscard]] std::uint64_t skips(SkipReason reason) const { return balloon.counters().skips(reason); }
 
     FakeDriver fake;

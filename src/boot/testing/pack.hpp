@@ -50,7 +50,7 @@ inline Bytes pack_xz(const Bytes& plain) {
     return packed;
 }
 
-/// gzip ends in the size by itself.
+/// Packs by gzip, which ends in the size by itself.
 inline Bytes pack_gzip(const Bytes& plain) {
     Bytes packed(plain.size() + 1024);
     z_stream stream{};

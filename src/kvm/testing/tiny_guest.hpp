@@ -43,7 +43,7 @@ struct TinyGuest {
     std::vector<std::unique_ptr<Vcpu>> vcpus;
 };
 
-/// Why no guest can be made here; empty when one can.
+/// Returns why no guest can be made here; empty when one can.
 inline std::string why_no_kvm() {
     const auto kvm = Kvm::open();
     return kvm ? std::string() : kvm.error().message;

@@ -3,7 +3,7 @@
 
 #include "base/check.hpp"
 #include "base/testing/temporary_directory.hpp"
-#include "migration/tls.hpp"
+#include "migration/link/tls.hpp"
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -20,7 +20,7 @@
 
 namespace aerate::migration::testing {
 
-/// The path of a file with so much of one byte.
+/// Writes a file of `length` bytes, all `fill`, and returns its path.
 [[nodiscard]] inline std::string secret_file(const TemporaryDirectory& directory, const std::string& name, char fill,
                                              std::size_t length = 32) {
     std::ofstream(directory / name) << std::string(length, fill);
@@ -30,7 +30,7 @@ namespace aerate::migration::testing {
 
 class Authority {
 public:
-    struct Wish {
+    struct CertificateOptions {
         const char* names = "IP:127.0.0.1"; ///< subjectAltName
         long ends_in = 3600;                ///< seconds from now
         const char* purpose = nullptr;      ///< extendedKeyUsage
@@ -45,10 +45,10 @@ public:
     }
 
     /// Files that prove to be `name`, and trust what this authority signs.
-    [[nodiscard]] Protection issue(const std::string& name) const { return issue(name, Wish{}); }
-    [[nodiscard]] Protection issue(const std::string& name, const Wish& wish) const {
+    [[nodiscard]] Protection issue(const std::string& name) const { return issue(name, CertificateOptions{}); }
+    [[nodiscard]] Protection issue(const std::string& name, const CertificateOptions& options) const {
         const std::unique_ptr<EVP_PKEY, Free> key(EVP_EC_gen("P-256"));
-        const auto certificate = make(key.get(), wish, false);
+        const auto certificate = make(key.get(), options, false);
         const Protection files{.certificate_path = directory_ / (name + ".pem"),
                                .key_path = directory_ / (name + ".key"),
                                .ca_path = directory_ / (name_ + ".pem")};
@@ -66,12 +66,12 @@ private:
     };
     using Certificate = std::unique_ptr<X509, Free>;
 
-    Certificate make(EVP_PKEY* subject, const Wish& wish, bool authority) const {
+    Certificate make(EVP_PKEY* subject, const CertificateOptions& options, bool authority) const {
         Certificate made(X509_new());
         X509_set_version(made.get(), X509_VERSION_3);
         ASN1_INTEGER_set(X509_get_serialNumber(made.get()), authority ? 1 : 2);
         X509_gmtime_adj(X509_getm_notBefore(made.get()), -7200);
-        X509_gmtime_adj(X509_getm_notAfter(made.get()), wish.ends_in);
+        X509_gmtime_adj(X509_getm_notAfter(made.get()), options.ends_in);
         const auto name_as = [](X509_NAME* into, const std::string& text) {
             X509_NAME_add_entry_by_txt(into, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(text.c_str()),
                                        -1, -1, 0);
@@ -87,10 +87,10 @@ private:
             X509_EXTENSION_free(extension);
         };
         extend(NID_basic_constraints, authority ? "critical,CA:TRUE" : "CA:FALSE");
-        if (wish.names != nullptr)
-            extend(NID_subject_alt_name, wish.names);
-        if (wish.purpose != nullptr)
-            extend(NID_ext_key_usage, wish.purpose);
+        if (options.names != nullptr)
+            extend(NID_subject_alt_name, options.names);
+        if (options.purpose != nullptr)
+            extend(NID_ext_key_usage, options.purpose);
         CHECK(X509_sign(made.get(), key_.get(), EVP_sha256()) > 0);
         return made;
     }

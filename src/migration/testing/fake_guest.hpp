@@ -9,6 +9,7 @@
 #include "migration/guest.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -60,7 +61,7 @@ public:
         const PageRange range{frames_[index], {1}};
         (void)memory.discard({&range, 1});
     }
-    /// How many pages that matter hold something else.
+    /// Returns how many pages that matter hold something else.
     [[nodiscard]] std::size_t wrong(const GuestMemory& memory) const {
         std::size_t count = 0;
         std::array<std::byte, 4096> held;
@@ -99,11 +100,10 @@ struct FakeSourceOptions {
     bool ends_rounds = true;
     bool clears_hinted = false;              ///< before it hints it, as Linux does with init_on_alloc
     std::chrono::microseconds hint_pause{0}; ///< before each hint
-    bool separate_discards = false;
     std::uint64_t seed = 1;
 };
 
-class FakeSource final : public SourceGuest {
+class FakeSource : public SourceGuest {
 public:
     using Options = FakeSourceOptions;
 
@@ -114,7 +114,7 @@ public:
         , random_(options_.seed) {
         for (std::size_t i = 0; i < std::min(options_.filled, model_.size()); ++i)
             model_.write(memory_, i * model_.size() / options_.filled, ++sequence_);
-        machine_.start();
+        CHECK(machine_.start());
         for (unsigned i = 0; i < options_.writers; ++i)
             writers_.emplace_back([this](const std::stop_token& stop) { write(stop); });
     }
@@ -138,33 +138,23 @@ public:
         const std::lock_guard lock(mutex_);
         model_[index].allocated = false;
     }
-    /// REQUIRES: no writers any more, or it stands still.
+    /// REQUIRES: no writers any more, or it is stopped.
     [[nodiscard]] std::size_t wrong(const GuestMemory& memory) { return model_.wrong(memory); }
 
     GuestMemory& memory() override { return memory_; }
     std::string config() override { return "a fake guest"; }
+    std::vector<Attachment> attachments() override { return attached; }
     Result<> start_tracking() override {
         if (fail_tracking)
             return fail("no dirty log today");
-        const std::lock_guard lock(mutex_);
         memory_.write_log().start();
-        discarded_.clear();
         return {};
     }
-    void gather(PageBitmap& written, PageBitmap& discarded) override {
-        if (!options_.separate_discards)
-            return memory_.write_log().take(written);
-        // As a monitor would that knows which of its log's pages it has discarded: the guest stands still for a moment.
-        const std::lock_guard lock(mutex_);
-        memory_.write_log().take(written);
-        for (const FrameNumber frame : discarded_)
-            discarded.set({frame, {1}});
-        discarded_.clear();
-    }
+    void gather(PageBitmap& written) override { memory_.write_log().take(written); }
     void stop_tracking() override { memory_.write_log().stop(); }
 
-    void start_hinting(HintCallbacks callbacks, std::move_only_function<void(bool)> published) override {
-        machine_.loop().post([this, callbacks = std::move(callbacks), published = std::move(published)]() mutable {
+    void start_hinting(Hints hints, std::move_only_function<void(bool)> published) override {
+        machine_.loop().post([this, hints = std::move(hints), published = std::move(published)]() mutable {
             if (!options_.hints)
                 return published(false);
             ++hint_rounds;
@@ -178,7 +168,7 @@ public:
             }
             published(true);
             hinter_ = std::jthread(
-                [this, free = std::move(free), callbacks = std::move(callbacks)](const std::stop_token& stop) mutable {
+                [this, free = std::move(free), hints = std::move(hints)](const std::stop_token& stop) mutable {
                     for (const FrameNumber frame : free) {
                         if (stop.stop_requested())
                             return;
@@ -186,10 +176,10 @@ public:
                             std::this_thread::sleep_for(options_.hint_pause);
                         if (options_.clears_hinted)
                             clear(frame);
-                        callbacks.hinted({frame, {1}});
+                        hints.hinted->add({frame, {1}});
                     }
                     if (options_.ends_rounds)
-                        callbacks.round_over();
+                        hints.round_over();
                 });
         });
     }
@@ -199,7 +189,25 @@ public:
             closed();
         });
     }
+    void sync(std::move_only_function<void(Result<>)> synced) override {
+        ++syncs;
+        {
+            const std::lock_guard lock(sync_mutex_);
+            synced_ = std::move(synced);
+        }
+        machine_.loop().post([this] {
+            std::this_thread::sleep_for(sync_takes);
+            const std::lock_guard lock(sync_mutex_);
+            if (auto answer = std::exchange(synced_, nullptr))
+                answer(fail_sync ? Result<>(fail("a disk takes nothing any more")) : Result<>());
+        });
+    }
     void freeze(std::move_only_function<void(Result<>)> frozen) override {
+        {
+            const std::lock_guard lock(sync_mutex_);
+            CHECK(!synced_);
+        }
+        ++freezes;
         machine_.loop().post([this, frozen = std::move(frozen)]() mutable {
             if (fail_freeze)
                 return frozen(fail("a disk does not come to rest"));
@@ -219,6 +227,10 @@ public:
     }
     void throttle(unsigned percent) override { throttled.push_back(percent); }
     void run_on() override {
+        {
+            const std::lock_guard lock(sync_mutex_);
+            synced_ = nullptr;
+        }
         ++run_ons;
         const std::lock_guard lock(mutex_);
         running_ = true;
@@ -231,8 +243,13 @@ public:
         return running_ && gones == 0;
     }
 
+    std::vector<Attachment> attached;
     bool fail_tracking = false;
+    bool fail_sync = false;
     bool fail_freeze = false;
+    std::chrono::milliseconds sync_takes{};
+    int syncs = 0;
+    int freezes = 0;
     bool fail_save = false;
     std::size_t state_size = 100;
     int run_ons = 0;
@@ -270,9 +287,7 @@ private:
             model_[index].allocated = false;
             return;
         case 2:
-            model_.discard(memory_, index);
-            discarded_.push_back(model_.frame(index));
-            return;
+            return model_.discard(memory_, index);
         default:
             model_.write(memory_, index, ++sequence_);
         }
@@ -285,10 +300,11 @@ private:
     std::mt19937_64 random_;
     std::uint64_t sequence_ = 0;
     bool running_ = true;
-    std::vector<FrameNumber> discarded_;
     std::condition_variable resting_;
     std::vector<std::jthread> writers_;
     std::jthread hinter_; ///< the machine's
+    std::mutex sync_mutex_;
+    std::move_only_function<void(Result<>)> synced_; ///< null: no sync is under way, or its answer is not wanted
     LoopThread machine_{"machine"};
 };
 
@@ -304,6 +320,12 @@ public:
             return std::unexpected(std::move(made).error());
         memory_.emplace(std::move(*made));
         return &*memory_;
+    }
+    Result<> attach(Attachment::Kind kind, ByteCount length, std::span<const std::byte> piece) override {
+        auto& [whole, bytes] = attached[static_cast<std::size_t>(kind)];
+        whole = length;
+        bytes.insert(bytes.end(), piece.begin(), piece.end());
+        return fail_attach ? fail("no room for it") : Result<>();
     }
     Result<> load(std::span<const std::byte> state) override {
         if (fail_load || !std::ranges::all_of(state, [](std::byte b) { return b == std::byte{7}; }))
@@ -325,8 +347,10 @@ public:
     [[nodiscard]] GuestMemory* memory() { return memory_ ? &*memory_ : nullptr; }
 
     bool fail_prepare = false;
+    bool fail_attach = false;
     bool fail_load = false;
     bool fail_run = false;
+    std::array<std::pair<ByteCount, std::vector<std::byte>>, 2> attached; ///< length and what came, by kind
     std::size_t loaded = 0;
     bool running = false;
     int discards = 0;

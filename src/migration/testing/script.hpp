@@ -1,11 +1,11 @@
 // Writes what a source sends, sound or not, for a destination alone.
 #pragma once
 
-#include "migration/bytes.hpp"
-#include "migration/frame.hpp"
-#include "migration/messages.hpp"
-#include "migration/page_frame.hpp"
 #include "migration/testing/fake_guest.hpp"
+#include "migration/wire/bytes.hpp"
+#include "migration/wire/frame.hpp"
+#include "migration/wire/messages.hpp"
+#include "migration/wire/page_frame.hpp"
 
 #include <gtest/gtest.h>
 

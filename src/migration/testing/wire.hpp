@@ -1,6 +1,7 @@
 // Sockets for tests, one that records or harms what passes, and a migration between two fakes.
 #pragma once
 
+#include "base/testing/refusing_host.hpp"
 #include "migration/destination.hpp"
 #include "migration/source.hpp"
 #include "migration/testing/fake_guest.hpp"
@@ -12,6 +13,7 @@
 
 #include <array>
 #include <future>
+#include <optional>
 #include <utility>
 
 namespace aerate::migration::testing {
@@ -95,7 +97,7 @@ private:
             std::this_thread::sleep_for(
                 std::chrono::duration<double>(static_cast<double>(bytes) / static_cast<double>(rate_.value)));
     }
-    /// False when there is nothing more to do.
+    /// Returns false when there is nothing more to do.
     bool pass(std::size_t from, std::span<std::byte> bytes) {
         const std::uint64_t before = passed_[from];
         const bool hit = fault_.kind != Fault::Kind::none && fault_.to_source == (from == 1) && before <= fault_.at &&
@@ -159,14 +161,19 @@ private:
 class RunningSource {
 public:
     RunningSource(FileDescriptor socket, SourceGuest& guest, SourceOptions options,
-                  std::function<void(const SourceProgress&)> progress = {})
-        : source_(guest, first_over(std::move(socket), std::move(options)),
-                  {.progress = std::move(progress),
-                   .finished = [this](SourceResult result) { result_.set_value(std::move(result)); }}) {
-        source_.start();
+                  std::function<void(const SourceProgress&)> progress = {}) {
+        source_.emplace(guest, first_over(std::move(socket), std::move(options)),
+                        Source::Callbacks{.progress = std::move(progress), .finished = [this](SourceResult result) {
+                                              result_.set_value(std::move(result));
+                                          }});
+        if (const auto started = source_->start(); !started) {
+            source_.reset(); // hangs up
+            result_.set_value({.error = started.error().message, .last = {}});
+        }
     }
     SourceResult wait() { return result_.get_future().get(); }
-    void cancel() { source_.cancel(); }
+    /// REQUIRES: the host did not refuse its start.
+    void cancel() { source_->cancel(); }
 
 private:
     /// The control stream's socket is here already.
@@ -179,7 +186,7 @@ private:
     }
 
     std::promise<SourceResult> result_;
-    Source source_;
+    std::optional<Source> source_;
 };
 
 /// Both sides of one migration.
@@ -187,15 +194,22 @@ struct Migration {
     SourceOptions source_options{};
     DestinationOptions destination_options{};
     std::function<void(const SourceProgress&)> progress{};
+    std::uint64_t refuse = 0; ///< which request to the host; 0: none
+    aerate::testing::RefusingHost::For refuse_for = aerate::testing::RefusingHost::For::once;
+    bool refused = false;
 
     SourceResult source{};
     Result<DestinationReport> destination = fail("not started");
 
     void run(FakeSource& from, FakeDestination& to, SocketPair sockets) {
+        std::optional<aerate::testing::RefusingHost> host;
+        if (refuse > 0)
+            host.emplace(refuse, refuse_for);
         Destination arriving(std::move(sockets.second), to, destination_options);
         RunningSource leaving(std::move(sockets.first), from, source_options, progress);
         destination = arriving.receive();
         source = leaving.wait();
+        refused = host && host->refused();
     }
     /// Through a proxy. Returns how many bytes came by, to the destination and to the source.
     std::array<std::uint64_t, 2> run(FakeSource& from, FakeDestination& to, Fault fault, bool tcp = false) {

@@ -45,7 +45,7 @@ public:
                                     std::move(kept));
         CHECK(made.has_value());
         session_ = *std::move(made);
-        thread_.start();
+        CHECK(thread_.start());
     }
     ~Served() {
         thread_.stop();
@@ -69,7 +69,7 @@ public:
     [[nodiscard]] bool active() {
         return with([](BackEnd& back_end) { return back_end.active(); });
     }
-    /// Why the session ended; nothing if it has not.
+    /// Returns why the session ended; nothing if it has not.
     [[nodiscard]] std::optional<std::string> ended() {
         if (end_.wait_for(std::chrono::milliseconds(FrontEnd::patience_ms)) != std::future_status::ready)
             return std::nullopt;

@@ -5,10 +5,12 @@
 #include "base/check.hpp"
 #include "memory/guest_memory.hpp"
 #include "virtio/device.hpp"
+#include "virtio/take_chains.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <expected>
 #include <span>
 #include <utility>
 #include <vector>
@@ -21,7 +23,8 @@ public:
     static constexpr unsigned feature_bit = 3;
 
     explicit EchoDevice(GuestMemory& memory)
-        : memory_(&memory) {}
+        : Device("echo")
+        , memory_(&memory) {}
 
     /// Four bytes of each of the host's (read-only) and of the guest's.
     std::array<std::byte, 8> config{};
@@ -30,10 +33,8 @@ public:
     unsigned activations = 0;
     unsigned resets = 0;
     unsigned kicks = 0;
-    unsigned pauses = 0;
     unsigned echoed = 0;
     bool again_while_kicked = false; ///< asks for kick_again() once
-    DeviceHost* host = nullptr;
     std::vector<Virtqueue*> queues;
 
     [[nodiscard]] DeviceType type() const override { return DeviceType::balloon; }
@@ -50,45 +51,29 @@ public:
             if (offset + i >= 4 && offset + i < config.size())
                 config[offset + i] = from[i];
     }
-    void activate(const Activation& activation) override {
+
+private:
+    void on_activate(FeatureSet features) override {
         ++activations;
-        active_features = activation.features;
-        queues.assign(activation.queues.begin(), activation.queues.end());
-        host = activation.host;
+        active_features = features;
+        for (std::uint16_t i = 0; i < sizes.size(); ++i)
+            queues.push_back(virtqueue({i}));
     }
-    void kicked(QueueIndex index) override {
-        CHECK(!paused_ && host != nullptr && queues.at(index.value) != nullptr);
+    std::expected<bool, RingFault> serve(QueueIndex, Virtqueue& queue) override {
+        CHECK(!paused());
         ++kicks;
-        Virtqueue& queue = *queues[index.value];
-        for (unsigned budget = queue.size(); budget > 0; --budget) {
-            const auto chain = queue.pop();
-            if (!chain)
-                return host->needs_reset(index, describe(chain.error()));
-            if (!*chain)
-                break;
-            queue.complete((*chain)->id, echo(**chain));
+        const auto more = take_chains(queue, queue.size(), [&](const DescriptorChain& chain) {
+            queue.complete(chain.id, echo(chain));
             ++echoed;
-        }
-        if (queue.publish())
-            host->interrupt_queue(index);
-        if (std::exchange(again_while_kicked, false) || queue.available() > 0)
-            host->kick_again(index);
+        });
+        const bool again = std::exchange(again_while_kicked, false);
+        return more ? std::expected<bool, RingFault>(*more || again) : more;
     }
-    void reset() override {
+    void on_reset() override {
         ++resets;
         config = {};
         queues.clear();
-        host = nullptr;
-        paused_ = false;
     }
-    void pause(EventLoop::Callback quiesced) override {
-        ++pauses;
-        paused_ = true;
-        quiesced();
-    }
-    void resume() override { paused_ = false; }
-
-private:
     [[nodiscard]] std::uint32_t echo(const DescriptorChain& chain) {
         std::array<std::byte, 256> bytes{};
         std::size_t length = 0;
@@ -106,7 +91,6 @@ private:
     }
 
     GuestMemory* memory_;
-    bool paused_ = false;
 };
 
 } // namespace aerate::virtio::testing

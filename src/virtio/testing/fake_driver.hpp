@@ -133,7 +133,7 @@ public:
         chains_[next_token_] = std::move(buffers);
         return next_token_++;
     }
-    /// Whether the device wanted a kick for the last add().
+    /// Returns whether the device wanted a kick for the last add().
     [[nodiscard]] bool kick_wanted() const { return kick_wanted_; }
     [[nodiscard]] bool publish() {
         return visit([](auto& driver) { return driver.publish(); });

@@ -1,0 +1,74 @@
+#include "daemon/vhost_user_listener.hpp"
+
+#include "base/host.hpp"
+#include "control/runtime_directory.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+namespace aerate {
+namespace {
+
+constexpr const char* default_name = "guest";
+
+std::string guest_name_of(std::string_view text) {
+    return control::validate_vm_name(text) ? std::string(text) : default_name;
+}
+
+template <typename T>
+T number_in_environment(const char* variable) {
+    T number{};
+    if (const char* const text = std::getenv(variable))
+        std::from_chars(text, text + std::strlen(text), number);
+    return number;
+}
+
+} // namespace
+
+Result<VhostUserListener> VhostUserListener::create(const std::filesystem::path& path, bool for_others) {
+    if (!TRY(remove_dead_socket(path)))
+        return fail("another process is already listening on {}", path.string());
+    VhostUserListener listener(
+        host::descriptor([&] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }),
+        guest_name_of(path.stem().string()));
+    if (!listener.fd_.valid())
+        return fail_errno("cannot create a socket");
+    listener.file_.emplace(TRY(SocketFile::bind(listener.fd_, path)));
+    if ((for_others && ::chmod(path.c_str(), 0666) != 0) || ::listen(listener.fd(), SOMAXCONN) != 0)
+        return fail_errno("cannot listen on {}", path.string());
+    return listener;
+}
+
+Result<std::vector<VhostUserListener>> VhostUserListener::handed_over() {
+    constexpr int first = 3; // SD_LISTEN_FDS_START
+    std::vector<VhostUserListener> listeners;
+    const bool for_us = number_in_environment<pid_t>("LISTEN_PID") == ::getpid();
+    const int count = for_us ? number_in_environment<int>("LISTEN_FDS") : 0;
+    const char* const given = std::getenv("LISTEN_FDNAMES");
+    std::string_view names = given == nullptr ? "" : given;
+    for (int fd = first; fd < first + count; ++fd) {
+        const auto colon = names.find(':');
+        const std::string name = guest_name_of(names.substr(0, colon));
+        names = colon == names.npos ? "" : names.substr(colon + 1);
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0)
+            return fail("descriptor {} of the service manager is not a listening socket; set Accept=no", fd);
+        ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+        ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+        listeners.push_back(VhostUserListener(FileDescriptor(fd), name));
+    }
+    for (const char* const variable : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+        ::unsetenv(variable);
+    return listeners;
+}
+
+} // namespace aerate

@@ -1,0 +1,73 @@
+#include "base/testing/temporary_directory.hpp"
+#include "control/json.hpp"
+#include "machine/monitor_files.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <sys/stat.h>
+
+#include <fstream>
+#include <sstream>
+
+namespace aerate {
+namespace {
+
+std::string content_of(const std::filesystem::path& path) {
+    std::ostringstream text;
+    text << std::ifstream(path).rdbuf();
+    return text.str();
+}
+
+TEST(MetricsFile, AppendsALineEachTime) {
+    const TemporaryDirectory directory;
+    MetricsFile metrics;
+    metrics.write({}); // there is no file: nothing happens
+    ASSERT_TRUE(metrics.open(directory.path() / "metrics"));
+    metrics.write({});
+    metrics.write({});
+    std::istringstream lines(content_of(directory.path() / "metrics"));
+    unsigned count = 0;
+    for (std::string line; std::getline(lines, line); ++count)
+        EXPECT_TRUE(control::parse_json(line)) << line;
+    EXPECT_EQ(count, 2U);
+}
+
+TEST(MetricsFile, AFifoThatNobodyReadsHoldsUpNobodyAndBreaksNoLine) {
+    const TemporaryDirectory directory;
+    const std::string path = directory.path() / "fifo";
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    MetricsFile metrics;
+    ASSERT_TRUE(metrics.open(path));
+    control::VmStatus status;
+    for (int i = 0; i < 200; ++i)
+        status.counters.push_back(
+            {"block_reads", "", 1, {{"device", "block:a_disk_with_a_name_" + std::to_string(i)}}});
+    for (int i = 0; i < 50; ++i)
+        metrics.write(status); // some 10 KiB each: more than a FIFO holds
+    const FileDescriptor reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    std::string text;
+    std::array<char, 4096> chunk;
+    const auto drain = [&] {
+        for (ssize_t got = 0; (got = ::read(reader.get(), chunk.data(), chunk.size())) > 0;)
+            text.append(chunk.data(), static_cast<std::size_t>(got));
+    };
+    drain();
+    metrics.write(status); // ends the line that was broken off
+    drain();
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+        EXPECT_TRUE(control::parse_json(line)) << line.substr(0, 100);
+}
+
+TEST(MonitorFiles, WhatCannotBeOpenedIsSaid) {
+    const auto log = set_up_log({.log_path = "/nowhere/log"}, "vm");
+    ASSERT_FALSE(log);
+    EXPECT_TRUE(log.error().message.contains("/nowhere/log"));
+    EXPECT_FALSE(serial_output({.serial_out_path = "/nowhere/serial"}, {}));
+    EXPECT_EQ(serial_output({}, {.kind = control::ConsoleKind::terminal})->kind, control::ConsoleKind::terminal);
+}
+
+} // namespace
+} // namespace aerate

@@ -1,0 +1,114 @@
+// C26: what belongs to a loop that runs is its thread's alone, and each class says so at its door.
+#include "balloon/balloon.hpp"
+#include "base/testing/sanitized.hpp"
+#include "base/testing/temporary_directory.hpp"
+#include "base/testing/temporary_file.hpp"
+#include "block/block.hpp"
+#include "event/loop_thread.hpp"
+#include "machine/freezer.hpp"
+#include "net/net.hpp"
+#include "net/testing/fake_back_end.hpp"
+#include "platform/serial.hpp"
+#include "reclaim/idle_memory.hpp"
+#include "virtio/testing/fake_driver.hpp"
+#include "vsock/vsock.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace aerate {
+namespace {
+
+class OwnersDeathTest : public ::testing::Test {
+protected:
+    class NoWrites final : public DirtyLog {
+    public:
+        Result<void> start() override { return {}; }
+        Result<void> stop() override { return {}; }
+        void take(PageBitmap&) override {}
+    };
+
+    void SetUp() override {
+        if (sanitized)
+            GTEST_SKIP() << "SKIPPED: a sanitizer's own threads do not survive the fork";
+    }
+    /// From here on everything is another thread's.
+    void run() {
+        CHECK(thread_.start());
+        loop().call([] {});
+    }
+    [[nodiscard]] EventLoop& loop() { return thread_.loop(); }
+
+    virtio::testing::FakeDriver fake_;
+    LoopThread thread_{"owner"};
+    balloon::Balloon balloon_{{}, fake_.memory(), loop()};
+    DirtyTracker tracker_{fake_.memory(), std::make_unique<NoWrites>()};
+    Sweeper sweeper_{loop(), fake_.memory(), tracker_, balloon_.hinting(), {}};
+    Squeezer squeezer_{loop(), fake_.memory(), balloon_};
+    IdleMemory idle_memory_{loop(), fake_.memory(), balloon_, sweeper_, squeezer_};
+    Freezer freezer_{loop()};
+};
+
+#define EXPECT_TURNED_AWAY(statement)                                                                                  \
+    EXPECT_DEATH(                                                                                                      \
+        {                                                                                                              \
+            run();                                                                                                     \
+            statement;                                                                                                 \
+        },                                                                                                             \
+        "owned_here")
+
+TEST_F(OwnersDeathTest, C26_a_balloon_is_its_loops) {
+    EXPECT_TURNED_AWAY((void)balloon_.set_target({}));
+    EXPECT_TURNED_AWAY((void)balloon_.memory_state());
+    EXPECT_TURNED_AWAY(balloon_.statistics().request([](const auto&) {}));
+    EXPECT_TURNED_AWAY(balloon_.hinting().stop());
+}
+
+TEST_F(OwnersDeathTest, C26_what_takes_memory_back_is_the_balloons_loops) {
+    EXPECT_TURNED_AWAY(sweeper_.cancel(""));
+    EXPECT_TURNED_AWAY(squeezer_.cancel(""));
+    EXPECT_TURNED_AWAY(idle_memory_.cancel(""));
+}
+
+TEST_F(OwnersDeathTest, C26_a_disk_is_its_loops) {
+    const TemporaryFile file(1U << 20);
+    auto image = DiskImage::open({.path = file.path()});
+    ASSERT_TRUE(image);
+    const auto disk = *Block::create(loop(), fake_.memory(), std::make_shared<DiskImage>(*std::move(image)), "disk",
+                                     {.engine = IoEngineKind::blocking});
+    EXPECT_TURNED_AWAY((void)disk->trouble());
+    EXPECT_TURNED_AWAY((void)disk->metrics());
+}
+
+TEST_F(OwnersDeathTest, C26_a_network_card_is_its_loops) {
+    const auto card = *Net::create(loop(), fake_.memory(), std::make_shared<net::testing::FakeBackEnd>(), "eth0", {});
+    EXPECT_TURNED_AWAY(card->announce());
+    EXPECT_TURNED_AWAY(card->change_limits({}, {}));
+    EXPECT_TURNED_AWAY((void)card->save());
+    EXPECT_TURNED_AWAY((void)card->metrics());
+}
+
+TEST_F(OwnersDeathTest, C26_a_vsock_is_its_loops) {
+    const TemporaryDirectory directory;
+    auto listener = UnixListener::bind(directory / "vsock");
+    ASSERT_TRUE(listener);
+    const auto vsock =
+        *vsock::Vsock::create(loop(), fake_.memory(), std::make_shared<const UnixListener>(*std::move(listener)), {});
+    EXPECT_TURNED_AWAY((void)vsock->save());
+    EXPECT_TURNED_AWAY((void)vsock->metrics());
+}
+
+TEST_F(OwnersDeathTest, C26_a_serial_ports_line_is_its_loops) {
+    const auto serial = *Serial::create(loop(), nullptr);
+    EXPECT_TURNED_AWAY((void)serial->receive({}));
+    EXPECT_TURNED_AWAY(serial->when_receive_space(nullptr));
+}
+
+TEST_F(OwnersDeathTest, C26_a_freeze_is_its_loops) {
+    EXPECT_TURNED_AWAY(freezer_.claim(Freezer::Claimant::pause, [](const Result<>&) {}));
+}
+
+} // namespace
+} // namespace aerate

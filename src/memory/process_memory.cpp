@@ -1,0 +1,38 @@
+#include "memory/process_memory.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace aerate {
+
+ByteCount resident_outside(std::span<const MappedRegion> regions) {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/smaps", "re"), std::fclose);
+    if (!file)
+        return {};
+    const auto is_outside = [&](std::uint64_t begin, std::uint64_t end) {
+        return std::ranges::none_of(regions, [&](const MappedRegion& region) {
+            const auto host = reinterpret_cast<std::uintptr_t>(region.host);
+            return begin < host + region.guest.length.value && host < end;
+        });
+    };
+    ByteCount total{};
+    bool outside = false;
+    char line[512]; // a path that is longer is read in pieces, none of which looks like what is wanted here
+    while (std::fgets(line, sizeof line, file.get()) != nullptr) {
+        std::uint64_t begin = 0;
+        std::uint64_t end = 0;
+        char permission = 0;
+        // The kernel wrote these numbers, and they fit. NOLINTNEXTLINE(cert-err34-c)
+        if (std::sscanf(line, "%" SCNx64 "-%" SCNx64 " %c", &begin, &end, &permission) == 3)
+            outside = is_outside(begin, end);
+        // NOLINTNEXTLINE(cert-err34-c)
+        else if (std::uint64_t kib = 0; outside && std::sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1)
+            total += ByteCount{kib << 10};
+    }
+    return total;
+}
+
+} // namespace aerate

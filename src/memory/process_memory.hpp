@@ -1,0 +1,15 @@
+// What this process has in RAM, by /proc/self/smaps: exact, and of one moment. statm is neither: before Linux 6.2 its
+// counters lag behind by up to 64 pages for each thread and kind.
+#pragma once
+
+#include "memory/guest_memory.hpp"
+
+#include <span>
+
+namespace aerate {
+
+/// Returns the resident size of everything that is mapped here but these regions: the monitor's own memory, program
+/// code included. Huge pages of the host's pool count nowhere in it. 0 if it cannot be read.
+[[nodiscard]] ByteCount resident_outside(std::span<const MappedRegion>);
+
+} // namespace aerate

@@ -1,0 +1,21 @@
+// Programs that come with Aerate, and others into which this process turns.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace aerate {
+
+/// Returns where a program is that comes along: in the checkout of which this is the build tree (build/PRESET/aerate),
+/// or where `cmake --install` has put it. `otherwise` ends the message of what fails.
+[[nodiscard]] Result<std::filesystem::path> find_helper(const std::filesystem::path& in_checkout,
+                                                        const std::filesystem::path& installed,
+                                                        std::string_view otherwise);
+
+/// Turns this process into words.front(), found in $PATH if it has no slash. Returns only why it cannot.
+[[nodiscard]] Error turn_into(std::vector<std::string> words);
+
+} // namespace aerate
