@@ -18,6 +18,8 @@ target_compile_options(aerate_flags INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports these inside libstdc++ and fmt when it inlines at -O2.
   target_compile_options(aerate_flags INTERFACE -Wno-null-dereference -Wno-maybe-uninitialized -Wno-restrict)
+  # With several files as one it takes a file's private names for a header's.
+  target_compile_options(aerate_flags INTERFACE $<$<BOOL:${AERATE_UNITY}>:-Wno-subobject-linkage>)
 endif()
 target_compile_definitions(aerate_flags INTERFACE _GLIBCXX_ASSERTIONS)
 target_link_options(aerate_flags INTERFACE -Wl,-z,relro,-z,now,--gc-sections)
