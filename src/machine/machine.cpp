@@ -215,6 +215,7 @@ void Machine::refuse_waiting(const std::string& why) {
     if (auto answer = std::exchange(waiting_for_squeeze_, std::nullopt))
         (*answer)(conflict(why));
     cancel_load(why);
+    give_up_opening(why);
 }
 
 void Machine::shut_down(Outcome outcome) {
