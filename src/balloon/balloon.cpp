@@ -261,6 +261,7 @@ void Balloon::on_reset() {
 }
 
 BalloonState Balloon::state(std::size_t runs_max) const {
+    CHECK(loop_.owned_here());
     return {.target = target_,
             .actual = actual_,
             .poison_value = poison_value_,
@@ -270,6 +271,7 @@ BalloonState Balloon::state(std::size_t runs_max) const {
 }
 
 Result<> Balloon::restore(const BalloonState& state) {
+    CHECK(loop_.owned_here());
     TRY(set_target({state.target}));
     const PageCount frames = memory_.address_space();
     for (const auto* runs : {&state.ballooned, &state.reported})

@@ -1,5 +1,6 @@
 #include "event/acceptor.hpp"
 
+#include "base/check.hpp"
 #include "base/unix_socket.hpp"
 
 #include <cerrno>
@@ -14,11 +15,13 @@ Acceptor::Acceptor(EventLoop& loop, int listening, Accepted accepted)
     , accepted_(std::move(accepted)) {}
 
 Result<> Acceptor::start() {
+    CHECK(loop_.owned_here());
     readable_ = TRY(loop_.try_watch(listening_, [this] { accept(); }));
     return {};
 }
 
 void Acceptor::start_later() {
+    CHECK(loop_.owned_here());
     constexpr std::chrono::milliseconds pause{100};
     readable_.cancel();
     retry_ = loop_.after(pause, [this] {

@@ -12,6 +12,7 @@
 namespace aerate {
 
 Result<state::SavedVm> Hardware::save() {
+    CHECK(loop_.owned_here());
     state::SavedVm saved;
     saved.vm = TRY(vm_.save());
     const auto savable = TRY(SavableState::of(kvm_));
@@ -33,6 +34,7 @@ Result<> Hardware::check_fits(const state::SavedVm& saved) const {
 }
 
 Result<> Hardware::restore(const state::SavedVm& saved, ClockAfterRestore clock) {
+    CHECK(loop_.owned_here());
     TRY(check_fits(saved));
     for (const std::string& record : saved.skipped)
         log::warning("the saved state has a record {} that this monitor does not know: it is ignored", record);
@@ -61,6 +63,7 @@ Result<std::vector<Hardware::Disk>> Hardware::duplicate_disks() const {
 }
 
 Result<> Hardware::disks_are_whole() const {
+    CHECK(loop_.owned_here());
     for (const Block* block : blocks_) {
         const DiskImage& image = block->image();
         if (image.layer() != nullptr && image.layer()->written())
@@ -75,6 +78,7 @@ Result<> Hardware::disks_are_whole() const {
 /// Syncs, then hands over: the other side may be another host, which sees what is on the disk and not what this one has
 /// yet to write.
 Result<> Hardware::hand_over_disks() const {
+    CHECK(loop_.owned_here());
     for (const Block* block : blocks_)
         if (auto handed = block->image().hand_over(); !handed) {
             take_back_disks();
@@ -84,18 +88,21 @@ Result<> Hardware::hand_over_disks() const {
 }
 
 Result<> Hardware::disks_arrive() const {
+    CHECK(loop_.owned_here());
     for (const Block* block : blocks_)
         TRY(block->image().arrive());
     return {};
 }
 
 Result<> Hardware::change_disk(const control::Drive& drive, std::shared_ptr<const DiskImage> image) {
+    CHECK(loop_.owned_here());
     const auto found = std::ranges::find(blocks_, "block:" + drive.drive_id, &Block::name);
     CHECK(found != blocks_.end());
     return (*found)->change_image(std::move(image), engine_kind(drive));
 }
 
 void Hardware::take_back_disks() const {
+    CHECK(loop_.owned_here());
     for (const Block* block : blocks_)
         if (auto back = block->image().take_back(); !back)
             log::error("{}: the guest runs, but the lock of its disk does not show it", back.error().message);

@@ -73,6 +73,7 @@ Result<> Machine::undo_on_failure(Result<> result) {
 }
 
 Result<> Machine::start() {
+    CHECK(loop_.owned_here());
     if (!options_.files)
         options_.files = TRY(HostFiles::open(config_));
     return undo_on_failure([this]() -> Result<> {
@@ -82,6 +83,7 @@ Result<> Machine::start() {
 }
 
 void Machine::begin_again() {
+    CHECK(loop_.owned_here());
     const auto files = options_.files;
     const auto started = start();
     if (started)
@@ -103,6 +105,7 @@ Result<> Machine::boot() {
 }
 
 Result<> Machine::start(SavedGuest saved, bool paused) {
+    CHECK(loop_.owned_here());
     options_.files = saved.files;
     return undo_on_failure([&]() -> Result<> {
         TRY(assemble(std::move(saved.memory)));
@@ -153,6 +156,7 @@ Result<> Machine::restore(const SavedGuest& saved, bool paused) {
 }
 
 Result<GuestMemory*> Machine::expect(GuestMemory memory, std::shared_ptr<HostFiles> files) {
+    CHECK(loop_.owned_here());
     options_.files = std::move(files);
     TRY(assemble(std::move(memory)));
     state_ = State::expecting;
@@ -160,12 +164,14 @@ Result<GuestMemory*> Machine::expect(GuestMemory memory, std::shared_ptr<HostFil
 }
 
 Result<> Machine::arrive(const state::SavedVm& saved) {
+    CHECK(loop_.owned_here());
     TRY(hardware_->disks_arrive());
     TRY(hardware_->restore(saved));
     return begin_at_rest(Claimant::incoming);
 }
 
 void Machine::go() {
+    CHECK(loop_.owned_here());
     hardware_->vm_clock.disrupted(false);
     // Not earlier: at the console the operator could end a guest that is another monitor's.
     if (auto attached = hardware_->attach_console(options_.console); !attached)
@@ -215,6 +221,7 @@ void Machine::refuse_waiting(const std::string& why) {
     if (auto answer = std::exchange(waiting_for_squeeze_, std::nullopt))
         (*answer)(conflict(why));
     cancel_load(why);
+    give_up_opening(why);
 }
 
 void Machine::shut_down(Outcome outcome) {

@@ -12,6 +12,7 @@
 
 #include "control/request.hpp"
 #include "control/server.hpp"
+#include "event/background_task.hpp"
 #include "machine/freezer.hpp"
 #include "machine/hardware.hpp"
 #include "machine/monitor_files.hpp"
@@ -124,7 +125,10 @@ private:
     [[nodiscard]] Result<> open_serial(const control::SerialConfig&);
     void write_metrics_later();
     void change_drive(const control::DriveUpdate&, control::Server::Answer);
-    [[nodiscard]] Result<> change_drive_at_rest(control::Drive, std::shared_ptr<const DiskImage>);
+    using Image = std::shared_ptr<const DiskImage>;
+    void change_image(const control::DriveUpdate&, std::string path, Image, control::Server::Answer);
+    [[nodiscard]] Result<> change_image_at_rest(const std::string& drive_id, std::string path, Image);
+    void give_up_opening(const std::string& why);
 
     // The guest comes to rest and goes on.
     [[nodiscard]] Freezer::Guest parts();
@@ -169,7 +173,9 @@ private:
     std::unique_ptr<SnapshotLoad> loading_; ///< there while it is waited for
     Subscription throttle_;
     Subscription metrics_timer_;
-    bool changes_drive_ = false; ///< or waits for the guest to come to rest for it
+    bool changes_drive_ = false; ///< or opens the image, or waits for the guest to come to rest for it
+    std::optional<control::Server::Answer> waiting_for_image_;
+    std::unique_ptr<BackgroundTask<Result<Image>>> opening_image_; ///< there while it is waited for
     std::size_t vcpus_left_ = 0;
     Outcome outcome_ = Outcome::power_off;
     std::string crash_;         ///< why

@@ -7,26 +7,43 @@
 
 namespace aerate {
 
-/// Opens and locks the new image first: one that cannot be used changes nothing. Then the guest is held for a moment,
-/// so that nothing of the old one is under way.
+/// Opens and locks the new image first: one that cannot be used changes nothing. That may take as long as its disk
+/// likes, and a clone of it (FICLONE) as long as it has extents, so the loop does not wait for it. Then the guest is
+/// held for a moment, so that nothing of the old one is under way.
 void Machine::change_drive(const control::DriveUpdate& update, control::Server::Answer answer) {
     if (!update.path_on_host)
         return change_limits(update, std::move(answer));
     if (auto refusal = refuse_copy())
         return answer(std::move(*refusal));
     control::Drive drive = *std::ranges::find(config_.drives, update.drive_id, &control::Drive::drive_id);
-    auto image = [&]() -> Result<std::shared_ptr<const DiskImage>> {
-        drive.path_on_host = TRY(absolute_path(*update.path_on_host));
-        return HostFiles::open_other(drive, config_.name);
-    }();
-    if (!image)
-        return answer(control::Failure{400, std::move(image).error().message});
+    auto absolute = absolute_path(*update.path_on_host);
+    if (!absolute)
+        return answer(control::Failure{400, std::move(absolute).error().message});
+    drive.path_on_host = *std::move(absolute);
+    auto opening = BackgroundTask<Result<Image>>::start(
+        loop_, "disk", [drive, vm = config_.name] { return HostFiles::open_other(drive, vm); },
+        [this, update, path = drive.path_on_host](Result<Image> image) {
+            opening_image_.reset();
+            auto waiting = std::move(*std::exchange(waiting_for_image_, std::nullopt));
+            if (image)
+                return change_image(update, path, *std::move(image), std::move(waiting));
+            changes_drive_ = false;
+            waiting(control::Failure{400, std::move(image).error().message});
+        });
+    if (!opening)
+        return answer(control::Failure{500, std::move(opening).error().message});
     changes_drive_ = true;
-    freezer_.claim(Freezer::Claimant::copy, [this, update, drive = std::move(drive), image = *std::move(image),
+    opening_image_ = *std::move(opening);
+    waiting_for_image_ = std::move(answer);
+}
+
+void Machine::change_image(const control::DriveUpdate& update, std::string path, Image image,
+                           control::Server::Answer answer) {
+    freezer_.claim(Freezer::Claimant::copy, [this, update, path = std::move(path), image = std::move(image),
                                              answer = std::move(answer)](Result<> held) mutable {
         changes_drive_ = false;
         if (held)
-            held = change_drive_at_rest(std::move(drive), std::move(image));
+            held = change_image_at_rest(update.drive_id, std::move(path), std::move(image));
         freezer_.release(Freezer::Claimant::copy);
         if (held)
             change_limits(update, std::move(answer));
@@ -35,11 +52,21 @@ void Machine::change_drive(const control::DriveUpdate& update, control::Server::
     });
 }
 
-Result<> Machine::change_drive_at_rest(control::Drive drive, std::shared_ptr<const DiskImage> image) {
+Result<> Machine::change_image_at_rest(const std::string& drive_id, std::string path, Image image) {
+    control::Drive& drive = *std::ranges::find(config_.drives, drive_id, &control::Drive::drive_id);
     TRY(hardware_->change_disk(drive, image));
-    options_.files->replace_disk(drive.drive_id, std::move(image));
-    *std::ranges::find(config_.drives, drive.drive_id, &control::Drive::drive_id) = std::move(drive);
+    options_.files->replace_disk(drive_id, std::move(image));
+    drive.path_on_host = std::move(path);
     return {};
+}
+
+/// The old image stays.
+void Machine::give_up_opening(const std::string& why) {
+    opening_image_.reset();
+    if (auto answer = std::exchange(waiting_for_image_, std::nullopt)) {
+        changes_drive_ = false;
+        (*answer)(control::conflict(why));
+    }
 }
 
 } // namespace aerate

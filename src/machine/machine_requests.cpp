@@ -99,8 +99,10 @@ void Machine::handle(const control::Request& request, control::Server::Answer an
     CHECK(loop_.owned_here());
     if (auto refusal = refuse(request))
         return answer(std::move(*refusal));
-    if (auto usable = check_named_files(request); !usable && state_ == State::not_started)
-        return answer(control::Failure{400, std::move(usable).error().message});
+    // Only then is there time for it: a private drive may be cloned, and no guest waits.
+    if (state_ == State::not_started)
+        if (auto usable = check_named_files(request); !usable)
+            return answer(control::Failure{400, std::move(usable).error().message});
     if (auto reply = control::configure(config_, api_state(), request))
         return answer(std::move(*reply));
     const bool status =

@@ -154,6 +154,7 @@ void Operations::migrated(const migration::SourceResult& result) {
 }
 
 void Operations::cancel(std::string why) {
+    CHECK(main_loop_.owned_here());
     cancelled_ = true;
     if (!why.empty())
         why_cancelled_ = std::move(why);

@@ -72,6 +72,7 @@ void Net::read_config(std::uint32_t offset, std::span<std::byte> into) {
 }
 
 Net::Served Net::serve(virtio::QueueIndex index, virtio::Virtqueue& queue) {
+    CHECK(loop_.owned_here());
     const auto place = place_of(index.value, accepted_, pairs);
     if (!place)
         return false;
@@ -93,6 +94,7 @@ bool Net::waits(virtio::QueueIndex index) const {
 }
 
 void Net::on_activate(virtio::FeatureSet features) {
+    CHECK(loop_.owned_here());
     accepted_ = features;
     set_offloads(features);
 }
@@ -103,6 +105,7 @@ void Net::set_offloads(virtio::FeatureSet features) {
 }
 
 void Net::on_reset() {
+    CHECK(loop_.owned_here());
     stop_receiving();
     frame_.reset();
     chains_.forget();

@@ -1,5 +1,6 @@
 #include "platform/console.hpp"
 
+#include "base/check.hpp"
 #include "base/fd.hpp"
 #include "base/host.hpp"
 
@@ -30,6 +31,7 @@ Result<bool> can_be_polled(int fd) {
 
 Result<std::unique_ptr<Console>> Console::attach(EventLoop& loop, Serial& serial, int input, EventLoop::Callback quit,
                                                  EventLoop::Callback ended) {
+    CHECK(loop.owned_here());
     const bool pollable = TRY(can_be_polled(input));
     auto console = std::unique_ptr<Console>(new Console(loop, serial, input, std::move(quit), std::move(ended)));
     console->pollable_ = pollable;

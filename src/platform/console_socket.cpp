@@ -35,12 +35,14 @@ void ConsoleSocket::connect(Serial& serial) {
 }
 
 void ConsoleSocket::disconnect() {
+    CHECK(loop_.owned_here());
     if (terminal_)
         terminal_->input.reset();
     serial_ = nullptr;
 }
 
 std::size_t ConsoleSocket::write(std::span<const std::byte> bytes) {
+    CHECK(loop_.owned_here());
     ring_.append(bytes);
     if (terminal_ && !terminal_->writable.active())
         send();

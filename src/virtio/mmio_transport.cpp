@@ -123,6 +123,7 @@ void MmioTransport::resume() {
 // --- Saved state ---------------------------------------------------------------------------------------------------
 
 TransportState MmioTransport::save() const {
+    CHECK(loop_.owned_here());
     TransportState state{.status = status_,
                          .interrupt_status = interrupt_status_.load(),
                          .config_generation = config_generation_,
@@ -137,6 +138,7 @@ TransportState MmioTransport::save() const {
 }
 
 Result<> MmioTransport::restore(const TransportState& state) {
+    CHECK(loop_.owned_here());
     CHECK(device_.paused() && status_ == 0);
     const auto base = static_cast<std::uint8_t>(state.status & ~(device_status::needs_reset | device_status::failed));
     if (!status_step::reaches(base))
@@ -179,6 +181,7 @@ Result<> MmioTransport::restore(const TransportState& state) {
 }
 
 void MmioTransport::repeat_interrupt() {
+    CHECK(loop_.owned_here());
     if (interrupt_status_.load() != 0)
         interrupt_.signal();
 }
@@ -233,6 +236,7 @@ void MmioTransport::needs_reset(QueueIndex index, std::string_view what) {
 // --- Small questions -----------------------------------------------------------------------------------------------
 
 bool MmioTransport::has_driver() const {
+    CHECK(loop_.owned_here());
     return has_status(device_status::driver_ok);
 }
 

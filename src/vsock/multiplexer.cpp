@@ -8,6 +8,7 @@
 namespace aerate::vsock {
 
 void Multiplexer::set_driver(bool there) {
+    CHECK(loop_.owned_here());
     driver_ = there;
     known_.clear();
     replies_.clear();

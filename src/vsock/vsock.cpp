@@ -89,6 +89,7 @@ void Vsock::read_config(std::uint32_t offset, std::span<std::byte> into) {
 // --- Rings ---------------------------------------------------------------------------------------------------------
 
 std::expected<bool, virtio::RingFault> Vsock::serve(virtio::QueueIndex index, virtio::Virtqueue& queue) {
+    CHECK(loop_.owned_here());
     ++kicks_[index.value];
     if (index == rx)
         return deliver(queue);
@@ -148,10 +149,12 @@ std::uint64_t Vsock::take_packet(std::span<const virtio::Buffer> buffers) {
 // --- Life ----------------------------------------------------------------------------------------------------------
 
 void Vsock::on_activate(virtio::FeatureSet) {
+    CHECK(loop_.owned_here());
     multiplexer_->set_driver(true);
 }
 
 void Vsock::on_reset() {
+    CHECK(loop_.owned_here());
     rx_buffers_.forget();
     multiplexer_->set_driver(false);
     reset_ = Reset::none;
