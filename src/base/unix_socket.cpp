@@ -83,18 +83,34 @@ SocketFile::~SocketFile() {
         ::unlink(path_.c_str());
 }
 
+namespace {
+
+/// REQUIRES: `directory` is locked, be it shared.
+Result<SocketFile> bind_in_place_of_the_dead(const FileDescriptor& socket, const std::string& path,
+                                             const FileDescriptor& directory) {
+    auto file = SocketFile::bind(socket, path, 0777);
+    if (file || file.error().system_error != EADDRINUSE)
+        return file;
+    if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0)
+        return fail_errno("{} is there, and others make sockets beside it just now: try again, or remove it", path);
+    if (!TRY(remove_dead_socket(path)))
+        return fail("somebody else listens at {}: give another path", path);
+    return SocketFile::bind(socket, path, 0777);
+}
+
+} // namespace
+
 Result<UnixListener> UnixListener::bind(const std::string& path) {
     TRY(unix_address(path));
-    // Two processes that both find the dead socket of a third must not each remove what the other has bound.
+    // Two processes that both find the dead socket of a third must not each remove what the other has bound, or is
+    // about to listen at. Those who find nothing there are in nobody's way: clones begin many at a time.
     const std::string directory = path.substr(0, path.rfind('/') + 1);
     const FileDescriptor lock = host::descriptor(
         [&] { return ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-    if (!lock.valid() || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    if (!lock.valid() || ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0)
         return fail_errno("cannot lock the directory of {}", path);
-    if (!TRY(remove_dead_socket(path)))
-        return fail("somebody else listens at {}: give another path", path);
     FileDescriptor fd = TRY(unix_stream_socket());
-    auto file = TRY(SocketFile::bind(fd, path, 0777));
+    auto file = TRY(bind_in_place_of_the_dead(fd, path, lock));
     if (::listen(fd.get(), SOMAXCONN) != 0)
         return fail_errno("cannot listen at {}", path);
     return UnixListener(std::move(fd), std::move(file));

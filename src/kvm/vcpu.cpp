@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <csignal>
 #include <cstring>
 
@@ -98,6 +99,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(Config config) {
     if (area == MAP_FAILED)
         return fail_errno("cannot map the run area of vCPU {}", config.index);
     std::unique_ptr<Vcpu> vcpu(new Vcpu(std::move(fd), config, static_cast<kvm_run*>(area)));
+    vcpu->host_khz_ = tsc_khz(vcpu->fd_.get()); // until it is given another one
     TRY(vcpu->set_cpuid(std::move(config.cpuid)));
     TRY(vcpu->set_boot_msrs());
     TRY(vcpu->set_fpu());
@@ -121,9 +123,21 @@ Result<VcpuState> Vcpu::save(const SavableState& savable) const {
 }
 
 /// Restores CPUID first: it decides which registers there are.
-Result<> Vcpu::restore(const VcpuState& state) {
+Result<> Vcpu::restore(const VcpuState& state, std::chrono::nanoseconds forward) {
     TRY(set_cpuid(state.cpuid));
-    return set_vcpu_state(fd_.get(), state);
+    return set_vcpu_state(fd_.get(), state, forward);
+}
+
+std::optional<TscOffset> Vcpu::tsc_offset() const {
+    std::uint64_t ticks = 0;
+    kvm_device_attr attribute{};
+    attribute.group = KVM_VCPU_TSC_CTRL;
+    attribute.attr = KVM_VCPU_TSC_OFFSET;
+    attribute.addr = std::bit_cast<std::uint64_t>(&ticks);
+    const auto khz = tsc_khz(fd_.get());
+    if (!khz || khz != host_khz_ || !call_kvm(fd_.get(), KVM_GET_DEVICE_ATTR, "KVM_GET_DEVICE_ATTR", &attribute))
+        return std::nullopt;
+    return TscOffset{.ticks = ticks, .khz = *khz};
 }
 
 /// Sets what firmware leaves behind and kernels rely on. With MTRRs off, Linux would also do without the PAT.

@@ -20,8 +20,10 @@
 #include <linux/kvm.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -83,6 +85,13 @@ struct ProtectedModeEntry {
     GuestAddress start_info; ///< in EBX
 };
 
+/// The guest's TSC is the host's and this, modulo 2^64.
+struct TscOffset {
+    std::uint64_t ticks = 0;
+    std::uint32_t khz = 0; ///< of both
+    bool operator==(const TscOffset&) const = default;
+};
+
 class Vcpu {
 public:
     /// What Vm::create_vcpu() passes on.
@@ -120,8 +129,12 @@ public:
 
     /// REQUIRES: it does not run, and every exit that was served is complete.
     [[nodiscard]] Result<VcpuState> save(const SavableState&) const;
-    /// REQUIRES: it has not run yet. Interrupts that are raised before this returns are lost.
-    [[nodiscard]] Result<> restore(const VcpuState&);
+    /// REQUIRES: it has not run yet. Interrupts that are raised before this returns are lost. The TSC is set forward by
+    /// so much time.
+    [[nodiscard]] Result<> restore(const VcpuState&, std::chrono::nanoseconds forward = {});
+    /// Returns how its TSC follows the host's; nothing where KVM does not say, or where it runs at another rate.
+    /// REQUIRES: it does not run.
+    [[nodiscard]] std::optional<TscOffset> tsc_offset() const;
 
 private:
     Vcpu(FileDescriptor fd, const Config&, kvm_run* run);
@@ -136,6 +149,7 @@ private:
 
     FileDescriptor fd_;
     unsigned index_;
+    std::optional<std::uint32_t> host_khz_; ///< of the TSC, if KVM knows
     kvm_run* run_;
     ByteCount run_area_;
     std::vector<kvm_cpuid_entry2> cpuid_;

@@ -12,6 +12,7 @@ namespace {
 
 using MsrTable = CountedEntries<kvm_msr_entry>;
 
+constexpr std::uint32_t msr_tsc = 0x10;
 constexpr std::uint32_t msr_tsc_deadline = 0x6e0;
 // kvm_xsave ends with an array of no length, which some kernel headers give a size in C++: see CountedEntries.
 constexpr std::size_t xsave_size = 4096;
@@ -19,6 +20,12 @@ constexpr unsigned long get_xsave_request = _IOC(_IOC_READ, KVMIO, _IOC_NR(KVM_G
 constexpr unsigned long get_xsave2_request = _IOC(_IOC_READ, KVMIO, _IOC_NR(KVM_GET_XSAVE2), xsave_size);
 constexpr unsigned long set_xsave_request = _IOC(_IOC_WRITE, KVMIO, _IOC_NR(KVM_SET_XSAVE), xsave_size);
 constexpr std::size_t xsave_size_max = 64U << 10; // all that is defined, AMX included, is below 12 KiB
+
+/// Modulo 2^64, as the register counts.
+std::uint64_t ticks_in(std::chrono::nanoseconds time, std::uint32_t khz) {
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint64_t>(Wide{static_cast<std::uint64_t>(time.count())} * khz / 1'000'000);
+}
 
 /// Sets MSRs and returns how many KVM took: it stops at the first one that it does not accept.
 Result<std::size_t> set_msrs(int fd, std::span<const kvm_msr_entry> msrs) {
@@ -140,16 +147,19 @@ Result<VcpuState> get_vcpu_state(int fd, const SavableState& savable) {
     TRY(call_kvm(fd, KVM_GET_LAPIC, "KVM_GET_LAPIC", &state.local_apic));
     state.msrs = TRY(get_msrs(fd, savable.msrs));
     TRY(call_kvm(fd, KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS", &state.events));
-    if (const auto khz = call_kvm(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ"); khz && *khz > 0)
-        state.tsc_khz = static_cast<std::uint32_t>(*khz);
+    state.tsc_khz = tsc_khz(fd).value_or(0);
     return state;
+}
+
+std::optional<std::uint32_t> tsc_khz(int fd) {
+    const auto khz = call_kvm(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ");
+    return khz && *khz > 0 ? std::optional(static_cast<std::uint32_t>(*khz)) : std::nullopt;
 }
 
 /// Sets the state in an order in which each step may use what the one before has set: the special registers say where
 /// the local APIC is, that one in which mode the deadline timer's MSR is understood.
-Result<> set_vcpu_state(int fd, const VcpuState& state) {
-    if (const auto khz = call_kvm(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ");
-        state.tsc_khz != 0 && khz && static_cast<std::uint32_t>(*khz) != state.tsc_khz)
+Result<> set_vcpu_state(int fd, const VcpuState& state, std::chrono::nanoseconds forward) {
+    if (const auto khz = tsc_khz(fd); state.tsc_khz != 0 && khz && khz != state.tsc_khz)
         // Without scaling in hardware the guest's clock is right all the same as long as it uses kvmclock.
         (void)call_kvm(fd, KVM_SET_TSC_KHZ, "KVM_SET_TSC_KHZ", static_cast<unsigned long>(state.tsc_khz));
     TRY(call_kvm(fd, KVM_SET_MP_STATE, "KVM_SET_MP_STATE", &state.mp_state));
@@ -172,6 +182,9 @@ Result<> set_vcpu_state(int fd, const VcpuState& state) {
     };
     take(false);
     take(true);
+    for (kvm_msr_entry& msr : msrs)
+        if (msr.index == msr_tsc)
+            msr.data += ticks_in(forward, state.tsc_khz);
     TRY(restore_msrs(fd, msrs));
     TRY(call_kvm(fd, KVM_SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", &state.events));
     return {};

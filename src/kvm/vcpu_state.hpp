@@ -12,8 +12,10 @@
 
 #include <linux/kvm.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,7 +45,10 @@ struct SavableState {
 
 /// Reads all but the CPUID: some KVMs answer KVM_GET_CPUID2 with more than the guest was given.
 [[nodiscard]] Result<VcpuState> get_vcpu_state(int fd, const SavableState&);
-[[nodiscard]] Result<> set_vcpu_state(int fd, const VcpuState&);
+/// Sets the TSC forward by so much time.
+[[nodiscard]] Result<> set_vcpu_state(int fd, const VcpuState&, std::chrono::nanoseconds forward = {});
+/// Returns at what rate the TSC runs, if KVM knows.
+[[nodiscard]] std::optional<std::uint32_t> tsc_khz(int fd);
 
 /// Says which features the guest uses and this host cannot show, if any.
 [[nodiscard]] Result<> check_cpu_features(std::span<const kvm_cpuid_entry2> guest,

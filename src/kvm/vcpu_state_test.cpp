@@ -1,6 +1,9 @@
 #include "kvm/testing/tiny_guest.hpp"
 #include "kvm/vcpu_state.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 namespace aerate {
 namespace {
 
@@ -60,6 +63,75 @@ TEST_F(KvmState, TimeGoesOnWhereItWasSaved) {
     ASSERT_TRUE(later);
     EXPECT_GE(later->clock, state->clock);
     EXPECT_LT(later->clock, state->clock + 60'000'000'000);
+}
+
+TEST_F(KvmState, C9_TimeCatchesUpWhenAskedAndNeverGoesBack) {
+    constexpr std::uint64_t hour = 3'600'000'000'000;
+    auto guest = TinyGuest::create(Program{0xf4});
+    ASSERT_TRUE(guest);
+    auto state = guest->vm.save();
+    ASSERT_TRUE(state) << state.error().message;
+    EXPECT_NE(state->realtime, 0U) << "whatever KVM knows of the time of day";
+    state->realtime -= hour;
+    const auto forward = guest->vm.restore(*state, ClockAfterRestore::catches_up);
+    ASSERT_TRUE(forward) << forward.error().message;
+    EXPECT_GE(forward->count(), hour);
+    EXPECT_LT(forward->count(), hour + 60'000'000'000);
+    EXPECT_GE(guest->vm.save()->clock, state->clock + hour);
+
+    state->realtime += 2 * hour; // from a host whose clock is ahead
+    const auto not_back = guest->vm.restore(*state, ClockAfterRestore::catches_up);
+    ASSERT_TRUE(not_back);
+    EXPECT_GE(not_back->count(), 0);
+    EXPECT_LT(not_back->count(), 60'000'000'000);
+    EXPECT_EQ(guest->vm.restore(*state).value().count(), 0) << "not asked";
+    state->realtime = 0; // an older monitor saved it
+    EXPECT_FALSE(guest->vm.restore(*state, ClockAfterRestore::catches_up));
+}
+
+TEST_F(KvmState, C9_TheTscIsSetForwardByThatTimeToo) {
+    auto guest = TinyGuest::create(Program{0xf4});
+    ASSERT_TRUE(guest);
+    const auto savable = SavableState::of(guest->kvm);
+    ASSERT_TRUE(savable);
+    auto state = guest->vcpu().save(*savable);
+    ASSERT_TRUE(state) << state.error().message;
+    const auto tsc_of = [](VcpuState& saved) -> __u64& {
+        return std::ranges::find(saved.msrs, 0x10U, &kvm_msr_entry::index)->data;
+    };
+    const std::uint64_t second = std::uint64_t{state->tsc_khz} * 1000;
+    tsc_of(*state) = 1'000'000 * second;
+    ASSERT_TRUE(guest->vcpu().restore(*state));
+    auto now = guest->vcpu().save(*savable);
+    ASSERT_TRUE(now);
+    if (tsc_of(*now) - tsc_of(*state) > 60 * second)
+        GTEST_SKIP() << "NOT TESTED: this host's KVM gives its guests no TSC of their own";
+    ASSERT_TRUE(guest->vcpu().restore(*state, std::chrono::hours(1)));
+    now = guest->vcpu().save(*savable);
+    ASSERT_TRUE(now);
+    EXPECT_GE(tsc_of(*now) - tsc_of(*state), 3600 * second);
+    EXPECT_LT(tsc_of(*now) - tsc_of(*state), 3660 * second);
+}
+
+TEST_F(KvmState, TheGuestsTscIsTheHostsAndAnOffset) {
+    auto guest = TinyGuest::create(Program{0xf4});
+    ASSERT_TRUE(guest);
+    ASSERT_TRUE(guest->vm.start_clock());
+    const auto offset = guest->vcpu().tsc_offset();
+    const auto before = guest->vm.host_time();
+    if (!offset || !before)
+        GTEST_SKIP() << "NOT TESTED: this host's KVM does not tell the time by its TSC";
+    const auto savable = SavableState::of(guest->kvm);
+    ASSERT_TRUE(savable);
+    const auto state = guest->vcpu().save(*savable);
+    ASSERT_TRUE(state);
+    const auto after = guest->vm.host_time();
+    ASSERT_TRUE(after);
+    EXPECT_EQ(offset->khz, state->tsc_khz);
+    const std::uint64_t tsc = std::ranges::find(state->msrs, 0x10U, &kvm_msr_entry::index)->data;
+    EXPECT_LE(before->tsc + offset->ticks, tsc);
+    EXPECT_LE(tsc, after->tsc + offset->ticks);
+    EXPECT_LE(before->realtime, after->realtime);
 }
 
 TEST_F(KvmState, WhatKvmRefusesIsAnError) {

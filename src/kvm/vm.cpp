@@ -16,6 +16,17 @@ namespace {
 constexpr std::uint64_t tss_pages = 0xfffbd000;
 constexpr std::uint64_t identity_map_page = 0xfffbc000;
 
+Result<kvm_clock_data> get_clock(int fd) {
+    kvm_clock_data clock{};
+    TRY(call_kvm(fd, KVM_GET_CLOCK, "KVM_GET_CLOCK", &clock));
+    return clock;
+}
+
+std::uint64_t time_of_day() {
+    return static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+}
+
 } // namespace
 
 Vm::Vm(FileDescriptor fd, unsigned vcpus)
@@ -145,22 +156,37 @@ Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(unsigned index, unsigned threads_p
     return vcpu;
 }
 
+/// KVM looks anew whether the guest's time can follow the host's TSC when a clock is set, and otherwise not before the
+/// first vCPU has run (kvm_vm_ioctl_set_clock).
+Result<> Vm::start_clock() {
+    kvm_clock_data clock{};
+    TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock));
+    return {};
+}
+
+std::optional<HostTime> Vm::host_time() const {
+    const auto clock = get_clock(fd_.get());
+    constexpr std::uint32_t both = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+    if (!clock || (clock->flags & both) != both)
+        return std::nullopt;
+    return HostTime{.tsc = clock->host_tsc, .realtime = clock->realtime};
+}
+
 Result<VmState> Vm::save() const {
     VmState state;
     for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {
         state.interrupt_controllers[id].chip_id = id;
         TRY(call_kvm(fd_.get(), KVM_GET_IRQCHIP, "KVM_GET_IRQCHIP", &state.interrupt_controllers[id]));
     }
-    kvm_clock_data clock{};
-    TRY(call_kvm(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK", &clock));
+    const kvm_clock_data clock = TRY(get_clock(fd_.get()));
     state.clock = clock.clock;
-    if ((clock.flags & KVM_CLOCK_REALTIME) != 0)
-        state.realtime = clock.realtime;
+    state.realtime = (clock.flags & KVM_CLOCK_REALTIME) != 0 ? std::uint64_t{clock.realtime} : time_of_day();
     return state;
 }
 
-Result<> Vm::restore(const VmState& state, ClockAfterRestore after) {
-    if (after == ClockAfterRestore::catches_up && state.realtime == 0)
+Result<std::chrono::nanoseconds> Vm::restore(const VmState& state, ClockAfterRestore after) {
+    const bool catches_up = after == ClockAfterRestore::catches_up;
+    if (catches_up && state.realtime == 0)
         return fail("clock_realtime: the snapshot does not say at what time it was taken: leave it out");
     for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {
         kvm_irqchip chip = state.interrupt_controllers[id];
@@ -169,12 +195,14 @@ Result<> Vm::restore(const VmState& state, ClockAfterRestore after) {
     }
     kvm_clock_data clock{};
     clock.clock = state.clock;
-    if (after == ClockAfterRestore::catches_up) {
+    if (catches_up) { // by what the host's time is later, and never back
         clock.flags = KVM_CLOCK_REALTIME;
         clock.realtime = state.realtime;
     }
     TRY(call_kvm(fd_.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock));
-    return {};
+    if (!catches_up)
+        return std::chrono::nanoseconds(0);
+    return std::chrono::nanoseconds(TRY(get_clock(fd_.get())).clock - state.clock);
 }
 
 } // namespace aerate

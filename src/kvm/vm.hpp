@@ -15,6 +15,7 @@
 #include "memory/guest_address.hpp"
 #include "memory/guest_memory.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -79,9 +80,17 @@ public:
     /// once; the Vm outlives it.
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index, unsigned threads_per_core = 1);
 
-    /// REQUIRES: no vCPU runs. Guest time goes on from where it was saved: it does not show how long the VM lay still.
+    /// Begins the guest's time, before its first vCPU runs.
+    [[nodiscard]] Result<> start_clock();
+    /// Returns the host's time by its TSC, if that is what the host keeps its time by; from start_clock() or restore()
+    /// on, while the guest's TSCs agree with each other.
+    [[nodiscard]] std::optional<HostTime> host_time() const;
+
+    /// REQUIRES: no vCPU runs.
     [[nodiscard]] Result<VmState> save() const;
-    [[nodiscard]] Result<> restore(const VmState&, ClockAfterRestore = ClockAfterRestore::goes_on);
+    /// Returns by how much kvmclock was set forward, which the TSCs are to follow.
+    [[nodiscard]] Result<std::chrono::nanoseconds> restore(const VmState&,
+                                                           ClockAfterRestore = ClockAfterRestore::goes_on);
 
     [[nodiscard]] std::span<const kvm_cpuid_entry2> supported_cpuid() const { return cpuid_; }
     [[nodiscard]] int fd() const { return fd_.get(); }

@@ -26,6 +26,7 @@ Hardware::Hardware(GuestMemory m, PageBitmap hinted, const HostFiles& host_files
     : memory(std::move(m))
     , files(host_files)
     , counted_hints(std::move(hinted))
+    , clock(loop, vm_, memory)
     , kvm_(std::move(kvm))
     , vm_(std::move(vm))
     , tracker_(memory, make_dirty_log(vm_))
@@ -179,7 +180,9 @@ Result<> Hardware::boot(const control::VmConfig& config) {
         acpi.virtio.push_back(virtio_mmio_device(index));
     TRY(write_acpi_tables(memory, acpi));
     TRY(generation->renew());
-    CHECK(vm_clock.begin()); // where the tables are, there is RAM
+    TRY(vm_.start_clock());
+    clock.look_at(vcpus);
+    CHECK(clock.begin()); // where the tables are, there is RAM
 
     const LoadedKernel kernel = TRY(load_kernel(memory, {.kernel = files.kernel(),
                                                          .initrd = files.initrd(),

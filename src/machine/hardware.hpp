@@ -17,6 +17,7 @@
 #include "kvm/vm.hpp"
 #include "machine/console_options.hpp"
 #include "machine/diff_base.hpp"
+#include "machine/guest_clock.hpp"
 #include "machine/host_files.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "machine/virtio_slots.hpp"
@@ -32,7 +33,6 @@
 #include "platform/power.hpp"
 #include "platform/pvpanic.hpp"
 #include "platform/serial.hpp"
-#include "platform/vm_clock.hpp"
 #include "reclaim/idle_memory.hpp"
 #include "reclaim/squeezer.hpp"
 #include "reclaim/sweeper.hpp"
@@ -129,9 +129,9 @@ public:
     std::unique_ptr<Power> power;
     std::unique_ptr<KeyboardPort> keyboard;
     std::optional<GenerationId> generation; ///< from create() on
-    VmClock vm_clock{memory, layout::vm_clock};
     VirtioSlots slots;
     std::vector<std::unique_ptr<VcpuThread>> vcpus;
+    GuestClock clock; ///< right from boot() or restore() on
 
 private:
     Hardware(GuestMemory memory, PageBitmap hinted, const HostFiles&, Kvm kvm, Vm vm, EventLoop& loop,

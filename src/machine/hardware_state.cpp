@@ -33,14 +33,15 @@ Result<> Hardware::check_fits(const state::SavedVm& saved) const {
     return aerate::check_fits(slots, saved.devices);
 }
 
-Result<> Hardware::restore(const state::SavedVm& saved, ClockAfterRestore clock) {
+Result<> Hardware::restore(const state::SavedVm& saved, ClockAfterRestore after) {
     CHECK(loop_.owned_here());
     TRY(check_fits(saved));
     for (const std::string& record : saved.skipped)
         log::warning("the saved state has a record {} that this monitor does not know: it is ignored", record);
-    TRY(vm_.restore(saved.vm, clock));
+    const auto forward = TRY(vm_.restore(saved.vm, after));
     for (std::size_t i = 0; i < vcpus.size(); ++i)
-        TRY(vcpus[i]->restore(saved.vcpus[i]));
+        TRY(vcpus[i]->restore(saved.vcpus[i], forward));
+    clock.look_at(vcpus);
     // Their interrupts come after the controllers that would lose them.
     TRY(aerate::restore(slots, saved.devices));
     serial->restore(saved.serial);

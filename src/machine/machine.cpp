@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <utility>
 
 namespace aerate {
@@ -28,6 +29,17 @@ std::string_view meanwhile(Outcome outcome) {
         return "the guest has moved meanwhile";
     }
     return "";
+}
+
+/// A guest that has moved makes up for the time that it stood still, which is short: what the two hosts' clocks say is
+/// not true otherwise.
+ClockAfterRestore after_move(const VmState& saved) {
+    constexpr std::chrono::nanoseconds longest = std::chrono::seconds(60);
+    const std::chrono::nanoseconds now = std::chrono::system_clock::now().time_since_epoch();
+    const std::uint64_t since =
+        static_cast<std::uint64_t>(now.count()) - saved.realtime; // any number: it came from there
+    return since <= static_cast<std::uint64_t>(longest.count()) ? ClockAfterRestore::catches_up
+                                                                : ClockAfterRestore::goes_on;
 }
 
 } // namespace
@@ -98,6 +110,7 @@ void Machine::begin_again() {
 Result<> Machine::boot() {
     TRY(hardware_->boot(config_));
     TRY(hardware_->attach_console(options_.console));
+    TRY(keep_clock());
     TRY(hardware_->start_threads());
     state_ = State::started;
     freezer_.begin_running(parts());
@@ -142,7 +155,7 @@ Result<> Machine::restore(const SavedGuest& saved, bool paused) {
     TRY(hardware_->restore(saved.state, saved.clock));
     // This is a copy, of which there may be others. Interrupt controllers are as they were by now.
     TRY(hardware_->generation->renew());
-    hardware_->vm_clock.disrupted(true);
+    hardware_->clock.publish(VmClock::Change::copied);
     hardware_->generation->notify();
     TRY(hardware_->attach_console(options_.console));
     if (saved.record)
@@ -166,13 +179,13 @@ Result<GuestMemory*> Machine::expect(GuestMemory memory, std::shared_ptr<HostFil
 Result<> Machine::arrive(const state::SavedVm& saved) {
     CHECK(loop_.owned_here());
     TRY(hardware_->disks_arrive());
-    TRY(hardware_->restore(saved));
+    TRY(hardware_->restore(saved, after_move(saved.vm)));
     return begin_at_rest(Claimant::incoming);
 }
 
 void Machine::go() {
     CHECK(loop_.owned_here());
-    hardware_->vm_clock.disrupted(false);
+    hardware_->clock.publish(VmClock::Change::moved);
     // Not earlier: at the console the operator could end a guest that is another monitor's.
     if (auto attached = hardware_->attach_console(options_.console); !attached)
         log::warning("{}: the guest runs without its console: {}", config_.name, attached.error().message);

@@ -132,6 +132,7 @@ private:
 
     // The guest comes to rest and goes on.
     [[nodiscard]] Freezer::Guest parts();
+    [[nodiscard]] Result<> keep_clock();
     [[nodiscard]] Result<> begin_at_rest(Freezer::Claimant);
     /// Returns whether the guest is here, but another monitor's until go().
     [[nodiscard]] bool awaited() const;

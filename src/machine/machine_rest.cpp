@@ -33,8 +33,14 @@ Freezer::Guest Machine::parts() {
     return guest;
 }
 
+/// A guest at rest has memory that nobody writes.
+Result<> Machine::keep_clock() {
+    return hardware_->clock.keep(loop_, [this] { return freezer_.runs(); });
+}
+
 /// Devices are at rest already; the vCPUs begin with the order to pause.
 Result<> Machine::begin_at_rest(Freezer::Claimant who) {
+    TRY(keep_clock());
     TRY(hardware_->start_threads());
     state_ = State::started;
     freezer_.begin_at_rest(parts(), who);

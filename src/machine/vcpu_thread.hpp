@@ -60,7 +60,9 @@ public:
     /// REQUIRES: it stands since `paused`, or was never started.
     [[nodiscard]] Result<VcpuState> save(const SavableState& savable) const { return vcpu_->save(savable); }
     /// REQUIRES: never started.
-    [[nodiscard]] Result<> restore(const VcpuState& state) { return vcpu_->restore(state); }
+    [[nodiscard]] Result<> restore(const VcpuState& state, std::chrono::nanoseconds forward) {
+        return vcpu_->restore(state, forward);
+    }
 
 private:
     enum class Order : std::uint8_t { wait, run, pause, stop };

@@ -58,6 +58,8 @@ void add_restore(CLI::App& app, Command& chosen) {
     command.add_flag("!--no-prefetch", options->load.prefetch, "do not read ahead what was recorded");
     command.add_flag("--force", options->load.force,
                      "restore also with disks that were written to since, which may destroy them");
+    command.add_flag("--clock-realtime", options->load.clock_realtime,
+                     "set the guest's clocks forward by the time since it was saved");
     command.add_flag("--verify", options->load.verify, "check all of its memory first");
     command.add_option("--key", options->load.key_path, "the file with the 32 secret bytes that sealed the snapshot")
         ->type_name("FILE");

@@ -14,6 +14,7 @@ void Multiplexer::set_driver(bool there) {
     replies_.clear();
     ready_.clear();
     by_stream_.clear();
+    renewals_.clear();
     unanswered_.clear();
     counters_.removed += entries_.size();
     entries_.clear();
@@ -219,6 +220,7 @@ void Multiplexer::close_stream(Entry& entry) {
     if (!entry.stream)
         return;
     by_stream_.erase(entry.id);
+    renewals_.erase(entry.id);
     if (entry.stream->pending() > 0 && entry.connection.guest_sends_no_more())
         linger(std::move(*entry.stream), entry.id);
     entry.stream.reset();

@@ -59,6 +59,8 @@ public:
     /// Packets that wait for room among the guest's buffers and belong to no connection. Beyond these nothing is taken
     /// from the guest.
     static constexpr std::size_t replies_max = 256;
+    /// So many calls of renewal_port are answered at a time: each costs two descriptors.
+    static constexpr std::size_t renewals_max = 4;
     /// Ports of the host's calls are from here on, below 2^31.
     static constexpr std::uint32_t first_host_port = 1U << 30;
 
@@ -150,6 +152,7 @@ private:
     void drop_call(StreamId);
     void host_calls(FileDescriptor, StreamId, std::uint32_t guest_port);
     void call_host(Entry&);
+    [[nodiscard]] Result<FileDescriptor> answer_for_host(const Ports&, StreamId);
     void call_host_again();
     void linger(HostStream, StreamId);
     void linger_event(StreamId, std::uint32_t events);
@@ -173,7 +176,8 @@ private:
     std::unordered_map<StreamId, Entry*> by_stream_;   ///< those that have a stream
     std::unordered_map<StreamId, Call> calls_;
     std::unordered_map<StreamId, Lingering> lingering_;
-    std::vector<std::uint64_t> unanswered_; ///< keys of calls for which the host's listener had no room
+    std::unordered_map<StreamId, FileDescriptor> renewals_; ///< the other ends of streams of our own
+    std::vector<std::uint64_t> unanswered_;                 ///< keys of calls for which the host's listener had no room
     Counters counters_;
     Subscription events_;
     Subscription retry_listen_;

@@ -1,6 +1,7 @@
 // The host's side of the multiplexer: who calls the guest, whom the guest calls, and their sockets.
 #include "base/log.hpp"
 #include "vsock/multiplexer.hpp"
+#include "vsock/renewal.hpp"
 
 #include <unistd.h>
 
@@ -198,15 +199,27 @@ std::uint32_t Multiplexer::next_host_port(std::uint32_t guest_port) {
 
 // --- The guest calls -----------------------------------------------------------------------------------------------
 
+/// Returns a socket at whose other end is who listens for that port, or else what we say ourselves.
+Result<FileDescriptor> Multiplexer::answer_for_host(const Ports& ports, StreamId id) {
+    auto socket = connect_unix(fmt::format("{}_{}", listener_->path(), ports.host));
+    const bool nobody =
+        !socket && (socket.error().system_error == ENOENT || socket.error().system_error == ECONNREFUSED);
+    if (!nobody || ports.host != renewal_port || renewals_.size() >= renewals_max)
+        return socket;
+    auto renewal = TRY(make_renewal());
+    renewals_.emplace(id, std::move(renewal.other));
+    return std::move(renewal.stream);
+}
+
 void Multiplexer::call_host(Entry& entry) {
-    auto socket = connect_unix(fmt::format("{}_{}", listener_->path(), entry.ports.host));
+    const StreamId id = ++last_id_;
+    auto socket = answer_for_host(entry.ports, id);
     if (!socket && socket.error().system_error == EAGAIN) {
         unanswered_.push_back(key(entry.ports));
         if (!retry_calls_.active())
             retry_calls_ = loop_.after(ask_backlog_again, [this] { call_host_again(); });
         return;
     }
-    const StreamId id = ++last_id_;
     if (socket)
         if (auto watched = readiness_.add(socket->get(), id, stream_events); !watched)
             socket = std::unexpected(std::move(watched).error());
@@ -217,6 +230,7 @@ void Multiplexer::call_host(Entry& entry) {
         if (code != ENOENT && code != ECONNREFUSED && limit.allow())
             log::warning("the guest's call of port {} is refused: {}", entry.ports.host, socket.error().message);
         ++counters_.refused;
+        renewals_.erase(id);
         return entry.connection.kill();
     }
     entry.stream.emplace(*std::move(socket));

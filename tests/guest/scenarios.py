@@ -124,6 +124,7 @@ import moving  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-
 import network  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import private_disks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import sockets  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
+import clocks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import detached  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 
 
