@@ -5,6 +5,7 @@
 #include "control/server.hpp"
 
 #include <memory>
+#include <utility>
 
 namespace aerate::control {
 
@@ -19,10 +20,15 @@ protected:
 /// What a connection needs of its server, which may go first.
 class ConnectionOwner {
 public:
+    explicit ConnectionOwner(Server::Handler handler)
+        : handler_(std::move(handler)) {}
     virtual ~ConnectionOwner() = default;
     virtual void added(ConnectionHandle&) = 0;
     virtual void removed(ConnectionHandle&) = 0;
-    virtual void handle(Request, Server::Answer) = 0;
+    void handle(Request request, Server::Answer answer) { handler_(std::move(request), std::move(answer)); }
+
+private:
+    Server::Handler handler_;
 };
 
 /// Serves `peer` until either side closes it. The connection keeps itself alive.

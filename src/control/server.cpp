@@ -32,10 +32,10 @@ void turn_away(const FileDescriptor& peer, std::string_view status_line, unsigne
 } // namespace
 
 struct Server::Impl final : ConnectionOwner {
-    Impl(EventLoop& event_loop, ListeningSocket listening, Handler h, const ServerLimits& bounds)
-        : loop(event_loop)
+    Impl(EventLoop& event_loop, ListeningSocket listening, Handler handler, const ServerLimits& bounds)
+        : ConnectionOwner(std::move(handler))
+        , loop(event_loop)
         , socket(std::move(listening))
-        , handler(std::move(h))
         , limits(bounds)
         , acceptor(event_loop, socket.fd(), [this](FileDescriptor peer) { accepted(std::move(peer)); }) {}
 
@@ -64,11 +64,9 @@ struct Server::Impl final : ConnectionOwner {
 
     void added(ConnectionHandle& connection) override { connections.insert(&connection); }
     void removed(ConnectionHandle& connection) override { connections.erase(&connection); }
-    void handle(Request request, Answer answer) override { handler(std::move(request), std::move(answer)); }
 
     EventLoop& loop;
     ListeningSocket socket;
-    Handler handler;
     ServerLimits limits;
     std::weak_ptr<ConnectionOwner> owner;
     std::set<ConnectionHandle*> connections;

@@ -30,12 +30,14 @@ OutgoingStream::OutgoingStream(EventLoop& loop, unsigned number, GuestMemory& me
 }
 
 void OutgoingStream::give(std::vector<Pages>&& pages, unsigned round) {
+    CHECK(loop_.owned_here());
     round_ = round;
     queue_.insert(queue_.end(), pages.begin(), pages.end());
     work_soon();
 }
 
 void OutgoingStream::end_round(unsigned round) {
+    CHECK(loop_.owned_here());
     round_ = round;
     ending_ = true;
     work_soon();

@@ -1,5 +1,7 @@
 #include "migration/outgoing_streams.hpp"
 
+#include "base/check.hpp"
+
 #include <utility>
 
 namespace aerate::migration {
@@ -84,6 +86,7 @@ OutgoingStream::Callbacks OutgoingStreams::callbacks_of(unsigned number) {
 }
 
 PageCount OutgoingStreams::give(PageRange range, bool absent) {
+    CHECK(loop_.owned_here());
     const PageRange part = on_one_stream(range, options_.streams);
     Lane& lane = *lanes_[stream_of(range.first, options_.streams)];
     if (lane.waiting >= most_waiting)
@@ -94,6 +97,7 @@ PageCount OutgoingStreams::give(PageRange range, bool absent) {
 }
 
 void OutgoingStreams::deliver(unsigned round) {
+    CHECK(loop_.owned_here());
     for (const auto& lane : lanes_) {
         if (lane->given.empty())
             continue;
@@ -105,6 +109,7 @@ void OutgoingStreams::deliver(unsigned round) {
 }
 
 void OutgoingStreams::end_round(unsigned round) {
+    CHECK(loop_.owned_here());
     still_ending_ = static_cast<unsigned>(lanes_.size());
     for (const auto& lane : lanes_)
         (lane->thread ? lane->thread->loop() : loop_).post([stream = &*lane->stream, round] {
