@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "event/event_fd.hpp"
+#include "kvm/cpu_template.hpp"
 #include "kvm/dirty_method.hpp"
 #include "kvm/kvm.hpp"
 #include "kvm/vcpu.hpp"
@@ -78,6 +79,9 @@ public:
     /// where (Vcpu::enter); the others wait inside KVM for the guest's INIT and SIPI. REQUIRES: index < vcpus, each
     /// once; the Vm outlives it.
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index, unsigned threads_per_core = 1);
+
+    /// Gives a vCPU the processor that the template says. Fails if this host cannot. REQUIRES: it has not run.
+    [[nodiscard]] Result<> apply(const CpuTemplate&, const SavableState&, Vcpu&, unsigned threads_per_core) const;
 
     /// REQUIRES: no vCPU runs. Guest time goes on from where it was saved: it does not show how long the VM lay still.
     [[nodiscard]] Result<VmState> save() const;

@@ -58,9 +58,16 @@ void add_restore(CLI::App& app, Command& chosen) {
     command.add_flag("!--no-prefetch", options->load.prefetch, "do not read ahead what was recorded");
     command.add_flag("--force", options->load.force,
                      "restore also with disks that were written to since, which may destroy them");
-    command.add_flag("--verify", options->load.verify, "check all of its memory first");
+    auto* const verify = command.add_flag("--verify", options->load.verify, "check all of its memory first");
     command.add_option("--key", options->load.key_path, "the file with the 32 secret bytes that sealed the snapshot")
         ->type_name("FILE");
+    command
+        .add_option("--fault-handler", options->load.fault_handler,
+                    "a unix socket, whose process supplies the memory page by page (userfaultfd)")
+        ->type_name("SOCKET")
+        ->excludes(verify)
+        ->excludes("--key")
+        ->excludes("--record-working-set");
     add_console_flags(command, options->run);
     command.callback([options, &chosen] {
         chosen = [options] {
