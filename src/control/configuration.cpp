@@ -1,6 +1,7 @@
 #include "control/configuration.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace aerate::control {
 namespace {
@@ -24,11 +25,9 @@ public:
     Answer operator()(const GetMachineConfig&) { return config_.machine; }
     Answer operator()(const GetBalloon&) { return config_.balloon ? Answer(*config_.balloon) : no_balloon(); }
 
-    Answer operator()(const PutMachineConfig& put) {
-        return change([&](VmConfig& config) { config.machine = put.config; });
-    }
+    Answer operator()(const PutMachineConfig& put) { return change_machine(put.config); }
     Answer operator()(const PatchMachineConfig& patch) {
-        return change([&](VmConfig& config) { config.machine = updated(config.machine, patch.update); });
+        return change_machine(updated(config_.machine, patch.update));
     }
     Answer operator()(const PutBootSource& put) {
         return change([&](VmConfig& config) { config.boot = put.source; });
@@ -62,6 +61,9 @@ public:
     }
     Answer operator()(const PutVsock& put) {
         return change([&](VmConfig& config) { config.vsock = put.config; });
+    }
+    Answer operator()(const PutCpuConfig& put) {
+        return change([&](VmConfig& config) { config.cpu = put.config; });
     }
     Answer operator()(const PutMmdsConfig& put) {
         return change([&](VmConfig& config) { config.mmds = put.config; });
@@ -183,6 +185,14 @@ private:
             return refused(std::move(valid).error().message);
         config_ = std::move(changed);
         return Done{};
+    }
+    Answer change_machine(MachineConfig machine) {
+        const bool plain_cpu = std::exchange(machine.plain_cpu, false);
+        return change([&](VmConfig& config) {
+            config.machine = machine;
+            if (plain_cpu)
+                config.cpu.reset();
+        });
     }
     Answer after_start() const {
         if (!started_)

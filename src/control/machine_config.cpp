@@ -19,10 +19,13 @@ Result<void> MachineConfig::check(const MachineConfig& machine) {
 /// huge pages wherever the host grants them.
 Result<void> MachineConfigUpdate::check(MachineConfigUpdate& update) {
     if (!update.vcpu_count && !update.mem_size && !update.smt && !update.backing && !update.track_dirty_pages &&
-        !update.huge_pages)
+        !update.huge_pages && !update.cpu_template)
         return fail("machine-config: names nothing that would change");
     if (update.mem_size && update.mem_size->value % (2ULL << 20) != 0)
         return fail("machine-config.mem_size_mib: must be even: RAM is laid out in steps of 2 MiB");
+    if (update.cpu_template == CpuTemplateName::other)
+        return fail("machine-config.cpu_template: static templates are not supported: give the bits that they change "
+                    "by PUT /cpu-config, and leave this out");
     if (!update.huge_pages)
         return {};
     const bool huge = *update.huge_pages == HugePages::hugetlb;
@@ -39,6 +42,7 @@ MachineConfig updated(MachineConfig machine, const MachineConfigUpdate& update) 
     machine.smt = update.smt.value_or(machine.smt);
     machine.backing = update.backing.value_or(machine.backing);
     machine.track_dirty_pages = update.track_dirty_pages.value_or(machine.track_dirty_pages);
+    machine.plain_cpu = update.cpu_template.has_value();
     return machine;
 }
 

@@ -26,6 +26,16 @@ enum class HugePages : std::uint8_t { none, transparent, hugetlb };
 inline constexpr WordList<HugePages, 3> huge_page_words{
     {{"None", HugePages::none}, {"Transparent", HugePages::transparent}, {"2M", HugePages::hugetlb}}};
 
+/// Firecracker's static CPU templates, of which this is the one that changes nothing.
+enum class CpuTemplateName : std::uint8_t { none, other };
+inline constexpr WordList<CpuTemplateName, 7> cpu_template_words{{{"None", CpuTemplateName::none},
+                                                                  {"C3", CpuTemplateName::other},
+                                                                  {"T2", CpuTemplateName::other},
+                                                                  {"T2S", CpuTemplateName::other},
+                                                                  {"T2CL", CpuTemplateName::other},
+                                                                  {"T2A", CpuTemplateName::other},
+                                                                  {"V1N1", CpuTemplateName::other}}};
+
 struct WholeMachineConfig;
 
 struct MachineConfig {
@@ -34,6 +44,7 @@ struct MachineConfig {
     bool smt = false; ///< each core has two threads, and each thread is a vCPU
     Backing backing = Backing::anonymous;
     bool track_dirty_pages = false;
+    bool plain_cpu = false; ///< a request named the template "None", which takes back a PUT /cpu-config before it
 
     using Wire = WholeMachineConfig;
     [[nodiscard]] static Result<MachineConfig> from(const WholeMachineConfig&);
@@ -50,6 +61,7 @@ struct MachineConfigUpdate {
     std::optional<bool> smt{};
     std::optional<Backing> backing{};
     std::optional<bool> track_dirty_pages{};
+    std::optional<CpuTemplateName> cpu_template{};
     std::optional<HugePages> huge_pages{}; ///< Firecracker's word for what `backing` says; check() makes that of it
 
     static constexpr std::string_view object = "machine-config";
@@ -61,8 +73,7 @@ struct MachineConfigUpdate {
         fields("track_dirty_pages", self.track_dirty_pages);
         fields("huge_pages", Word{self.huge_pages, huge_page_words});
         fields("backing", Word{self.backing, backing_words});
-        fields.only("cpu_template", "None",
-                    "CPU templates are not supported: the guest sees the host's CPU; leave it out");
+        fields("cpu_template", Word{self.cpu_template, cpu_template_words});
     }
     [[nodiscard]] static Result<void> check(MachineConfigUpdate&);
 };

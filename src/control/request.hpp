@@ -80,6 +80,12 @@ struct PutEntropy {
     using Body = EntropyConfig;
     Body config{};
 };
+/// The last of this and of a machine-config with a cpu_template counts.
+struct PutCpuConfig {
+    static constexpr Endpoint endpoint{"PUT", "/cpu-config"};
+    using Body = CpuConfig;
+    Body config{};
+};
 struct PutLogger {
     static constexpr Endpoint endpoint{"PUT", "/logger"};
     using Body = LoggerConfig;
@@ -238,6 +244,7 @@ struct TakeSnapshot {
 struct LoadSnapshot {
     std::string path{};
     std::string memory_path{};                                ///< of one that has its memory in a file of its own
+    std::string fault_handler{};                              ///< a socket, whose process supplies the memory instead
     std::string key_path{};                                   ///< of the secret that it was sealed with
     bool verify = false;                                      ///< read all of its memory first
     bool resume = false;                                      ///< else the VM waits, paused
@@ -348,11 +355,12 @@ struct Stop {
 
 using Request =
     std::variant<GetInstance, GetVersion, GetVmConfig, GetMachineConfig, PutMachineConfig, PatchMachineConfig,
-                 PutBootSource, PutDrive, PatchDrive, PutNetworkInterface, PatchNetworkInterface, PutEntropy, PutVsock,
-                 PutMmdsConfig, PutMmds, PatchMmds, GetMmds, PutLogger, PutMetrics, PutSerial, InstanceStart,
-                 SendCtrlAltDel, FlushMetrics, SetPaused, GetBalloon, PutBalloon, PatchBalloon, GetBalloonStatistics,
-                 PatchBalloonStatistics, StartHinting, GetHintingStatus, StopHinting, Sweep, Squeeze, TakeSnapshot,
-                 LoadSnapshot, Migrate, GetMigration, CancelMigration, GetStatus, GetMetrics, Stop>;
+                 PutBootSource, PutDrive, PatchDrive, PutNetworkInterface, PatchNetworkInterface, PutEntropy,
+                 PutCpuConfig, PutVsock, PutMmdsConfig, PutMmds, PatchMmds, GetMmds, PutLogger, PutMetrics, PutSerial,
+                 InstanceStart, SendCtrlAltDel, FlushMetrics, SetPaused, GetBalloon, PutBalloon, PatchBalloon,
+                 GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus, StopHinting, Sweep,
+                 Squeeze, TakeSnapshot, LoadSnapshot, Migrate, GetMigration, CancelMigration, GetStatus, GetMetrics,
+                 Stop>;
 
 struct Failure {
     unsigned http_status = 400;

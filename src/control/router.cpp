@@ -84,11 +84,11 @@ Result<Request> create_snapshot(std::string_view body, std::string_view) {
 /// PUT /snapshot/load, with what Firecracker says beyond LoadSnapshot.
 struct FirecrackerLoad {
     struct Memory {
-        enum class Type : std::uint8_t { file };
+        enum class Type : std::uint8_t { file, fault_handler };
         Type type = Type::file;
         std::string path{};
         static constexpr std::string_view object = "mem_backend";
-        static constexpr WordList<Type, 1> types{{{"File", Type::file}}};
+        static constexpr WordList<Type, 2> types{{{"File", Type::file}, {"Uffd", Type::fault_handler}}};
         static void describe(auto& fields, auto& self) {
             fields("backend_type", Word{self.type, types}, mandatory);
             fields("backend_path", self.path, mandatory.with(not_empty));
@@ -110,7 +110,12 @@ Result<Request> load_snapshot(std::string_view body, std::string_view) {
     auto asked = TRY(read_object<FirecrackerLoad>(TRY(parse_json(body))));
     if (asked.memory && !asked.mem_file_path.empty())
         return fail("mem_file_path: mem_backend says where memory is already; leave one of them out");
-    asked.load.memory_path = asked.memory ? std::move(asked.memory->path) : std::move(asked.mem_file_path);
+    const bool handled = asked.memory && asked.memory->type == FirecrackerLoad::Memory::Type::fault_handler;
+    if (handled && (asked.load.verify || !asked.load.key_path.empty() || asked.load.record_working_set))
+        return fail("mem_backend.backend_type: with \"Uffd\" there is nothing to verify, to authenticate or to read "
+                    "ahead: leave out verify, key_path and record_working_set_s");
+    (handled ? asked.load.fault_handler : asked.load.memory_path) =
+        asked.memory ? std::move(asked.memory->path) : std::move(asked.mem_file_path);
     asked.load.track_dirty_pages |= asked.enable_diff_snapshots;
     asked.load.grants = TRY(absolute(std::move(asked.load.grants)));
     return std::move(asked.load);
@@ -137,6 +142,7 @@ constexpr auto routes = std::to_array<Route>({
     of<PatchNetworkInterface>,
     of<PutEntropy>,
     of<PutVsock>,
+    of<PutCpuConfig>,
     of<PutMmdsConfig>,
     {PutMmds::endpoint, take_metadata<PutMmds>},
     {PatchMmds::endpoint, take_metadata<PatchMmds>},
@@ -168,7 +174,6 @@ constexpr auto routes = std::to_array<Route>({
 
 /// What Firecracker has and Aerate does not, whatever the method.
 constexpr auto refused_paths = std::to_array<std::pair<std::string_view, std::string_view>>({
-    {"/cpu-config", no_cpu_config},
     {"/hotplug/memory", no_memory_hotplug},
     {"/pmem", no_pmem},
 });

@@ -120,14 +120,31 @@ TEST(Router, SnapshotsInFirecrackersWordsAndInOurs) {
     EXPECT_EQ(failure("PUT", "/snapshot/load", R"({"snapshot_path": "/s", "record_working_set_s": 0})").http_status,
               400U);
     EXPECT_EQ(failure("PUT", "/snapshot/load",
-                      R"({"snapshot_path": "/s", "mem_backend": {"backend_type": "Uffd", "backend_path": "/s"}})")
+                      R"({"snapshot_path": "/s", "mem_backend": {"backend_type": "Tape", "backend_path": "/s"}})")
                   .message,
-              "mem_backend.backend_type: must be one of: File");
+              "mem_backend.backend_type: must be one of: File, Uffd");
+}
+
+TEST(Router, APageFaultHandlerTakesThePlaceOfTheMemoryFile) {
+    const auto load = routed<LoadSnapshot>(
+        "PUT", "/snapshot/load",
+        R"({"snapshot_path": "/s", "mem_backend": {"backend_type": "Uffd", "backend_path": "/socket"}})");
+    ASSERT_TRUE(load);
+    EXPECT_EQ(load->fault_handler, "/socket");
+    EXPECT_EQ(load->memory_path, "");
+    for (const auto* more : {R"("verify": true)", R"("key_path": "/k")", R"("record_working_set_s": 7)"})
+        EXPECT_TRUE(
+            failure(
+                "PUT", "/snapshot/load",
+                fmt::format(
+                    R"({{"snapshot_path": "/s", {}, "mem_backend": {{"backend_type": "Uffd", "backend_path": "/u"}}}})",
+                    more))
+                .message.contains("Uffd"))
+            << more;
 }
 
 TEST(Router, WhatFirecrackerHasAndAerateDoesNotIsRefusedByName) {
-    for (const auto& [method, path] :
-         {std::pair("PUT", "/pmem/p"), std::pair("GET", "/hotplug/memory"), std::pair("PUT", "/cpu-config")}) {
+    for (const auto& [method, path] : {std::pair("PUT", "/pmem/p"), std::pair("GET", "/hotplug/memory")}) {
         const Failure refused = failure(method, path, method == std::string_view("PUT") ? "{}" : "");
         EXPECT_EQ(refused.http_status, 400U) << path;
         EXPECT_TRUE(refused.message.contains("not supported")) << refused.message;

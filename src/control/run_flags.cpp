@@ -35,10 +35,16 @@ Result<VmConfig> read_config(const std::string& path) {
     auto text = read_text_file(path, longest);
     if (!text)
         return fail_because(text.error(), "the configuration");
-    auto config = parse_vm_config(*text);
-    if (!config)
-        return fail("{}: {}", path, config.error().message);
-    return config;
+    const auto parsed = [&]() -> Result<VmConfig> {
+        // Firecracker's files name another one for this. What came with a guest never has a file opened.
+        auto json = TRY(parse_json(*text));
+        if (const auto cpu = json.find("cpu-config"); json.is_object() && cpu != json.end() && cpu->is_string())
+            *cpu = TRY(parse_json(TRY(read_text_file(cpu->get<std::string>(), longest))));
+        return parse_vm_config(print_json(json));
+    }();
+    if (!parsed)
+        return fail("{}: {}", path, parsed.error().message);
+    return parsed;
 }
 
 /// Parses a --drive flag: a trailing ",ro", ",private[=DIR]" or ",on_error=..." is ours, every other comma the path's.

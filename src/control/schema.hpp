@@ -102,6 +102,13 @@ concept Travels = requires(const T& value) {
     typename T::Wire;
     value.wire();
 };
+/// A type that travels as text, which it reads and makes itself; what it says of wrong text goes on after the field's
+/// name: "must be ...".
+template <typename T>
+concept Textual = requires(const T& value, std::string_view text) {
+    { T::parse(text).value() } -> std::convertible_to<T>;
+    { value.text() } -> std::convertible_to<std::string_view>;
+};
 template <typename T>
 concept Readable = Described<T> || Travels<T>;
 

@@ -66,6 +66,8 @@ public:
             read_map(name, into);
         else if constexpr (detail::is_list<T>)
             read_list(name, into, presence);
+        else if constexpr (Textual<T>)
+            read_textual(name, into, presence);
         else if (const Json* child = fields_.child(name, presence))
             accept(read_object<T>(*child, unknown_), into);
     }
@@ -125,6 +127,20 @@ private:
             if (const std::string_view wrong = rule.check(into); !wrong.empty())
                 fields_.error(name, wrong);
     }
+    template <Textual T>
+    void read_textual(std::string_view name, T& into, Presence presence) {
+        std::string text;
+        fields_.string(name, text, presence);
+        if (fields_.has(name))
+            parse(name, text, into);
+    }
+    template <Textual T>
+    void parse(std::string_view name, std::string_view text, T& into) {
+        if (auto parsed = T::parse(text))
+            into = *std::move(parsed);
+        else
+            fields_.error(name, parsed.error().message);
+    }
     template <typename Map>
     void read_map(std::string_view name, Map& into) {
         const Json* child = fields_.child(name);
@@ -153,10 +169,12 @@ private:
         for (const Json& element : *child) {
             if constexpr (Readable<T>)
                 accept(read_object<T>(element, unknown_), into.emplace_back());
-            else if (element.is_string())
-                into.push_back(element.template get<T>());
-            else
+            else if (!element.is_string())
                 fields_.error(name, "must be a list of strings");
+            else if constexpr (Textual<T>)
+                parse(name, element.template get<std::string>(), into.emplace_back());
+            else
+                into.push_back(element.template get<T>());
         }
     }
     template <typename T>
@@ -233,10 +251,14 @@ private:
             for (const auto& element : value)
                 if constexpr (Readable<typename T::value_type>)
                     into.push_back(accept(print_object(element)));
+                else if constexpr (Textual<typename T::value_type>)
+                    into.push_back(element.text());
                 else
                     into.push_back(element);
         } else if constexpr (Readable<T>) {
             into = accept(print_object(value));
+        } else if constexpr (Textual<T>) {
+            into = value.text();
         } else {
             into = value;
         }

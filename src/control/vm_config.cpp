@@ -45,7 +45,9 @@ Result<void> VmConfig::check(const VmConfig& config) {
 }
 
 Result<VmConfig> parse_vm_config(std::string_view text) {
-    return read_object<VmConfig>(TRY(parse_json(text)));
+    auto config = TRY(read_object<VmConfig>(TRY(parse_json(text))));
+    config.machine.plain_cpu = false; // "cpu-config", if it is there, comes after
+    return config;
 }
 
 std::string print_vm_config(const VmConfig& config) {

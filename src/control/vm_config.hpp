@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "boot/kernel_image.hpp"
+#include "control/cpu_config.hpp"
 #include "control/machine_config.hpp"
 #include "control/mmds_config.hpp"
 #include "control/monitor_config.hpp"
@@ -152,7 +153,6 @@ struct EntropyConfig {
 inline constexpr std::string_view no_pmem = "pmem devices are not supported; give the file as a drive";
 inline constexpr std::string_view no_memory_hotplug =
     "memory hotplug is not supported; give the VM all of its RAM, which costs the host only what the guest uses";
-inline constexpr std::string_view no_cpu_config = "CPU templates are not supported: the guest sees the host's CPU";
 
 struct VmConfig {
     std::string name{};
@@ -164,6 +164,7 @@ struct VmConfig {
     std::optional<EntropyConfig> entropy{};
     std::optional<VsockConfig> vsock{};
     std::optional<MmdsConfig> mmds{};
+    std::optional<CpuConfig> cpu{};
     MonitorConfig monitor{}; ///< of this process: it goes into no snapshot, and moves with no guest
     static void describe(auto& fields, auto& self) {
         fields("name", self.name, unless_default);
@@ -175,13 +176,13 @@ struct VmConfig {
         fields("entropy", self.entropy);
         fields("vsock", self.vsock);
         fields("mmds-config", self.mmds);
+        fields("cpu-config", self.cpu);
         fields("logger", self.monitor.logger);
         fields("metrics", self.monitor.metrics);
         fields("serial", self.monitor.serial);
         // What Firecracker's files have, and Aerate does not. An empty list asks for nothing.
         fields.only("pmem", std::vector<std::string>{}, no_pmem);
         fields.refuse("memory-hotplug", no_memory_hotplug);
-        fields.refuse("cpu-config", no_cpu_config);
     }
     [[nodiscard]] static Result<void> check(const VmConfig&);
     bool operator==(const VmConfig&) const = default;

@@ -69,6 +69,10 @@ Result<Kvm> Kvm::open(const char* path) {
     return kvm;
 }
 
+bool Kvm::requires_capability(int number) {
+    return std::ranges::find(required_capabilities, number, &RequiredCapability::number) != required_capabilities.end();
+}
+
 int Kvm::capability(int number) const {
     return std::max(0, ::ioctl(fd_.get(), KVM_CHECK_EXTENSION, number));
 }

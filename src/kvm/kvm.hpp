@@ -19,6 +19,8 @@ public:
 
     /// Returns 0 when absent; some capabilities carry a number.
     [[nodiscard]] int capability(int number) const;
+    /// Holds for a capability without which open() fails.
+    [[nodiscard]] static bool requires_capability(int number);
     /// Returns the size of a vCPU's shared kvm_run area.
     [[nodiscard]] ByteCount run_area() const { return run_area_; }
     /// Returns what this host can show to a guest (KVM_GET_SUPPORTED_CPUID).

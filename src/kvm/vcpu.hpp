@@ -110,6 +110,9 @@ public:
     [[nodiscard]] Result<void> enter(const LongModeEntry&);
     [[nodiscard]] Result<void> enter(const ProtectedModeEntry&);
 
+    /// REQUIRES: it has not run yet.
+    [[nodiscard]] Result<void> set_cpuid(std::vector<kvm_cpuid_entry2>);
+
     /// Runs the guest until it needs the monitor. One thread only; an error means that the host failed us.
     [[nodiscard]] Result<Exit> run();
     /// Makes run() return Interrupted soon, or its next call if it is not running. Any thread; never blocks.
@@ -138,7 +141,6 @@ public:
 
 private:
     Vcpu(FileDescriptor fd, const Config&, kvm_run* run);
-    Result<void> set_cpuid(std::vector<kvm_cpuid_entry2>);
     Result<void> set_boot_msrs();
     Result<void> set_fpu();
     Result<void> set_local_apic();

@@ -172,6 +172,18 @@ std::optional<HostTime> Vm::host_time() const {
     return HostTime{.tsc = clock->host_tsc, .realtime = clock->realtime};
 }
 
+Result<> Vm::apply(const CpuTemplate& wanted, const SavableState& savable, Vcpu& vcpu,
+                   unsigned threads_per_core) const {
+    auto cpuid = guest_cpuid(TRY(with_template(cpuid_, wanted)),
+                             {.index = vcpu.index(), .count = vcpus_, .threads_per_core = threads_per_core},
+                             tsc_deadline_timer_);
+    TRY(check_template_holds(cpuid, wanted));
+    // What no host like this one can show could not be restored from a snapshot either.
+    TRY(check_cpu_features(cpuid, cpuid_));
+    TRY(vcpu.set_cpuid(std::move(cpuid)));
+    return set_template_msrs(vcpu.fd(), savable, wanted);
+}
+
 Result<VmState> Vm::save() const {
     VmState state;
     for (std::uint32_t id = 0; id < state.interrupt_controllers.size(); ++id) {

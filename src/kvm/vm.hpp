@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "event/event_fd.hpp"
+#include "kvm/cpu_template.hpp"
 #include "kvm/dirty_method.hpp"
 #include "kvm/kvm.hpp"
 #include "kvm/vcpu.hpp"
@@ -85,6 +86,9 @@ public:
     /// Returns the host's time by its TSC, if that is what the host keeps its time by; from start_clock() or restore()
     /// on, while the guest's TSCs agree with each other.
     [[nodiscard]] std::optional<HostTime> host_time() const;
+
+    /// Gives a vCPU the processor that the template says. Fails if this host cannot. REQUIRES: it has not run.
+    [[nodiscard]] Result<> apply(const CpuTemplate&, const SavableState&, Vcpu&, unsigned threads_per_core) const;
 
     /// REQUIRES: no vCPU runs.
     [[nodiscard]] Result<VmState> save() const;

@@ -19,6 +19,10 @@ constexpr PowerPorts power_ports{.reset = {layout::reset_port},
                                  .sleep_control_off = layout::sleep_control_power_off,
                                  .sleep_status = {layout::sleep_status_port}};
 
+unsigned threads_per_core(const control::MachineConfig& machine) {
+    return machine.smt && machine.vcpu_count > 1 ? 2 : 1;
+}
+
 } // namespace
 
 Hardware::Hardware(GuestMemory m, PageBitmap hinted, const HostFiles& host_files, Kvm kvm, Vm vm, EventLoop& loop,
@@ -188,17 +192,29 @@ Result<> Hardware::boot(const control::VmConfig& config) {
                                                          .initrd = files.initrd(),
                                                          .command_line = control::kernel_command_line(config),
                                                          .entry = config.boot->entry}));
+    TRY(apply_cpu_template(config));
     Vcpu& first = vcpus.front()->vcpu();
     if (kernel.protocol == LoadedKernel::Protocol::linux64)
         return first.enter(LongModeEntry{kernel.instruction, kernel.boot_data, layout::page_tables, layout::gdt});
     return first.enter(ProtectedModeEntry{kernel.instruction, kernel.boot_data});
 }
 
+/// A guest that was saved brings its processor with it.
+Result<> Hardware::apply_cpu_template(const control::VmConfig& config) {
+    if (!config.cpu || config.cpu->as_template().empty())
+        return {};
+    const CpuTemplate wanted = config.cpu->as_template();
+    TRY(check_capabilities(kvm_, wanted));
+    const auto savable = TRY(SavableState::of(kvm_));
+    for (const auto& vcpu : vcpus)
+        TRY(vm_.apply(wanted, savable, vcpu->vcpu(), threads_per_core(config.machine)));
+    return {};
+}
+
 Result<> Hardware::add_vcpus(const control::MachineConfig& machine) {
-    const unsigned threads_per_core = machine.smt && machine.vcpu_count > 1 ? 2 : 1;
     for (unsigned index = 0; index < machine.vcpu_count; ++index)
         vcpus.push_back(std::make_unique<VcpuThread>(
-            TRY(vm_.create_vcpu(index, threads_per_core)), ports_, mmio_,
+            TRY(vm_.create_vcpu(index, threads_per_core(machine))), ports_, mmio_,
             VcpuThread::Hooks{.loop = &loop_,
                               .paused = [this, index](protocol::OrderNumber order) { callbacks_.paused(index, order); },
                               .ended = [this](GuestEnd end) { callbacks_.ended(std::move(end)); },

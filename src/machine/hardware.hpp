@@ -140,6 +140,7 @@ private:
     Result<> add_legacy_devices(const ConsoleOptions&);
     Result<> add_virtio_devices(const control::VmConfig&);
     Result<> add_virtio(MadeDevice);
+    Result<> apply_cpu_template(const control::VmConfig&);
     Result<> add_vcpus(const control::MachineConfig&);
     Result<> check_fits(const state::SavedVm&) const;
     void end_guest(GuestEnd::Kind);

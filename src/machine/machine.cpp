@@ -198,11 +198,14 @@ void Machine::guest_ended(GuestEnd end) {
         return;
     // It shows as an access that KVM cannot do, as a triple fault, or as a reset after the guest's own panic.
     if (end.kind != GuestEnd::Kind::power_off && hardware_->memory.lost())
-        end = {.kind = GuestEnd::Kind::crash,
-               .reason =
-                   fmt::format("the snapshot {} (or one that it is a diff of) is being written to, was cut short or "
-                               "cannot be read: the guest's memory is no longer complete",
-                               snapshot_path_)};
+        end = {
+            .kind = GuestEnd::Kind::crash,
+            .reason =
+                hardware_->memory.lost_its_handler()
+                    ? "the page fault handler that supplied the guest's memory has ended"
+                    : fmt::format("the snapshot {} (or one that it is a diff of) is being written to, was cut short or "
+                                  "cannot be read: the guest's memory is no longer complete",
+                                  snapshot_path_)};
     // A guest that loses its way says nothing itself: its console only shows the next boot.
     static log::GuestLogLimit limit;
     if (end.kind == GuestEnd::Kind::reset && !end.reason.empty() && limit.allow())
@@ -254,6 +257,7 @@ void Machine::shut_down(Outcome outcome) {
     vcpus_left_ = 0;
     if (!vcpus_run)
         return options_.ended(outcome_);
+    hardware_->memory.give_up_handler(); // nobody waits any longer for what it has not supplied
     for (const auto& vcpu : hardware_->vcpus)
         vcpu->stop();
 }

@@ -19,6 +19,13 @@ std::vector<PageRange> working_set_of(const snapshot::WorkingSetPlace& place) {
     return std::move(ranges).value_or(std::vector<PageRange>());
 }
 
+Result<snapshot::Snapshot> open_files(const control::LoadSnapshot& load, const std::optional<snapshot::Key>& key) {
+    if (!load.fault_handler.empty())
+        return snapshot::Snapshot::open_without_memory(load.path);
+    return load.memory_path.empty() ? snapshot::Snapshot::open(load.path, key)
+                                    : snapshot::Snapshot::open(load.path, load.memory_path);
+}
+
 } // namespace
 
 Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load, const std::string& name,
@@ -26,8 +33,10 @@ Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load, const st
     std::optional<snapshot::Key> key;
     if (!load.key_path.empty())
         key = TRY(snapshot::Key::load(load.key_path));
-    auto file = TRY(load.memory_path.empty() ? snapshot::Snapshot::open(load.path, key)
-                                             : snapshot::Snapshot::open(load.path, load.memory_path));
+    auto file = TRY(open_files(load, key));
+    std::optional<FaultHandlerPlace> fault_handler;
+    if (!load.fault_handler.empty())
+        fault_handler = FaultHandlerPlace{.socket = load.fault_handler, .offset = TRY(file.memory_offset())};
     if (load.verify && !file.authenticates_memory()) // which restore() does on what it copies
         TRY(file.verify_memory(progress));
     auto foreign = TRY(ForeignConfig::parse(file.config()));
@@ -36,7 +45,7 @@ Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load, const st
                                                     .name = name,
                                                     .own_seal = key.has_value() || load.grants.as_saved,
                                                     .force = load.force}));
-    files->bring(TRY(boot_files_of(file)));
+    files->bring(file.has_memory() ? TRY(boot_files_of(file)) : BootFiles{});
     // It slows a guest down, so the saved guest does not decide it for its clones.
     config.machine.track_dirty_pages = load.track_dirty_pages;
     snapshot::WorkingSetPlace working_set{.snapshot_path = load.path,
@@ -46,6 +55,7 @@ Result<OpenedSnapshot> open_snapshot(const control::LoadSnapshot& load, const st
     return OpenedSnapshot{.file = std::move(file),
                           .config = std::move(config),
                           .files = std::move(files),
+                          .fault_handler = std::move(fault_handler),
                           .working_set = std::move(working_set),
                           .prefetch = load.prefetch,
                           .record_working_set = load.record_working_set,
@@ -65,7 +75,8 @@ Result<MemoryLayout> layout_of(const control::VmConfig& config, std::span<const 
 Result<SavedGuest> saved_guest(const OpenedSnapshot& opened, const snapshot::Progress& progress) {
     auto layout = TRY(layout_of(opened.config, ram_of(opened.file.regions())));
     auto state = TRY(state::decode(opened.file.state()));
-    auto memory = TRY(opened.file.restore(layout, progress));
+    auto memory = TRY(opened.fault_handler ? GuestMemory::restore(layout, *opened.fault_handler)
+                                           : opened.file.restore(layout, progress));
     SavedGuest guest{.memory = std::move(memory),
                      .state = std::move(state),
                      .files = opened.files,
@@ -73,7 +84,8 @@ Result<SavedGuest> saved_guest(const OpenedSnapshot& opened, const snapshot::Pro
                      .snapshot_path = opened.working_set.snapshot_path,
                      .lineage = {.latest = opened.file.as_parent().name, .ancestors = opened.file.ancestors()}};
     guest.clock = opened.clock;
-    const bool mapped = layout.backing == Backing::anonymous && !opened.file.authenticates_memory();
+    const bool mapped =
+        layout.backing == Backing::anonymous && !opened.file.authenticates_memory() && !opened.fault_handler;
     if (opened.record_working_set && !mapped)
         return fail("there is no working set to record: memory of this kind, or of a snapshot with a key, is read as a "
                     "whole before the guest runs");

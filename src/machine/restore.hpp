@@ -19,6 +19,7 @@ struct OpenedSnapshot {
     snapshot::Snapshot file;
     control::VmConfig config; ///< of the VM that was saved, with the files that it has here
     std::shared_ptr<HostFiles> files;
+    std::optional<FaultHandlerPlace> fault_handler; ///< that supplies the memory, in place of the file
     snapshot::WorkingSetPlace working_set;
     bool prefetch = true;
     std::optional<std::chrono::seconds> record_working_set;

@@ -2,6 +2,7 @@
 
 #include "base/zero.hpp"
 #include "memory/discarder.hpp"
+#include "memory/fault_handler.hpp"
 #include "memory/mapping.hpp"
 #include "memory/residency.hpp"
 #include "memory/restore.hpp"
@@ -76,6 +77,7 @@ struct GuestMemory::Impl {
     FileBacking files;
     Discarder discarder;
     Residency residency;
+    std::unique_ptr<FaultHandler> handler; ///< null: there is none
 
     /// Returns the region that holds the address, if any.
     [[nodiscard]] const MappedRegion* find(GuestAddress address) const {
@@ -144,10 +146,18 @@ struct GuestMemory::Impl {
         // What is mapped is a stand-in then. The file, which may have grown again, is not ours to punch holes into.
         if (mapping.lost())
             return;
+        const PageCount before = result.discarded;
         discarder.discard(pieces, result);
-        // Failed ones too: part of such a piece may be gone.
-        for (const DiscardPiece& piece : pieces)
-            log.record(piece.range);
+        PageCount asked{};
+        for (const DiscardPiece& piece : pieces) {
+            asked += piece.range.count;
+            log.record(piece.range); // failed ones too: part of such a piece may be gone
+        }
+        // Which pieces of a batch that failed are still the handler's is not known; so all are.
+        if (handler && result.discarded - before == asked) {
+            for (const DiscardPiece& piece : pieces)
+                handler->discarded(piece.range);
+        }
     }
 };
 
@@ -159,6 +169,13 @@ Result<GuestMemory> GuestMemory::create(const MemoryLayout& layout) {
 Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, std::span<const FilePiece> pieces) {
     auto memory = TRY(create(layout));
     TRY(restore_pieces(memory.regions(), memory.backing(), pieces, memory.impl_->files));
+    return memory;
+}
+
+Result<GuestMemory> GuestMemory::restore(const MemoryLayout& layout, const FaultHandlerPlace& place) {
+    auto memory = TRY(create(layout));
+    auto pages = TRY(PageBitmap::create(memory.address_space()));
+    memory.impl_->handler = TRY(FaultHandler::connect(place, memory.backing(), memory.regions(), std::move(pages)));
     return memory;
 }
 
@@ -300,7 +317,7 @@ void GuestMemory::collect_touched(PageBitmap& into) const {
 
 void GuestMemory::collect_populated(PageBitmap& into) const {
     impl_->residency.collect_populated(into);
-    into.add(impl_->files.pages());
+    into.add(impl_->handler ? impl_->handler->pages() : impl_->files.pages());
 }
 
 ByteCount GuestMemory::resident() const {
@@ -327,7 +344,16 @@ PageCount GuestMemory::address_space() const {
 }
 
 bool GuestMemory::lost() const {
-    return impl_->mapping.lost() || impl_->files.lost();
+    return impl_->mapping.lost() || impl_->files.lost() || lost_its_handler();
+}
+
+bool GuestMemory::lost_its_handler() const {
+    return impl_->handler && impl_->handler->lost();
+}
+
+void GuestMemory::give_up_handler() {
+    if (impl_->handler)
+        impl_->handler->give_up();
 }
 
 void GuestMemory::give_up_files() {
@@ -335,7 +361,7 @@ void GuestMemory::give_up_files() {
 }
 
 int GuestMemory::loss_event() const {
-    return impl_->files.loss_event();
+    return impl_->handler ? impl_->handler->loss_event() : impl_->files.loss_event();
 }
 
 ByteCount GuestMemory::host_page_size() const {

@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace aerate {
@@ -57,6 +58,12 @@ struct SharedRegion {
     ByteCount offset; ///< a multiple of the page size
 };
 
+/// Who supplies the content of guest memory, page by page: see FaultHandler.
+struct FaultHandlerPlace {
+    std::string socket; ///< at which the handler listens
+    ByteCount offset{}; ///< of the first region in what the handler has; the others follow
+};
+
 /// Where one region is in the monitor: what KVM and vhost-user need to map it.
 struct MappedRegion {
     MemoryRegion guest;
@@ -85,6 +92,9 @@ public:
     /// is not page-aligned or goes beyond the end of its file.
     [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, std::span<const FilePiece>);
     static constexpr std::size_t mapped_pieces_max = 4096;
+    /// The same, with content that a page fault handler supplies when a page is touched. Fails when there is none at
+    /// the socket, or the host does not allow it.
+    [[nodiscard]] static Result<GuestMemory> restore(const MemoryLayout&, const FaultHandlerPlace&);
     /// Maps the files that another monitor shared for its guest, in any order. The descriptors must stay open. Fails
     /// when regions overlap, are not whole pages, end above 16 TiB or beyond their file, or when a file is not one to
     /// map: see ForeignFile.
@@ -131,7 +141,7 @@ public:
     /// what is cached near a fault along with it (16 pages), and those count too.
     void collect_touched(PageBitmap& into) const;
     /// Adds every page that may hold anything but zero: what a snapshot has to look at. Pages of files that nobody has
-    /// touched are among them, and so is what has been swapped out.
+    /// touched are among them, those that a handler has yet to supply, and what has been swapped out.
     void collect_populated(PageBitmap& into) const;
 
     /// Returns what the host spends on this memory alone: see Residency for what counts and what it costs to ask.
@@ -147,13 +157,18 @@ public:
     /// Holds once a file beneath this memory was found too short, unreadable, or its filesystem full. What a shared
     /// file held reads as zero then, and what is written there goes nowhere; nothing of it is discarded any more. What
     /// was restored from a file lacks pages, which read as zero; it also counts as lost when a process is about to
-    /// write to that file, and waits for give_up_files(). See FileLossWatch and FileLease.
+    /// write to that file, and waits for give_up_files(). See FileLossWatch and FileLease. Likewise once its page fault
+    /// handler has ended.
     [[nodiscard]] bool lost() const;
+    /// Holds when it is the page fault handler that was lost.
+    [[nodiscard]] bool lost_its_handler() const;
     /// Returns an eventfd that is readable when restored memory may have been lost, until it is read; -1 when no file
-    /// is beneath it.
+    /// or handler is beneath it.
     [[nodiscard]] int loss_event() const;
     /// REQUIRES: the guest runs no further.
     void give_up_files();
+    /// Waits for no page any more that a handler has yet to supply. REQUIRES: nobody needs the memory.
+    void give_up_handler();
     /// Returns the unit of discarding: 4 KiB, or 2 MiB for hugetlb.
     [[nodiscard]] ByteCount host_page_size() const;
     [[nodiscard]] Backing backing() const;

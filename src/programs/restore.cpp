@@ -60,9 +60,16 @@ void add_restore(CLI::App& app, Command& chosen) {
                      "restore also with disks that were written to since, which may destroy them");
     command.add_flag("--clock-realtime", options->load.clock_realtime,
                      "set the guest's clocks forward by the time since it was saved");
-    command.add_flag("--verify", options->load.verify, "check all of its memory first");
+    auto* const verify = command.add_flag("--verify", options->load.verify, "check all of its memory first");
     command.add_option("--key", options->load.key_path, "the file with the 32 secret bytes that sealed the snapshot")
         ->type_name("FILE");
+    command
+        .add_option("--fault-handler", options->load.fault_handler,
+                    "a unix socket, whose process supplies the memory page by page (userfaultfd)")
+        ->type_name("SOCKET")
+        ->excludes(verify)
+        ->excludes("--key")
+        ->excludes("--record-working-set");
     add_console_flags(command, options->run);
     command.callback([options, &chosen] {
         chosen = [options] {

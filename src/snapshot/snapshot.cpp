@@ -57,7 +57,7 @@ Result<std::uint32_t> version_of(const std::string& path) {
 }
 
 Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, const std::optional<Key>& key,
-                                           const std::string& memory_path) {
+                                           const std::optional<std::string>& memory_path) {
     File file;
     file.file = TRY(open_regular(name, Link::refuse, directory));
     // With a key it does not matter who wrote it, and nothing is seen of what is written later.
@@ -66,20 +66,21 @@ Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, cons
     file.name = std::move(name);
     const Header header = TRY(read_header(file.fd(), file.file.length, key));
     file.memory_at = header.memory_offset();
-    if (header.memory_beside) {
-        if (memory_path.empty())
+    if (header.memory_beside && memory_path) {
+        if (memory_path->empty())
             return fail("its memory is in a file of its own, which must be named too (mem_backend)");
-        auto memory = open_regular(memory_path, Link::refuse);
+        auto memory = open_regular(*memory_path, Link::refuse);
         if (!memory)
-            return fail_because(std::move(memory).error(), "its memory in {}", memory_path);
-        file.memory = File::Memory{memory_path, *std::move(memory)};
-        TRY(check_only_we_write(file.memory->file, memory_path));
+            return fail_because(std::move(memory).error(), "its memory in {}", *memory_path);
+        file.memory = File::Memory{*memory_path, *std::move(memory)};
+        TRY(check_only_we_write(file.memory->file, *memory_path));
         if (file.memory->file.length != header.memory_length)
-            return fail("{} has {} bytes, and the snapshot has {} of memory", memory_path,
+            return fail("{} has {} bytes, and the snapshot has {} of memory", *memory_path,
                         file.memory->file.length.value, header.memory_length.value);
-    } else if (!memory_path.empty()) {
+    } else if (memory_path && !memory_path->empty()) {
         return fail("its memory is in the same file: name no other");
     }
+    file.has_memory = !header.memory_beside || file.memory.has_value();
     file.kind = header.kind;
     file.identity = header.manifest_digest;
     file.manifest = TRY(read_manifest(file.fd(), header));
@@ -92,7 +93,7 @@ Result<> Snapshot::open_ancestors(int directory, const std::optional<Key>& key) 
         const Digest identity = parent->identity;
         if (files_.size() == chain_max)
             return fail("it is the last of more than {} diffs", chain_max);
-        auto opened = open_file(directory, name, key);
+        auto opened = open_file(directory, name, key, "");
         if (!opened)
             return fail("its parent {}: {}", name, opened.error().message);
         if (std::ranges::any_of(files_, [&](const File& file) { return file.file.is(opened->file); }))
@@ -121,8 +122,19 @@ Result<Snapshot> Snapshot::open(const std::string& path, const std::string& memo
     return open(path, std::nullopt, memory_path == path ? "" : memory_path);
 }
 
+Result<Snapshot> Snapshot::open_without_memory(const std::string& path) {
+    return open(path, std::nullopt, std::nullopt);
+}
+
+Result<ByteCount> Snapshot::memory_offset() const {
+    const File& file = files_.front();
+    if (file.manifest.parent)
+        return fail("cannot use the snapshot {}: it is a diff, of whose memory no file has all", file.name);
+    return file.memory_at;
+}
+
 Result<Snapshot> Snapshot::open(const std::string& path, const std::optional<Key>& key,
-                                const std::string& memory_path) {
+                                const std::optional<std::string>& memory_path) {
     const FilePath parts(path);
     if (!is_file_name(parts.name))
         return fail("cannot use the snapshot '{}': the path does not end with the name of a file", path);

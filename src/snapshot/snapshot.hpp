@@ -50,6 +50,12 @@ public:
     /// The same of one whose memory is in a file of its own, as Writer::Options::memory_path had it. That a memory file
     /// of another snapshot is given is found by samples of it, and for certain by verify_memory().
     [[nodiscard]] static Result<Snapshot> open(const std::string& path, const std::string& memory_path);
+    /// The same of one whose memory somebody else supplies: a file that has nothing else is not opened.
+    [[nodiscard]] static Result<Snapshot> open_without_memory(const std::string& path);
+    /// Holds unless its memory is in such a file. Without it there are no pieces(), and nothing to restore or verify.
+    [[nodiscard]] bool has_memory() const { return files_.front().has_memory; }
+    /// Returns where memory begins, in the file that has it. Fails when no file has all of it: it is a diff.
+    [[nodiscard]] Result<ByteCount> memory_offset() const;
 
     [[nodiscard]] const std::vector<MemoryRegion>& regions() const { return area_.regions(); }
     [[nodiscard]] const std::string& config() const { return files_.front().manifest.config; }
@@ -96,13 +102,15 @@ private:
         Manifest manifest;
         std::optional<Memory> memory; ///< in a file of its own
         ByteCount memory_at{};        ///< in the file that has it
+        bool has_memory = true;       ///< that file is open
     };
     explicit Snapshot(MemoryArea area)
         : area_(std::move(area)) {}
     [[nodiscard]] static Result<Snapshot> open(const std::string& path, const std::optional<Key>&,
-                                               const std::string& memory_path);
+                                               const std::optional<std::string>& memory_path);
+    /// Without a path of its memory that is not opened.
     [[nodiscard]] static Result<File> open_file(int directory, std::string name, const std::optional<Key>&,
-                                                const std::string& memory_path = {});
+                                                const std::optional<std::string>& memory_path);
     [[nodiscard]] Result<> check_memory_belongs() const;
     [[nodiscard]] Result<> open_ancestors(int directory, const std::optional<Key>&);
     /// A piece, and how many pages before it are zero here and in its file, back to the end of the piece before.

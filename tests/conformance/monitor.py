@@ -6,9 +6,11 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 LARGEST_BODY = 51200
 
 
@@ -45,7 +47,7 @@ class Place:
         return made
 
     def fill_in(self, text, directory):
-        for name, path in (*self.names.items(), ("DIR", directory), ("FIFO", directory / "fifo")):
+        for name, path in (*self.names.items(), ("DIR", directory), ("FIFO", directory / "fifo"), ("HANDLER", directory / "handler.sock")):
             text = text.replace(f"@{name}@", str(path))
         return text.replace("@LARGE@", json.dumps({"kernel_image_path": "x" * LARGEST_BODY}))
 
@@ -66,10 +68,17 @@ class Monitor:
         self.place = place
         self.directory = place.directory()
         self.socket = self.directory / "api.sock"
+        self.handler = None
         flags = [place.fill_in(flag, self.directory) for flag in flags]
         with open(self.directory / "output", "wb") as output:
             self.process = subprocess.Popen([place.program, "--api-sock", self.socket, "--id", "conformance", *flags],
                                             stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    def start_handler(self):
+        """A page fault handler for the memory of the snapshot that the cases load."""
+        command = [sys.executable, HERE / "fault_handler.py", self.directory / "handler.sock", self.place.names["MEMORY"]]
+        self.handler = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.handler.stdout.readline()
 
     def __enter__(self):
         deadline = time.monotonic() + 3  # as long as the Go SDK waits
@@ -88,13 +97,17 @@ class Monitor:
         return case if "has" not in case else {**case, "has": json.loads(self.place.fill_in(json.dumps(case["has"]), self.directory))}
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        for process in filter(None, (self.process, self.handler)):
+            process.kill()
+            process.wait()
         shutil.rmtree(self.directory)
 
     def ask(self, method, path, body=None, raw=None):
         """The status, and the body as JSON; None if there is none."""
-        text = self.place.fill_in(raw if raw is not None else json.dumps(body) if body is not None else "", self.directory)
+        text = raw if raw is not None else json.dumps(body) if body is not None else ""
+        if "@HANDLER@" in text:
+            self.start_handler()
+        text = self.place.fill_in(text, self.directory)
         connection = UnixConnection(self.socket)
         connection.putrequest(method, path.replace(" ", "%20"), skip_accept_encoding=True)
         connection.putheader("Content-Type", "application/json")
