@@ -17,7 +17,7 @@ void Machine::change_drive(const control::DriveUpdate& update, control::Server::
     control::Drive drive = *std::ranges::find(config_.drives, update.drive_id, &control::Drive::drive_id);
     auto image = [&]() -> Result<std::shared_ptr<const DiskImage>> {
         drive.path_on_host = TRY(absolute_path(*update.path_on_host));
-        return HostFiles::open_other(drive, config_.name);
+        return options_.files->open_other(drive, config_.name);
     }();
     if (!image)
         return answer(control::Failure{400, std::move(image).error().message});
