@@ -64,7 +64,7 @@ void pass(std::span<const std::uint8_t> input, std::size_t cut) {
     CHECK(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) == 0);
     const FileDescriptor space(ends[1]);
     const auto network = std::make_shared<net::testing::FakeBackEnd>();
-    const auto detour = Detour::create(network, FileDescriptor(ends[0]), service).value();
+    const auto detour = Detour::create(network, FileDescriptor(ends[0]), service, std::make_shared<Counters>()).value();
     std::array<std::byte, 65536> got;
 
     std::vector<std::uint8_t> frame(input.begin(), input.end());

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <filesystem>
 #include <memory>
 
 namespace aerate {
@@ -55,6 +56,22 @@ TEST_F(ChangeImage, OneOfAnotherKindIsRefusedAndChangesNothing) {
     EXPECT_EQ(capacity(), 128U);
     EXPECT_EQ(host_.config_changes, 0U);
     EXPECT_EQ(block_->image().path(), first_.path());
+}
+
+TEST_F(ChangeImage, TheSameImageMayHaveGrown) {
+    EXPECT_TRUE(block_->image().is_at(first_.path()));
+    EXPECT_FALSE(block_->image().is_at(second_.path()));
+    std::filesystem::resize_file(first_.path(), 262144);
+    auto again = block_->image().again(first_.path());
+    ASSERT_TRUE(again) << again.error().message;
+    ASSERT_TRUE(block_->change_image(std::make_shared<const DiskImage>(*std::move(again)), IoEngineKind::blocking));
+    EXPECT_EQ(capacity(), 512U);
+    EXPECT_EQ(host_.config_changes, 1U);
+    EXPECT_FALSE(DiskImage::open({.path = first_.path()})) << "it is locked as it was";
+    std::filesystem::resize_file(first_.path(), 100);
+    EXPECT_FALSE(block_->image().again(first_.path()));
+    std::filesystem::resize_file(first_.path(), 1000);
+    EXPECT_FALSE(block_->image().again(first_.path())) << "no multiple of a sector";
 }
 
 TEST_F(ChangeImage, TheOldImageIsLetGo) {

@@ -1,5 +1,6 @@
 #include "block/disk_image.hpp"
 
+#include "base/check.hpp"
 #include "base/host.hpp"
 #include "block/block_request.hpp"
 #include "block/image_format.hpp"
@@ -158,6 +159,29 @@ Result<DiskImage> DiskImage::open(const DiskOptions& options) {
     if (options.is_private)
         layer = TRY(make_layer(fd.get(), status, ByteCount{geometry.size}, options));
     return DiskImage(std::move(fd), options, ByteCount{geometry.size}, geometry.block_size, std::move(layer));
+}
+
+bool DiskImage::is_at(const std::string& path) const {
+    struct stat there{};
+    struct stat here{};
+    return ::stat(path.c_str(), &there) == 0 && ::fstat(fd_.get(), &here) == 0 && there.st_dev == here.st_dev &&
+           there.st_ino == here.st_ino;
+}
+
+Result<DiskImage> DiskImage::again(const std::string& path) const {
+    CHECK(layer_ == nullptr);
+    FileDescriptor fd = host::descriptor([&] { return ::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0); });
+    struct stat status{};
+    if (!fd.valid() || ::fstat(fd.get(), &status) != 0)
+        return fail_errno("cannot use disk {}", path);
+    // Its guest has written the beginning by now.
+    const DiskOptions options{
+        .path = path, .label = label_, .on_error = on_error_, .read_only = read_only_, .resumed = true};
+    const Geometry geometry{TRY(measure(fd.get(), status, options)).size, block_size_};
+    if (geometry.size < geometry.block_size)
+        return fail("disk {} is smaller than one block of {} bytes", path, geometry.block_size);
+    TRY(check_content(fd.get(), geometry, options));
+    return DiskImage(std::move(fd), options, ByteCount{geometry.size}, geometry.block_size, nullptr);
 }
 
 std::string DiskImage::described(const DiskOptions& options) {

@@ -46,6 +46,12 @@ public:
     /// they are.
     [[nodiscard]] static Result<DiskImage> open(const DiskOptions&);
 
+    /// Returns whether this file lies at the path. It could not be opened there once more: this holds its lock.
+    [[nodiscard]] bool is_at(const std::string& path) const;
+    /// Returns an image of the same open file, and its lock, with the size that the file has now. REQUIRES:
+    /// is_at(path), and it is not private.
+    [[nodiscard]] Result<DiskImage> again(const std::string& path) const;
+
     /// Puts what was written on its way to the disk, and waits for it. Any thread.
     [[nodiscard]] Result<> sync() const;
     /// Syncs, and writes no more: while a guest moves, two monitors have its disk open, and only one of them runs it. A

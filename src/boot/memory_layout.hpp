@@ -34,6 +34,7 @@ inline constexpr GuestAddress high_memory{0x100000};
 
 inline constexpr GuestAddress hole_start{0xc0000000};
 inline constexpr GuestAddress hole_end{0x100000000};
+inline constexpr GuestAddress boot_timer{0xc0000000}; ///< where Firecracker's is; only with --boot-timer
 inline constexpr GuestAddress virtio_mmio{0xd0000000};
 inline constexpr ByteCount virtio_mmio_stride{0x1000};
 inline constexpr GuestAddress io_apic{0xfec00000};

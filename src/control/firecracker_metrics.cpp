@@ -42,6 +42,15 @@ constexpr auto metric_names = std::to_array<Name>({
     {"net_tx_packets_count", "net", "tx_packets_count"},
     {"net_tx_fails", "net", "tx_fails"},
     {"net_tx_spoofed_mac_count", "net", "tx_spoofed_mac_count"},
+    {"serial_limited_bytes", "uart", "rate_limiter_dropped_bytes"},
+    {"mmds_rx_frames", "mmds", "rx_accepted"},
+    {"mmds_rx_refused_frames", "mmds", "rx_accepted_err"},
+    {"mmds_tx_frames", "mmds", "tx_frames"},
+    {"mmds_tx_bytes", "mmds", "tx_bytes"},
+    {"mmds_connections_begun", "mmds", "connections_created"},
+    {"mmds_connections_ended", "mmds", "connections_destroyed"},
+    {"mmds_requests_without_token", "mmds", "rx_no_token"},
+    {"mmds_requests_with_bad_token", "mmds", "rx_invalid_token"},
 });
 
 /// The part of a device's name that its user chose: "rootfs" of "block:rootfs". Empty: there is none.

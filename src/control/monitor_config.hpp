@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "control/rate_limiter_config.hpp"
 #include "control/schema.hpp"
 
 #include <array>
@@ -49,11 +50,11 @@ struct MetricsConfig {
 
 struct SerialConfig {
     std::optional<std::string> serial_out_path{};
+    std::optional<TokenBucketConfig> rate_limiter{}; ///< of bytes; those beyond it are dropped
     static constexpr std::string_view object = "serial";
     static void describe(auto& fields, auto& self) {
         fields("serial_out_path", self.serial_out_path);
-        fields.refuse("rate_limiter",
-                      "serial output is not limited: what its reader does not take is dropped; leave it out");
+        fields("rate_limiter", self.rate_limiter);
     }
     bool operator==(const SerialConfig&) const = default;
 };

@@ -117,6 +117,11 @@ Result<> Hardware::add_legacy_devices(const ConsoleOptions& options) {
     return {};
 }
 
+void Hardware::add_boot_timer(std::function<void()> on_boot) {
+    boot_timer_.emplace([this, on_boot = std::move(on_boot)] { post_to_main(on_boot); });
+    CHECK(mmio_.add(layout::boot_timer, page_size.value, *boot_timer_));
+}
+
 Result<> Hardware::attach_console(const ConsoleOptions& options) {
     if (options.kind == control::ConsoleKind::terminal)
         console = TRY(Console::attach(loop_, *serial, STDIN_FILENO, [this] { callbacks_.quit(); }));

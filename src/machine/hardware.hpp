@@ -24,6 +24,7 @@
 #include "machine/working_set.hpp"
 #include "memory/dirty_tracker.hpp"
 #include "memory/guest_memory.hpp"
+#include "platform/boot_timer.hpp"
 #include "platform/cmos_rtc.hpp"
 #include "platform/console.hpp"
 #include "platform/generation_id.hpp"
@@ -77,6 +78,8 @@ public:
                                                                   std::optional<GuestMemory> = std::nullopt);
     /// Does everything up to the first instruction. Fails if there is no kernel.
     Result<> boot(const control::VmConfig&);
+    /// Lets the guest tell that it has booted: `on_boot` comes on the main loop, once. REQUIRES: no vCPU runs.
+    void add_boot_timer(std::function<void()> on_boot);
     /// Does everything up to the next instruction of a guest whose memory is here. Its devices are at rest.
     Result<> restore(const state::SavedVm&, ClockAfterRestore = ClockAfterRestore::goes_on);
     /// Makes what takes memory back from a running guest, if there is a balloon. A sweep holds the guest as it is told.
@@ -159,6 +162,7 @@ private:
     PioBus ports_;
     MmioBus mmio_;
     CmosRtc rtc_;
+    std::optional<BootTimer> boot_timer_;
     PvPanic panic_{[this] { post_to_main([this] { callbacks_.panicked(); }); }};
 };
 

@@ -55,7 +55,14 @@ Result<std::shared_ptr<HostFiles>> HostFiles::open(const control::VmConfig& conf
     return files;
 }
 
-Result<std::shared_ptr<const DiskImage>> HostFiles::open_other(const control::Drive& drive, const std::string& vm) {
+Result<std::shared_ptr<const DiskImage>> HostFiles::open_other(const DiskImage& present, const control::Drive& drive,
+                                                               const std::string& vm) {
+    if (present.is_at(drive.path_on_host)) {
+        if (drive.is_private)
+            return fail("drive {} is private, and has that image: what its guest has written would be lost",
+                        drive.drive_id);
+        return std::make_shared<const DiskImage>(TRY(present.again(drive.path_on_host)));
+    }
     HostFiles files;
     TRY(files.open_disk(drive, {.path = {}, .label = label_of(vm, drive.drive_id)}));
     return files.disk(drive.drive_id);
@@ -132,7 +139,8 @@ Result<> HostFiles::open_network(const control::NetworkInterface& interface,
         if (!address)
             return fail("mmds-config.ipv4_address: {} is no IPv4 address", printable(mmds->ipv4_address));
         auto endpoint = TRY(mmds::open_endpoint(*address));
-        back_end = TRY(mmds::Detour::create(std::move(back_end), std::move(endpoint.tun), *address));
+        back_end =
+            TRY(mmds::Detour::create(std::move(back_end), std::move(endpoint.tun), *address, metadata_counters_));
         metadata_listeners_.push_back(std::make_shared<const FileDescriptor>(std::move(endpoint.listener)));
     }
     networks_.emplace(interface.iface_id, std::move(back_end));

@@ -18,6 +18,7 @@
 #include "control/file_grants.hpp"
 #include "control/vm_config.hpp"
 #include "migration/guest.hpp"
+#include "mmds/counters.hpp"
 #include "net/backend.hpp"
 
 #include <map>
@@ -34,9 +35,10 @@ public:
     /// Opens what the operator's own configuration names.
     [[nodiscard]] static Result<std::shared_ptr<HostFiles>> open(const control::VmConfig&);
 
-    /// Opens another image for a drive of the operator's own configuration; replace_disk() puts it in place.
-    [[nodiscard]] static Result<std::shared_ptr<const DiskImage>> open_other(const control::Drive&,
-                                                                             const std::string& vm);
+    /// Opens another image for a drive of the operator's own configuration, or the present one with the size that it
+    /// has now; replace_disk() puts it in place. Any thread.
+    [[nodiscard]] static Result<std::shared_ptr<const DiskImage>>
+    open_other(const DiskImage& present, const control::Drive&, const std::string& vm);
     void replace_disk(const std::string& drive_id, std::shared_ptr<const DiskImage>);
 
     /// REQUIRES: the configuration that these were opened for has that drive.
@@ -50,6 +52,8 @@ public:
     [[nodiscard]] const std::vector<std::shared_ptr<const FileDescriptor>>& metadata_listeners() const {
         return metadata_listeners_;
     }
+    /// What the metadata service counts, on whichever loop it does its part.
+    [[nodiscard]] const std::shared_ptr<mmds::Counters>& metadata_counters() const { return metadata_counters_; }
     [[nodiscard]] const BootFile* kernel() const { return kernel_ ? &*kernel_ : nullptr; }
     [[nodiscard]] const BootFile* initrd() const { return initrd_ ? &*initrd_ : nullptr; }
     /// Returns both as they go along with a snapshot or a move; none if there is no kernel.
@@ -68,6 +72,7 @@ private:
     std::map<std::string, std::shared_ptr<const DiskImage>> disks_;
     std::map<std::string, std::shared_ptr<net::BackEnd>> networks_;
     std::vector<std::shared_ptr<const FileDescriptor>> metadata_listeners_;
+    std::shared_ptr<mmds::Counters> metadata_counters_ = std::make_shared<mmds::Counters>();
     std::shared_ptr<const UnixListener> vsock_;
     std::optional<BootFile> kernel_;
     std::optional<BootFile> initrd_;

@@ -23,6 +23,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,7 @@ public:
         /// Called before the first instruction: for tests that hold a device still.
         std::function<void(Hardware&)> assembled = {};
         std::chrono::milliseconds rest_limit = Freezer::limit;
+        bool boot_timer = false; ///< the guest may tell that it has booted, and the log says how long that took
     };
 
     Machine(EventLoop& loop, control::VmConfig config, Options options);
@@ -87,7 +89,12 @@ private:
 
     // Its life.
     Result<> assemble(std::optional<GuestMemory>);
-    Result<> boot();
+    struct Moment {
+        std::chrono::steady_clock::time_point wall = std::chrono::steady_clock::now();
+        std::clock_t cpu = std::clock(); ///< of the whole process, in microseconds (POSIX)
+    };
+    Result<> boot(const Moment& begun);
+    void add_boot_timer(const Moment& begun);
     Result<> restore(const SavedGuest&, bool paused);
     Result<> watch_memory(std::string snapshot_path);
     /// Undoes assemble() if the result is an error, and closes the files, which releases their locks.
@@ -185,6 +192,7 @@ private:
     /// The loop outlives a machine: what may still be posted when the machine is gone looks here first.
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();
     std::unique_ptr<Hardware> hardware_;
+    std::optional<ConsoleOptions> given_console_;   ///< that a PUT /serial has replaced
     std::unique_ptr<mmds::Server> metadata_server_; ///< there when the guest is, if it is configured
     Subscription memory_loss_;                      ///< of a descriptor of the hardware's memory
     Freezer freezer_;

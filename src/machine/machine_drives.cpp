@@ -21,7 +21,10 @@ void Machine::change_drive(const control::DriveUpdate& update, control::Server::
         return answer(control::Failure{400, std::move(absolute).error().message});
     drive.path_on_host = *std::move(absolute);
     auto opening = BackgroundTask<Result<Image>>::start(
-        loop_, "disk", [drive, vm = config_.name] { return HostFiles::open_other(drive, vm); },
+        loop_, "disk",
+        [drive, present = options_.files->disk(drive.drive_id), vm = config_.name] {
+            return HostFiles::open_other(*present, drive, vm);
+        },
         [this, update, path = drive.path_on_host](Result<Image> image) {
             opening_image_.reset();
             auto waiting = std::move(*std::exchange(waiting_for_image_, std::nullopt));

@@ -225,7 +225,9 @@ Result<> Machine::open_metrics(const control::MetricsConfig& config) {
 }
 
 Result<> Machine::open_serial(const control::SerialConfig& config) {
-    options_.console = TRY(serial_output(config, options_.console));
+    if (!given_console_)
+        given_console_ = options_.console;
+    options_.console = TRY(serial_output(config, *given_console_));
     config_.monitor.serial = config;
     return {};
 }
@@ -307,6 +309,12 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
         return report(std::move(status));
     status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
     add_main_loop_counters(status, *hardware_);
+    status.counters.push_back({"serial_limited_bytes",
+                               "Console output dropped for the operator's limit",
+                               options_.console.output->dropped_bytes(),
+                               {}});
+    if (config_.mmds)
+        add_metadata_counters(status, *options_.files->metadata_counters());
     // The balloon's numbers are its thread's. Walking the page tables for the resident size is done there too.
     auto shared = std::make_shared<control::VmStatus>(std::move(status));
     through_device_threads([this, shared] { add_memory_and_balloon(*shared, *hardware_); },

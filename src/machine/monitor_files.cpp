@@ -2,6 +2,7 @@
 
 #include "base/append_file.hpp"
 #include "base/log.hpp"
+#include "platform/limited_output.hpp"
 
 #include <unistd.h>
 
@@ -20,11 +21,25 @@ Result<> set_up_log(const control::LoggerConfig& config, const std::string& vm) 
     return {};
 }
 
+namespace {
+
+std::optional<protocol::TokenBucket> bucket_of(const std::optional<control::TokenBucketConfig>& config) {
+    if (!config)
+        return std::nullopt;
+    return protocol::TokenBucket::create({config->size, config->one_time_burst, config->refill_time},
+                                         std::chrono::steady_clock::now());
+}
+
+} // namespace
+
 Result<ConsoleOptions> serial_output(const control::SerialConfig& config, ConsoleOptions otherwise) {
-    if (!config.serial_out_path)
-        return otherwise;
-    return ConsoleOptions{.kind = control::ConsoleKind::file,
-                          .output = std::make_shared<OutputSink>(TRY(OutputSink::open_file(*config.serial_out_path)))};
+    ConsoleOptions console = std::move(otherwise);
+    if (config.serial_out_path)
+        console = {.kind = control::ConsoleKind::file,
+                   .output = std::make_shared<OutputSink>(TRY(OutputSink::open_file(*config.serial_out_path)))};
+    if (const auto bucket = bucket_of(config.rate_limiter))
+        console.output = std::make_shared<LimitedOutput>(std::move(console.output), *bucket);
+    return console;
 }
 
 Result<> MetricsFile::open(const std::string& path) {

@@ -69,5 +69,23 @@ TEST(MonitorFiles, WhatCannotBeOpenedIsSaid) {
     EXPECT_EQ(serial_output({}, {.kind = control::ConsoleKind::terminal})->kind, control::ConsoleKind::terminal);
 }
 
+TEST(MonitorFiles, ALimitOfSerialOutputIsKeptWhereverThatGoes) {
+    const TemporaryDirectory directory;
+    const control::TokenBucketConfig limit{.size = 4, .refill_time = std::chrono::hours(1)};
+    const auto text = std::as_bytes(std::span(std::string_view("abcdef")));
+    const auto file = serial_output({.serial_out_path = directory / "serial", .rate_limiter = limit}, {});
+    ASSERT_TRUE(file);
+    EXPECT_EQ(file->output->write(text), 6U);
+    EXPECT_EQ(content_of(directory / "serial"), "abcd");
+    EXPECT_EQ(file->output->dropped_bytes(), 2U);
+    const auto given = serial_output({.rate_limiter = limit}, {.kind = control::ConsoleKind::terminal});
+    EXPECT_EQ(given->kind, control::ConsoleKind::terminal);
+    EXPECT_EQ(given->output->write(text), 6U);
+    EXPECT_EQ(given->output->dropped_bytes(), 2U);
+    const auto none = serial_output({.rate_limiter = control::TokenBucketConfig{}}, {});
+    EXPECT_EQ(none->output->write(text), 6U);
+    EXPECT_EQ(none->output->dropped_bytes(), 0U) << "a size of 0 is no limit";
+}
+
 } // namespace
 } // namespace aerate

@@ -22,6 +22,22 @@ void add_main_loop_counters(control::VmStatus& status, const Hardware& hardware)
                                {}});
 }
 
+void add_metadata_counters(control::VmStatus& status, const mmds::Counters& counters) {
+    const auto add = [&status](const char* name, const char* help, const mmds::Counters::Count& count) {
+        status.counters.push_back({name, help, count.load(), {}});
+    };
+    add("mmds_rx_frames", "Frames of the guest's for its metadata service", counters.frames_taken);
+    add("mmds_rx_refused_frames", "Frames of the guest's that its metadata service did not take",
+        counters.frames_refused);
+    add("mmds_tx_frames", "Frames of its metadata service to the guest", counters.frames_sent);
+    add("mmds_tx_bytes", "Bytes in those", counters.bytes_sent);
+    add("mmds_connections_begun", "Connections of the guest's to its metadata service", counters.connections_begun);
+    add("mmds_connections_ended", "Connections to the metadata service that have ended", counters.connections_ended);
+    add("mmds_requests_without_token", "Requests for metadata that lacked the token of a session",
+        counters.requests_no_token);
+    add("mmds_requests_with_bad_token", "Requests for metadata whose token was not valid", counters.requests_bad_token);
+}
+
 void add_network_counters(control::VmStatus& status, const Hardware& hardware) {
     add_virtio_counters(status, hardware.slots, hardware.net_loop());
 }

@@ -11,6 +11,11 @@ Response refused(unsigned status, std::string why) {
     return {.status = status, .body = std::move(why)};
 }
 
+void count(const Source& source, Counters::Count Counters::* which) {
+    if (source.counters != nullptr)
+        ++(source.counters->*which);
+}
+
 /// Returns the path of a target: "/a" of "/a" and of "http://169.254.169.254/a", with one slash for several. Empty:
 /// it has none.
 std::string path_of(std::string_view target) {
@@ -32,11 +37,15 @@ std::string path_of(std::string_view target) {
 Response get(const Source& source, const Request& request, const std::string& path, Tokens::Time now) {
     // V1 takes no notice of tokens: guests that begin to use them need not all do so at once.
     if (source.version == control::MmdsVersion::v2) {
-        if (!request.token)
+        if (!request.token) {
+            count(source, &Counters::requests_no_token);
             return refused(401, "No MMDS token provided. Use `X-metadata-token` or `X-aws-ec2-metadata-token` header "
                                 "to specify the session token.");
-        if (!source.tokens.valid(*request.token, now))
+        }
+        if (!source.tokens.valid(*request.token, now)) {
+            count(source, &Counters::requests_bad_token);
             return refused(401, "MMDS token not valid.");
+        }
     }
     const bool json = !source.imds_compat && request.accept.contains("application/json");
     auto found = source.store.get(path, json ? Format::json : Format::imds);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "control/mmds_config.hpp"
+#include "mmds/counters.hpp"
 #include "mmds/store.hpp"
 #include "mmds/tokens.hpp"
 
@@ -39,6 +40,7 @@ struct Source {
     const Tokens& tokens;
     control::MmdsVersion version = control::MmdsVersion::v1;
     bool imds_compat = false;
+    Counters* counters = nullptr; ///< null: nobody counts
 };
 
 [[nodiscard]] Response answer(const Source&, const Request&, Tokens::Time now);

@@ -23,13 +23,6 @@ constexpr unsigned frames_between_looks = 16;
 /// Packets of the kernel's own that one look passes over.
 constexpr unsigned others_a_look = 16;
 
-std::size_t size_of(std::span<const iovec> pieces) {
-    std::size_t size = 0;
-    for (const iovec& piece : pieces)
-        size += piece.iov_len;
-    return size;
-}
-
 /// Copies the first bytes of the pieces. Returns how many there were.
 std::size_t gather(std::span<const iovec> pieces, std::span<std::byte> into) {
     std::size_t copied = 0;
@@ -61,7 +54,7 @@ void scatter(std::span<const std::byte> bytes, std::span<const iovec> pieces, st
 } // namespace
 
 Result<std::shared_ptr<Detour>> Detour::create(std::shared_ptr<net::BackEnd> network, FileDescriptor tun,
-                                               const Ipv4Address& service) {
+                                               const Ipv4Address& service, std::shared_ptr<Counters> counters) {
     EventFd arp_waits = TRY(EventFd::create());
     FileDescriptor readable = host::descriptor([] { return ::epoll_create1(EPOLL_CLOEXEC); });
     for (const int fd : {network->readable(), tun.get(), arp_waits.fd()}) {
@@ -72,15 +65,17 @@ Result<std::shared_ptr<Detour>> Detour::create(std::shared_ptr<net::BackEnd> net
     auto frame = host::zeroed<std::byte>(net::max_frame);
     if (!frame)
         return fail_errno("cannot have a buffer for the metadata service");
-    return std::shared_ptr<Detour>(new Detour(std::move(network), std::move(tun), service, std::move(arp_waits),
-                                              std::move(readable), std::move(frame)));
+    return std::shared_ptr<Detour>(new Detour(std::move(network), std::move(tun), service, std::move(counters),
+                                              std::move(arp_waits), std::move(readable), std::move(frame)));
 }
 
-Detour::Detour(std::shared_ptr<net::BackEnd> network, FileDescriptor tun, const Ipv4Address& service, EventFd arp_waits,
-               FileDescriptor readable, std::unique_ptr<std::byte[], host::FreeMemory> frame)
+Detour::Detour(std::shared_ptr<net::BackEnd> network, FileDescriptor tun, const Ipv4Address& service,
+               std::shared_ptr<Counters> counters, EventFd arp_waits, FileDescriptor readable,
+               std::unique_ptr<std::byte[], host::FreeMemory> frame)
     : network_(std::move(network))
     , tun_(std::move(tun))
     , service_(service)
+    , counters_(std::move(counters))
     , arp_waits_(std::move(arp_waits))
     , readable_(std::move(readable))
     , frame_(std::move(frame)) {}
@@ -91,12 +86,13 @@ Outcome Detour::send(std::span<const iovec> pieces) {
     if (copied < net::header::size)
         return network_->send(pieces);
     const auto frame = std::span(first).first(copied).subspan(net::header::size);
-    switch (classify(frame, size_of(pieces) - net::header::size, service_)) {
+    switch (classify(frame, net::size_of(pieces) - net::header::size, service_)) {
     case Class::other:
         return network_->send(pieces);
     case Class::drop:
         return Outcome::local;
     case Class::arp:
+        ++counters_->frames_taken;
         guest_ = source_of(frame);
         arp_ = answer_arp(std::span(first).last<looked_at>(), service_);
         arp_waits_.signal();
@@ -119,10 +115,15 @@ void Detour::send_to_service(std::span<const iovec> pieces) {
     if (!header)
         return;
     guest_ = source_of(frame);
+    ++counters_->frames_taken;
     const auto packet = frame.subspan(net::ethernet_header_size);
     const std::array<iovec, 2> out{iovec{header->data(), header->size()}, iovec{packet.data(), packet.size()}};
-    while (::writev(tun_.get(), out.data(), out.size()) < 0 && errno == EINTR) {
-    }
+    ssize_t written = -1;
+    do
+        written = ::writev(tun_.get(), out.data(), out.size());
+    while (written < 0 && errno == EINTR);
+    if (written < 0)
+        ++counters_->frames_refused;
     look_ = true;
 }
 
@@ -157,8 +158,11 @@ std::optional<Received> Detour::receive_from_service(std::span<const iovec> piec
 }
 
 Received Detour::receive(std::span<const iovec> pieces) {
-    if (const auto answer = receive_from_service(pieces))
+    if (const auto answer = receive_from_service(pieces)) {
+        ++counters_->frames_sent;
+        counters_->bytes_sent += answer->bytes - net::header::size;
         return *answer;
+    }
     const Received got = network_->receive(pieces);
     // The card waits for readable() then, and the tun may be what ends its wait.
     look_ |= got.outcome == Outcome::later;

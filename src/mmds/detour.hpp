@@ -8,6 +8,7 @@
 #include "base/fd.hpp"
 #include "base/host.hpp"
 #include "event/event_fd.hpp"
+#include "mmds/counters.hpp"
 #include "mmds/frames.hpp"
 #include "net/backend.hpp"
 
@@ -20,7 +21,7 @@ class Detour final : public net::BackEnd {
 public:
     /// `tun` is an endpoint's.
     [[nodiscard]] static Result<std::shared_ptr<Detour>> create(std::shared_ptr<net::BackEnd>, FileDescriptor tun,
-                                                                const Ipv4Address& service);
+                                                                const Ipv4Address& service, std::shared_ptr<Counters>);
 
     [[nodiscard]] std::string label() const override { return network_->label(); }
     [[nodiscard]] bool offloads() const override { return network_->offloads(); }
@@ -32,14 +33,15 @@ public:
     [[nodiscard]] net::Outcome flush() override { return network_->flush(); }
 
 private:
-    Detour(std::shared_ptr<net::BackEnd>, FileDescriptor tun, const Ipv4Address& service, EventFd arp_waits,
-           FileDescriptor readable, std::unique_ptr<std::byte[], host::FreeMemory> frame);
+    Detour(std::shared_ptr<net::BackEnd>, FileDescriptor tun, const Ipv4Address& service, std::shared_ptr<Counters>,
+           EventFd arp_waits, FileDescriptor readable, std::unique_ptr<std::byte[], host::FreeMemory> frame);
     void send_to_service(std::span<const iovec>);
     [[nodiscard]] std::optional<net::Received> receive_from_service(std::span<const iovec>);
 
     std::shared_ptr<net::BackEnd> network_;
     FileDescriptor tun_;
     Ipv4Address service_;
+    std::shared_ptr<Counters> counters_;
     EventFd arp_waits_;
     FileDescriptor readable_;                              ///< an epoll of the three above
     std::unique_ptr<std::byte[], host::FreeMemory> frame_; ///< one on its way

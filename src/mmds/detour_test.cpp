@@ -61,7 +61,7 @@ protected:
         guest = *std::move(tap);
         // As a guest that has accepted all offloads: frames without checksum, and of 64 KiB.
         guest->set_guest_offloads({.checksum = true, .tso4 = true, .tso6 = true});
-        detour = Detour::create(network, std::move(endpoint->tun), service).value();
+        detour = Detour::create(network, std::move(endpoint->tun), service, counters).value();
         listener = std::make_shared<const FileDescriptor>(std::move(endpoint->listener));
         ASSERT_TRUE(loop.prepare());
         ASSERT_EQ(output_of("ip address add 172.16.0.2/24 dev guest && ip link set guest up && "
@@ -71,7 +71,7 @@ protected:
         to_guest = loop.watch(detour->readable(), [this] { give_to_guest(); });
     }
     void serve(const control::MmdsConfig& config, const Limits& limits = {}) {
-        server = Server::create(loop, {listener}, store, config, limits).value();
+        server = Server::create(loop, {listener}, store, config, counters, limits).value();
     }
 
     void take_from_guest() {
@@ -129,6 +129,7 @@ protected:
     std::shared_ptr<Detour> detour;
     std::shared_ptr<const FileDescriptor> listener;
     std::shared_ptr<Store> store = std::make_shared<Store>();
+    std::shared_ptr<Counters> counters = std::make_shared<Counters>();
     std::unique_ptr<Server> server;
     Subscription from_guest;
     Subscription to_guest;
@@ -146,6 +147,12 @@ TEST_F(DetourTest, AGuestHasASessionAndReadsItsMetadata) {
     EXPECT_EQ(curl(with_token + " -H 'Accept: application/json'", "/latest"), R"({"meta-data":{"id":"i-1"}})");
     EXPECT_EQ(status(with_token, "/none"), "404");
     EXPECT_EQ(status(with_token + " -X POST -d x", "/"), "405");
+    EXPECT_EQ(counters->requests_no_token, 1U);
+    EXPECT_EQ(counters->connections_begun, 6U) << "one for each curl";
+    EXPECT_GT(counters->frames_taken, 6U);
+    EXPECT_EQ(counters->frames_sent, given_to_guest);
+    EXPECT_GT(counters->bytes_sent, counters->frames_sent * 40);
+    EXPECT_EQ(counters->frames_refused, 0U);
     // Connections are kept: the second request goes over the first one's.
     EXPECT_EQ(curl(with_token + fmt::format(" {}/latest", url), "/latest/meta-data/id"), "meta-data/i-1");
     EXPECT_GT(given_to_guest, 0U);

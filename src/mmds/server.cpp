@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <functional>
+#include <iterator>
 #include <list>
 
 namespace aerate::mmds {
@@ -117,11 +118,16 @@ private:
 
 struct Server::Impl {
     Impl(EventLoop& l, std::shared_ptr<const Store> s, Tokens t, const control::MmdsConfig& config,
-         const Limits& bounds)
+         std::shared_ptr<Counters> c, const Limits& bounds)
         : loop(l)
         , store(std::move(s))
         , tokens(t)
-        , source{.store = *store, .tokens = tokens, .version = config.version, .imds_compat = config.imds_compat}
+        , counters(std::move(c))
+        , source{.store = *store,
+                 .tokens = tokens,
+                 .version = config.version,
+                 .imds_compat = config.imds_compat,
+                 .counters = counters.get()}
         , limits(bounds) {}
 
     [[nodiscard]] Result<> listen(std::shared_ptr<const FileDescriptor> listener) {
@@ -129,10 +135,11 @@ struct Server::Impl {
         listeners.push_back(std::move(listener));
         acceptors.push_back(std::make_unique<Acceptor>(loop, fd, [this](FileDescriptor peer) {
             connections.emplace_back(loop, std::move(peer), source, limits, owner);
+            ++counters->connections_begun;
             if (!connections.back().start())
-                connections.pop_back();
+                end(std::prev(connections.end()));
             else if (connections.size() > limits.connections)
-                connections.pop_front();
+                end(connections.begin());
         }));
         return acceptors.back()->start();
     }
@@ -141,24 +148,31 @@ struct Server::Impl {
                             [&](const Connection& connection) { return &connection == &which; });
     }
 
+    void end(std::list<Connection>::iterator which) {
+        connections.erase(which);
+        ++counters->connections_ended;
+    }
+
     EventLoop& loop;
     std::shared_ptr<const Store> store;
     Tokens tokens;
+    std::shared_ptr<Counters> counters;
     Source source;
     Limits limits;
     std::vector<std::shared_ptr<const FileDescriptor>> listeners;
     std::list<Connection> connections; ///< the one that has been silent for longest comes first
     Connection::Owner owner{
         .stirred = [this](Connection& one) { connections.splice(connections.end(), connections, find(one)); },
-        .ended = [this](Connection& one) { connections.erase(find(one)); }};
+        .ended = [this](Connection& one) { end(find(one)); }};
     std::vector<std::unique_ptr<Acceptor>> acceptors;
 };
 
 Result<std::unique_ptr<Server>> Server::create(EventLoop& loop,
                                                const std::vector<std::shared_ptr<const FileDescriptor>>& listeners,
                                                std::shared_ptr<const Store> store, const control::MmdsConfig& config,
-                                               const Limits& limits) {
-    auto impl = std::make_unique<Impl>(loop, std::move(store), TRY(Tokens::create()), config, limits);
+                                               std::shared_ptr<Counters> counters, const Limits& limits) {
+    auto impl =
+        std::make_unique<Impl>(loop, std::move(store), TRY(Tokens::create()), config, std::move(counters), limits);
     for (const auto& listener : listeners)
         TRY(impl->listen(listener));
     return std::unique_ptr<Server>(new Server(std::move(impl)));

@@ -24,7 +24,7 @@ public:
     /// The listeners stay open while this lives. Fails when the host refuses a watch, or has no randomness.
     [[nodiscard]] static Result<std::unique_ptr<Server>>
     create(EventLoop&, const std::vector<std::shared_ptr<const FileDescriptor>>&, std::shared_ptr<const Store>,
-           const control::MmdsConfig&, const Limits& = {});
+           const control::MmdsConfig&, std::shared_ptr<Counters>, const Limits& = {});
     ~Server();
     [[nodiscard]] std::size_t connections() const;
 

@@ -53,7 +53,8 @@ protected:
 
     Store store;
     Tokens tokens = Tokens::create().value();
-    Source source{.store = store, .tokens = tokens};
+    Counters counters;
+    Source source{.store = store, .tokens = tokens, .counters = &counters};
     Tokens::Time now{std::chrono::hours(5)};
 };
 
@@ -82,6 +83,8 @@ TEST_F(SessionTest, V2NeedsATokenThatHolds) {
     EXPECT_EQ(status(get("/latest/meta-data/id", header)), 200U);
     now += std::chrono::seconds(1);
     EXPECT_EQ(status(get("/latest/meta-data/id", header)), 401U);
+    EXPECT_EQ(counters.requests_no_token, 1U);
+    EXPECT_EQ(counters.requests_bad_token, 2U);
 }
 
 TEST_F(SessionTest, ATokensLifeIsFromASecondToSixHours) {

@@ -28,6 +28,13 @@ struct Received {
     std::size_t bytes{}; ///< with the header
 };
 
+[[nodiscard]] inline std::size_t size_of(std::span<const iovec> pieces) {
+    std::size_t size = 0;
+    for (const iovec& piece : pieces)
+        size += piece.iov_len;
+    return size;
+}
+
 class BackEnd {
 public:
     virtual ~BackEnd() = default;

@@ -110,9 +110,7 @@ Outcome StreamSocket::read_more() {
 Outcome StreamSocket::send(std::span<const iovec> pieces) {
     if (const auto sent = flush(); sent != Outcome::done)
         return sent;
-    std::size_t size = 0;
-    for (const iovec& piece : pieces)
-        size += piece.iov_len;
+    const std::size_t size = size_of(pieces);
     if (size <= header::size || size - header::size > frame_max)
         return Outcome::dropped;
     auto length = network_order(static_cast<std::uint32_t>(size - header::size));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace aerate {
@@ -18,6 +19,8 @@ public:
     [[nodiscard]] virtual std::size_t write(std::span<const std::byte>) = 0;
     /// Returns a descriptor that is readable when an output that took nothing may take bytes again.
     [[nodiscard]] virtual int writable_fd() const = 0;
+    /// Counts the bytes that were taken, and dropped for a limit that an operator has set.
+    [[nodiscard]] virtual std::uint64_t dropped_bytes() const { return 0; }
 };
 
 } // namespace aerate

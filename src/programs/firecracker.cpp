@@ -45,6 +45,7 @@ struct Flags {
     bool show_level = false;
     bool no_api = false;
     bool no_seccomp = false;
+    bool boot_timer = false;
     bool version = false;
     bool snapshot_version = false;
     std::uint64_t payload = control::ServerLimits{}.body_bytes;
@@ -58,7 +59,6 @@ struct Flags {
 constexpr auto refused_flags = std::to_array<RefusedFlag>({
     {"--seccomp-filter", "custom seccomp filters are not supported"},
     {"--module", "messages belong to no module that they could be filtered by"},
-    {"--boot-timer", "the boot timer device is not supported"},
     {"--show-log-origin", "messages name no source lines"},
     {"--enable-pci", "devices are on virtio-mmio, and there is no PCI bus"},
 });
@@ -88,6 +88,7 @@ void add_flags(CLI::App& command, Flags& flags) {
     command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then");
     command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it");
     command.add_flag("--no-seccomp", flags.no_seccomp, "is so: Aerate has no seccomp filters that it would install");
+    command.add_flag("--boot-timer", flags.boot_timer, "the guest may tell that it has booted: 123 at 0xc0000000");
     command.add_flag("--version", flags.version, "prints the version of Firecracker whose interface this is");
     command.add_flag("--snapshot-version", flags.snapshot_version, "prints the version of snapshots that are written");
     command.add_option("--describe-snapshot", flags.described, "prints the version of this one")->type_name("FILE");
@@ -197,6 +198,7 @@ int run(const Flags& flags) {
     options.testbed = TestbedUse::never;
     options.like_firecracker = true;
     options.start_up = start_up(flags);
+    options.boot_timer = flags.boot_timer;
     options.metadata = *std::move(store);
     if (flags.no_api)
         options.api.reset();

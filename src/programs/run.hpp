@@ -37,6 +37,7 @@ struct RunOptions {
     std::optional<ApiOptions> api = ApiOptions{};
     control::FirecrackerMetrics::StartUp start_up{}; ///< for the metrics
     std::shared_ptr<mmds::Store> metadata = std::make_shared<mmds::Store>();
+    bool boot_timer = false; ///< see Machine::Options
     /// As Firecracker: a guest that resets itself ends the process, and a snapshot that nobody else could have changed
     /// has its guest's disks at their own paths.
     bool like_firecracker = false;

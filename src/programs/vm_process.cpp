@@ -197,7 +197,8 @@ void VmProcess::replace_machine(std::shared_ptr<HostFiles> files) {
                                       .files = std::move(files),
                                       .metrics = metrics_,
                                       .metadata = options_.metadata,
-                                      .ended = [this](Outcome how) { end(how); }});
+                                      .ended = [this](Outcome how) { end(how); },
+                                      .boot_timer = options_.boot_timer});
     started_ = loop_.after(start_up, forget_start_up_code);
 }
 

@@ -135,7 +135,7 @@ CASES = [
     serves("--mmds-size-limit", "1000"),
     serves("--start-time-us=1", "--start-time-cpu-us=1", "--parent-cpu-time-us=1"),
     refused("--seccomp-filter", "@FILE@", name="--seccomp-filter"),
-    refused("--boot-timer", name="--boot-timer"),
+    serves("--boot-timer"),
     refused("--module", "api", name="--module"),
     refused("--show-log-origin", name="--show-log-origin"),
     refused("--enable-pci", name="--enable-pci"),
