@@ -84,10 +84,11 @@ static int hear(int fd, struct renewal *renewal) {
 }
 
 static void reseed(const unsigned char *seed) {
+  // A struct rand_pool_info, whose own array has no length.
   struct {
-    struct rand_pool_info info;
+    int entropy_count, buf_size;
     unsigned char bytes[SEED];
-  } pool = {.info = {.entropy_count = SEED * 8, .buf_size = SEED}};
+  } pool = {.entropy_count = SEED * 8, .buf_size = SEED};
   memcpy(pool.bytes, seed, SEED);
   int random = open("/dev/urandom", O_RDWR | O_CLOEXEC);
   if (random < 0)
