@@ -1,5 +1,6 @@
 #include "kvm/cpu_template.hpp"
 
+#include "base/printable.hpp"
 #include "kvm/ioctl.hpp"
 
 #include <algorithm>
@@ -14,7 +15,7 @@ Result<T> number_of(std::string_view digits, int base, std::string_view whole, s
     T number{};
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, base);
     if (error != std::errc() || end != digits.data() + digits.size())
-        return fail("must be {}, and is {}", what, whole);
+        return fail("must be {}, and is {}", what, printable(whole));
     return number;
 }
 
@@ -70,7 +71,8 @@ Result<RegisterBits<T>> RegisterBits<T>::parse(std::string_view text) {
         if (*digit == '_')
             continue;
         if ((*digit != '0' && *digit != '1' && *digit != 'x') || at == std::numeric_limits<T>::digits)
-            return fail("must be \"0b\" and at most {} of 0, 1 and x, and is {}", std::numeric_limits<T>::digits, text);
+            return fail("must be \"0b\" and at most {} of 0, 1 and x, and is {}", std::numeric_limits<T>::digits,
+                        printable(text));
         const T bit = static_cast<T>(T{1} << at++);
         bits.changed |= *digit == 'x' ? T{0} : bit;
         bits.value |= *digit == '1' ? bit : T{0};
@@ -94,7 +96,7 @@ template struct RegisterBits<std::uint64_t>;
 Result<RegisterNumber> RegisterNumber::parse(std::string_view text) {
     const int base = text.starts_with("0x") ? 16 : text.starts_with("0b") ? 2 : 0;
     if (base == 0)
-        return fail("must be a number that begins with 0x or 0b, and is {}", text);
+        return fail("must be a number that begins with 0x or 0b, and is {}", printable(text));
     return RegisterNumber{TRY(number_of<std::uint32_t>(text.substr(2), base, text, "a number of at most 32 bits"))};
 }
 

@@ -1,3 +1,4 @@
+#include "base/printable.hpp"
 #include "kvm/cpu_template.hpp"
 #include "kvm/testing/tiny_guest.hpp"
 
@@ -42,6 +43,16 @@ TEST(CpuTemplate, C7_TextsThatAreNone) {
     EXPECT_EQ(CapabilityRule::parse("56").value().text(), "56");
     for (const auto& wrong : {"", "!", "x", "-1", "99999999999", "0x1", "!!1"})
         EXPECT_FALSE(CapabilityRule::parse(wrong)) << wrong;
+}
+
+TEST(CpuTemplate, S9_WrongTextIsShownEscapedAndCutShort) {
+    const std::string wrong = "\x1b[2J" + std::string(100'000, 'y');
+    for (const std::string& message :
+         {Bits::parse(wrong).error().message, RegisterNumber::parse(wrong).error().message,
+          RegisterNumber::parse("0x" + wrong).error().message, CapabilityRule::parse(wrong).error().message}) {
+        EXPECT_EQ(message.find('\x1b'), std::string::npos) << message;
+        EXPECT_LT(message.size(), printable_max + 100);
+    }
 }
 
 class Templated : public testing::WithKvm {

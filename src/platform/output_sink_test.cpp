@@ -60,7 +60,7 @@ TEST(OutputSink, C10_AFifoIsNotWaitedForAndSurvivesItsReaders) {
         EXPECT_STREQ(text.data(), reader == 0 ? "early" : "later");
         EXPECT_EQ(put(*sink, "later"), 5U);
     }
-    // Nobody reads: it becomes full, and blocks nobody.
+    // As no process reads from the FIFO, it fills up; the writer must not block.
     const std::string much(1 << 20, 'x');
     std::size_t taken = 0;
     while (const std::size_t now = put(*sink, much))

@@ -255,7 +255,7 @@ TEST(Freeze, C3_HoldsWhatItSaysInEveryHistory) {
                 case Effect::grant:
                 case Effect::refuse:
                     EXPECT_EQ(std::exchange(unanswered[static_cast<std::size_t>(effect.who)], 0U), 1U);
-                    // Whoever held a guest that has ended still does, and is refused when it asks again.
+                    // A claimant keeps its hold after the guest has ended; a new claim of its is refused.
                     if (state.phase != Phase::crashed && state.phase != Phase::ended) {
                         EXPECT_EQ(state.holds(effect.who), effect.kind == Effect::grant);
                     }
