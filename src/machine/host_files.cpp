@@ -58,7 +58,7 @@ Result<std::shared_ptr<HostFiles>> HostFiles::open(const control::VmConfig& conf
 Result<std::shared_ptr<const DiskImage>> HostFiles::open_other(const DiskImage& present, const control::Drive& drive,
                                                                const std::string& vm) {
     if (present.is_at(drive.path_on_host)) {
-        if (drive.is_private)
+        if (present.layer() != nullptr)
             return fail("drive {} is private, and has that image: what its guest has written would be lost",
                         drive.drive_id);
         return std::make_shared<const DiskImage>(TRY(present.again(drive.path_on_host)));
