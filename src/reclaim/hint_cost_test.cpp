@@ -15,6 +15,23 @@ thread_local std::size_t allocations = 0;
 
 } // namespace
 
+// A sanitizer has allocation functions of its own, which cannot be replaced beside it, and tells whoever asks of each call.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define AERATE_SANITIZER_ALLOCATES
+#endif
+#endif
+
+#ifdef AERATE_SANITIZER_ALLOCATES
+#include <sanitizer/allocator_interface.h>
+
+namespace {
+
+[[maybe_unused]] const int hooks_installed = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t) { ++allocations; }, [](const volatile void*) {});
+
+} // namespace
+#else
 // Every other operator new comes here in the end, but for those of aligned types, of which there are none on that way.
 // NOLINTBEGIN(cppcoreguidelines-no-malloc): this is what it is made of
 void* operator new(std::size_t size) {
@@ -30,6 +47,7 @@ void operator delete(void* memory, std::size_t) noexcept {
     std::free(memory);
 }
 // NOLINTEND(cppcoreguidelines-no-malloc)
+#endif
 
 namespace aerate {
 namespace {
