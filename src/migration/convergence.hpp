@@ -16,7 +16,15 @@ class Throughput {
 public:
     using Duration = std::chrono::duration<double>;
 
+    Throughput() = default;
+    /// `limit`: bytes a second that the sender keeps to by itself; 0: none.
+    explicit Throughput(ByteCount limit) {
+        if (limit.value > 0)
+            unknown_ = std::min(unknown_, static_cast<double>(limit.value));
+    }
+
     void sent(ByteCount content, Duration took) {
+        measured_ += content;
         bytes_ += static_cast<double>(content.value);
         seconds_ += took.count();
         // Half of what is remembered is the last 64 MiB.
@@ -25,20 +33,28 @@ public:
             seconds_ /= 2;
         }
     }
-    /// Returns the rate per second: slow until something is known.
+    /// Returns the rate per second: a guess until something is known.
     [[nodiscard]] ByteCount per_second() const {
-        constexpr double unknown = 64.0 * (1U << 20);
-        const double rate = bytes_ == 0 ? unknown : bytes_ / std::max(seconds_, 1e-9);
+        const double rate = bytes_ == 0 ? unknown_ : bytes_ / std::max(seconds_, 1e-9);
         return {static_cast<std::uint64_t>(std::max(rate, 1.0))};
     }
+    /// Returns how long `pages` are expected to take, which is a guess as long as not may_be_relied_on().
     [[nodiscard]] std::chrono::microseconds time_for(PageCount pages) const {
         const double seconds = static_cast<double>(bytes_of(pages).value) / static_cast<double>(per_second().value);
         constexpr double longest = 1e9;
         return std::chrono::microseconds(static_cast<std::int64_t>(std::min(seconds, longest) * 1e6));
     }
 
+    /// Counts pages that read as zero in a round after the first: what is pending then is expected to be like them.
+    void saw_zero(PageCount pages) { measured_ += bytes_of(pages); }
+    /// Returns whether as much as `pages` has been seen to get through. A guest must not stand still by a rate that was
+    /// measured on less: what is short stays in the buffers of sockets, which take it at the speed of memory.
+    [[nodiscard]] bool may_be_relied_on(PageCount pages) const { return measured_ >= bytes_of(pages); }
+
 private:
     static constexpr double window = 128.0 * (1U << 20);
+    double unknown_ = 64.0 * (1U << 20);
+    ByteCount measured_;
     double bytes_ = 0;
     double seconds_ = 0;
 };
@@ -108,8 +124,11 @@ struct Convergence {
     unsigned max_rounds = 0;
     bool stop_anyway = false;
 
-    [[nodiscard]] Verdict judge(unsigned round, std::chrono::microseconds expected) const {
-        if (expected <= limit)
+    [[nodiscard]] bool fits(const Throughput& link, PageCount pending) const {
+        return link.may_be_relied_on(pending) && link.time_for(pending) <= limit;
+    }
+    [[nodiscard]] Verdict judge(unsigned round, const Throughput& link, PageCount pending) const {
+        if (fits(link, pending))
             return Verdict::finish;
         if (round <= max_rounds)
             return Verdict::go_on;

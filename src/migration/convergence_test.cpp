@@ -21,15 +21,57 @@ TEST(Throughput, IsThatOfWhatWasSentLast) {
     EXPECT_GT(Throughput().time_for({~0ULL >> 12}), 1000h);
 }
 
+TEST(Throughput, GuessesNoMoreThanItsLimit) {
+    EXPECT_EQ(Throughput(64_KiB).per_second(), 64_KiB);
+    EXPECT_EQ(Throughput(1_GiB).per_second(), 64_MiB);
+    Throughput link(64_KiB);
+    link.sent(1_MiB, 4s); // compressed
+    EXPECT_EQ(link.per_second(), 256_KiB);
+}
+
+// Returns a link over which `content` went at 100 MiB/s.
+Throughput measured(ByteCount content) {
+    Throughput link;
+    link.sent(content, std::chrono::duration<double>(static_cast<double>(content.value) / (100U << 20)));
+    return link;
+}
+
 TEST(Convergence, FinishesWhenItFitsAndNeverOtherwiseUnlessAsked) {
+    const Throughput link = measured(1_GiB);
+    const PageCount fits = whole_pages_of(10_MiB - page_size);
+    const PageCount too_much = whole_pages_of(10_MiB + page_size);
     const Convergence polite{100ms, 3, false};
-    EXPECT_EQ(polite.judge(1, 100ms), Verdict::finish);
-    EXPECT_EQ(polite.judge(1, 101ms), Verdict::go_on);
-    EXPECT_EQ(polite.judge(3, 101ms), Verdict::go_on);
-    EXPECT_EQ(polite.judge(4, 101ms), Verdict::give_up);
-    EXPECT_EQ(polite.judge(4, 100ms), Verdict::finish);
+    EXPECT_EQ(polite.judge(1, link, fits), Verdict::finish);
+    EXPECT_EQ(polite.judge(1, link, too_much), Verdict::go_on);
+    EXPECT_EQ(polite.judge(3, link, too_much), Verdict::go_on);
+    EXPECT_EQ(polite.judge(4, link, too_much), Verdict::give_up);
+    EXPECT_EQ(polite.judge(4, link, fits), Verdict::finish);
     const Convergence insistent{100ms, 3, true};
-    EXPECT_EQ(insistent.judge(4, 10h), Verdict::finish);
+    EXPECT_EQ(insistent.judge(4, link, too_much), Verdict::finish);
+}
+
+// A guest stood still for 92 s at 64 KiB/s, limit 300 ms: all of its first round was hinted, and nothing was known.
+TEST(Convergence, StopsNoGuestByARateThatWasMeasuredOnLess) {
+    const Convergence polite{300ms, 30, false};
+    EXPECT_EQ(polite.judge(1, Throughput(), {}), Verdict::finish) << "nothing is left";
+    EXPECT_EQ(polite.judge(1, Throughput(), {1}), Verdict::go_on) << "nothing is known";
+    EXPECT_EQ(polite.judge(2, measured(64_KiB), {17}), Verdict::go_on);
+    EXPECT_EQ(polite.judge(2, measured(64_KiB), {16}), Verdict::finish);
+    EXPECT_EQ(polite.judge(31, measured(64_KiB), {17}), Verdict::give_up);
+
+    Throughput limited(64_KiB);
+    limited.sent(1_MiB, 16s);
+    EXPECT_EQ(polite.judge(2, limited, {5}), Verdict::go_on);
+    EXPECT_EQ(polite.judge(2, limited, {4}), Verdict::finish);
+}
+
+// A guest that writes nothing but zeros gets through as well: each round after the first counts as one of its kind.
+TEST(Convergence, EndsForAGuestThatWritesZeros) {
+    Throughput link;
+    const Convergence polite{300ms, 30, false};
+    EXPECT_EQ(polite.judge(2, link, {1000}), Verdict::go_on);
+    link.saw_zero({1000});
+    EXPECT_EQ(polite.judge(3, link, {1000}), Verdict::finish);
 }
 
 TEST(HintPatience, NeverCostsMoreThanHintsSpareAndABeginning) {

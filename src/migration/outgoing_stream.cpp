@@ -43,6 +43,16 @@ void OutgoingStream::end_round(unsigned round) {
     work_soon();
 }
 
+void OutgoingStream::hurry() {
+    CHECK(loop_.owned_here());
+    bandwidth_ = {};
+    paced_until_ = {};
+    pace_timer_ = {};
+    queued_ = false; // or the timer's work would be waited for
+    if (!queue_.empty() || ending_)
+        work_soon();
+}
+
 void OutgoingStream::work_soon() {
     if (stopped_ || std::exchange(queued_, true))
         return;

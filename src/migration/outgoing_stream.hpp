@@ -58,6 +58,8 @@ public:
     void give(std::vector<Pages>&&, unsigned round);
     /// Told when everything that was given is sent.
     void end_round(unsigned round);
+    /// Keeps to no limit of bandwidth from here on.
+    void hurry();
 
     /// Sends and reports nothing more. Any thread.
     void stop() { stopped_ = true; }

@@ -117,6 +117,12 @@ void OutgoingStreams::end_round(unsigned round) {
         });
 }
 
+void OutgoingStreams::hurry() {
+    CHECK(loop_.owned_here());
+    for (const auto& lane : lanes_)
+        (lane->thread ? lane->thread->loop() : loop_).post([stream = &*lane->stream] { stream->hurry(); });
+}
+
 void OutgoingStreams::sent(unsigned number, const Sent& what) {
     Lane& lane = *lanes_[number];
     lane.waiting = lane.waiting - what.taken;

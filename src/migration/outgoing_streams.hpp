@@ -38,6 +38,8 @@ public:
     /// Starts sending what was given.
     void deliver(unsigned round);
     void end_round(unsigned round);
+    /// Keeps to no limit of bandwidth any more: the guest stands still.
+    void hurry();
     /// Sends and reports nothing more. Any number of times.
     void stop();
     /// Waits for the streams' threads. After stop().

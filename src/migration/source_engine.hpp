@@ -66,6 +66,9 @@ private:
     void publish();
     [[nodiscard]] HintPatience::Duration use_hint(PageRange);
     void after_hints();
+    [[nodiscard]] Convergence convergence() const {
+        return {options_.downtime_limit, options_.max_rounds, options_.stop_anyway};
+    }
     void look_at_pending();
     void judge();
     void pump();
@@ -117,7 +120,7 @@ private:
     std::optional<Lease::Terms> lease_;
     std::string record_path_;
     SourceProgress progress_;
-    Throughput throughput_;
+    Throughput throughput_{options_.bandwidth};
     Throttle throttle_;
 
     bool tracking_ = false;

@@ -5,7 +5,7 @@ namespace aerate::migration {
 void Source::Engine::publish() {
     look_at_pending();
     // A last round that fits as it is needs no hints.
-    if (progress_.expected <= options_.downtime_limit || !options_.hints || !hint_turns_.next(progress_.hinted)) {
+    if (convergence().fits(throughput_, progress_.pending) || !options_.hints || !hint_turns_.next(progress_.hinted)) {
         tell(RoundEvent::published);
         return after_hints();
     }

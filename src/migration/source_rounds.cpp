@@ -78,8 +78,7 @@ void Source::Engine::look_at_pending() {
 /// Decides what to do with the round that is about to be sent.
 void Source::Engine::judge() {
     look_at_pending();
-    const Convergence convergence{options_.downtime_limit, options_.max_rounds, options_.stop_anyway};
-    switch (convergence.judge(progress_.round, progress_.expected)) {
+    switch (convergence().judge(progress_.round, throughput_, progress_.pending)) {
     case Verdict::finish:
         return end_round(AfterRound::finish);
     case Verdict::give_up:
@@ -127,6 +126,8 @@ void Source::Engine::account(const OutgoingStreams::Sent& sent) {
     if (ended_ || error_)
         return;
     throughput_.sent(bytes_of(sent.data + sent.delta), sent.took);
+    if (progress_.round > 1)
+        throughput_.saw_zero(sent.zero);
     progress_.pages += sent.data + sent.delta;
     progress_.delta += sent.delta;
     progress_.zero += sent.zero;
@@ -166,6 +167,7 @@ void Source::Engine::round_ended() {
 
 void Source::Engine::freeze() {
     enter(Phase::stopping);
+    streams_->hurry();
     frozen_ = Clock::now();
     asked_ = true;
     guest_.freeze([this](Result<> frozen) {
