@@ -15,7 +15,7 @@ thread_local std::size_t allocations = 0;
 
 } // namespace
 
-// A sanitizer has allocation functions of its own, which cannot be replaced beside it, and tells whoever asks of each call.
+// A sanitizer has allocation functions of its own, which cannot be replaced beside it; it tells whoever asks.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define AERATE_SANITIZER_ALLOCATES
