@@ -205,8 +205,9 @@ void FaultHandler::wait_for_its_end() {
     give_up();
 }
 
-/// The memory is taken away before the descriptor is closed: that ends all waiting, after which a page that is missing
-/// would read as zero. As it is, vCPUs stop at their next access, and the monitor's own threads go on with stand-ins.
+/// The memory is taken away before anyone who waits is woken, or a page that is missing would read as zero. As it is,
+/// vCPUs stop at their next access, and the monitor's own threads go on with stand-ins. A mapping that goes wakes nobody,
+/// and our closing the descriptor does only if the handler does not have it any more (userfaultfd_release()).
 void FaultHandler::give_up() {
     const std::scoped_lock lock(giving_up_);
     if (lost_.exchange(true))
@@ -219,6 +220,9 @@ void FaultHandler::give_up() {
             std::abort();
         }
         advise_private(bytes);
+        uffdio_range all{.start = reinterpret_cast<std::uintptr_t>(bytes.data()), .len = bytes.size()};
+        if (::ioctl(faults_.get(), UFFDIO_WAKE, &all) != 0)
+            log::error("the host does not wake those who wait for guest memory: {}", describe_errno(errno));
     }
     faults_.close();
     signal(loss_event_);

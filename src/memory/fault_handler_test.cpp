@@ -142,6 +142,7 @@ TEST_P(Handled, F3_ASilentHandlerCanBeGivenUp) {
     if (IsSkipped())
         return;
     std::thread reads([&] { (void)read(*memory, {{700}, {1}}); });
+    EXPECT_TRUE(soon([&] { return handler->faults() > 0; })) << "the reader waits";
     memory->give_up_handler();
     reads.join();
     EXPECT_TRUE(memory->lost());

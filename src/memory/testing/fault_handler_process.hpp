@@ -47,7 +47,7 @@ public:
     enum class Manner : std::uint8_t {
         right,
         hangs_up, ///< as soon as it has the descriptor, but serves
-        silent,   ///< takes the descriptor, and does nothing more
+        silent,   ///< takes the descriptor, and does no more than count that there is a fault
         refuses,  ///< ends without taking it
         wrong,    ///< first tries to write where no guest memory is, then answers with pages of others
     };
@@ -116,8 +116,12 @@ private:
         const FileDescriptor faults = take(connection.get());
         if (manner == Manner::hangs_up)
             connection.close();
-        while (manner == Manner::silent)
+        while (manner == Manner::silent) {
+            pollfd touched{.fd = faults.get(), .events = POLLIN, .revents = 0};
+            if (::poll(&touched, 1, -1) == 1)
+                told_->faults.store(1);
             ::pause();
+        }
         const auto regions = parse();
         for (uffd_msg event{}; next(faults.get(), event);) {
             if (event.event == UFFD_EVENT_REMOVE)
