@@ -206,8 +206,8 @@ void FaultHandler::wait_for_its_end() {
 }
 
 /// The memory is taken away before anyone who waits is woken, or a page that is missing would read as zero. As it is,
-/// vCPUs stop at their next access, and the monitor's own threads go on with stand-ins. A mapping that goes wakes nobody,
-/// and our closing the descriptor does only if the handler does not have it any more (userfaultfd_release()).
+/// vCPUs stop at their next access, and the monitor's own threads go on with stand-ins. A mapping that goes wakes
+/// nobody, and our closing the descriptor does only if the handler does not have it any more (userfaultfd_release()).
 void FaultHandler::give_up() {
     const std::scoped_lock lock(giving_up_);
     if (lost_.exchange(true))
