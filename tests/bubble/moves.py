@@ -246,6 +246,24 @@ def C6_a_slow_link_is_slow():
         return f"{rate / 1024:.0f} KiB/s"
 
 
+def C6_a_slow_link_holds_no_guest():
+    """A guest that writes next to nothing goes over a slow link while it runs: with nothing known of the link it is not stopped."""
+    address = f"unix:{path('there')}"
+    with contextlib.ExitStack() as monitors:
+        vm = monitors.enter_context(Bubble("serial"))
+        vm.wait_for("BUBBLE-READY")
+        there = monitors.enter_context(Later("there", "receive", address))
+        there.wait_for("waiting for a guest")
+        command = [path("aerate"), "migrate", vm.name, address, "--bandwidth", "128K", "--json"]
+        said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout)
+        stopped = said["downtime_us"] / 1000
+        require(said["sent_bytes"] > 256 << 10, f"too little to tell: {said}")
+        require(stopped < 600, f"it stood still for {stopped:.0f} ms: {said}")
+        vm.end()
+        aerate("stop", "--kill", there.name)
+        return f"{said['sent_bytes'] >> 10} KiB, {stopped:.0f} ms"
+
+
 def converges_when_throttled():
     """A guest that writes faster than the link carries: it does not move unless it is slowed down."""
     address = f"unix:{path('there')}"
