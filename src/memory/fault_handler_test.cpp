@@ -21,20 +21,20 @@ using ::testing::HasSubstr;
 using namespace aerate::testing;
 using Manner = FaultHandlerProcess::Manner;
 
-class Handled : public ::testing::TestWithParam<Backing> {
+class HandledMemory : public ::testing::Test {
 protected:
     void SetUp() override {
         if (const auto reason = why_no_userfaultfd(); !reason.empty())
             GTEST_SKIP() << "NOT TESTED, this host gives no userfaultfd: " << reason;
     }
     Result<GuestMemory> restore() {
-        return GuestMemory::restore({.regions = regions, .backing = GetParam()},
+        return GuestMemory::restore({.regions = regions, .backing = backing},
                                     FaultHandlerPlace{.socket = directory_ / "socket", .offset = bytes_of({10})});
     }
     void begin(Manner manner = Manner::right) {
         handler.emplace(directory_ / "socket", file.fd(), manner);
         auto made = restore();
-        if (!made && GetParam() == Backing::hugetlb)
+        if (!made && backing == Backing::hugetlb)
             GTEST_SKIP() << "SKIPPED: hugetlb is not tested: " << made.error().message;
         ASSERT_TRUE(made) << made.error().message;
         memory.emplace(*std::move(made));
@@ -51,10 +51,16 @@ protected:
         return ::poll(&event, 1, 20'000) == 1;
     }
 
+    Backing backing = Backing::anonymous;
     const TemporaryDirectory directory_;
     PageFile file{2058}; ///< of which the first 10 pages are not memory
     std::optional<FaultHandlerProcess> handler;
     std::optional<GuestMemory> memory;
+};
+
+class Handled : public HandledMemory, public ::testing::WithParamInterface<Backing> {
+protected:
+    Handled() { backing = GetParam(); }
 };
 
 TEST_P(Handled, HoldsWhatTheHandlerHas) {
@@ -148,9 +154,7 @@ TEST_P(Handled, F3_ASilentHandlerCanBeGivenUp) {
     EXPECT_TRUE(memory->lost());
 }
 
-TEST_P(Handled, F4_AHandlerThatEndsBeforeItTakesTheMemory) {
-    if (GetParam() == Backing::hugetlb)
-        GTEST_SKIP() << "the same for each kind of memory";
+TEST_F(HandledMemory, F4_AHandlerThatEndsBeforeItTakesTheMemory) {
     handler.emplace(directory_ / "socket", file.fd(), Manner::refuses);
     auto made = restore();
     if (!made) {
@@ -171,17 +175,13 @@ TEST_P(Handled, F5_AHandlerWritesNothingButGuestMemory) {
     EXPECT_TRUE(told_of_the_loss());
 }
 
-TEST_P(Handled, F6_NobodyListens) {
-    if (GetParam() == Backing::hugetlb)
-        GTEST_SKIP() << "the same for each kind of memory";
+TEST_F(HandledMemory, F6_NobodyListens) {
     EXPECT_THAT(restore().error().message, HasSubstr("no page fault handler takes the guest's memory"));
     std::ofstream(directory_ / "socket") << "no socket";
     EXPECT_THAT(restore().error().message, HasSubstr("cannot connect"));
 }
 
-TEST_P(Handled, F7_AnotherUsersHandlerIsRefused) {
-    if (GetParam() == Backing::hugetlb)
-        GTEST_SKIP() << "the same for each kind of memory";
+TEST_F(HandledMemory, F7_AnotherUsersHandlerIsRefused) {
     AERATE_NEEDS_ANOTHER_USER();
     std::array<int, 2> done{};
     ASSERT_EQ(::pipe2(done.data(), O_CLOEXEC), 0);
@@ -197,7 +197,7 @@ TEST_P(Handled, F7_AnotherUsersHandlerIsRefused) {
     });
     char listens = 0;
     ASSERT_EQ(::read(done[0], &listens, 1), 1);
-    const auto made = GuestMemory::restore({.regions = regions, .backing = GetParam()}, FaultHandlerPlace{place});
+    const auto made = GuestMemory::restore({.regions = regions, .backing = backing}, FaultHandlerPlace{place});
     ::unlink(place.c_str());
     ::close(done[0]);
     ::close(done[1]);
@@ -206,9 +206,7 @@ TEST_P(Handled, F7_AnotherUsersHandlerIsRefused) {
     EXPECT_TRUE(stranger.succeeded()) << "it got nothing";
 }
 
-TEST_P(Handled, S4_WhatTheHostRefusesIsAnAnswer) {
-    if (GetParam() == Backing::hugetlb)
-        GTEST_SKIP() << "the same for each kind of memory";
+TEST_F(HandledMemory, S4_WhatTheHostRefusesIsAnAnswer) {
     const std::size_t before = threads();
     for_each_refusal(
         RefusingHost::For::once,
