@@ -1,4 +1,5 @@
 // What a guest from outside may have of this host's files: what the operator has named, and nothing else.
+#include "base/testing/sanitized.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "machine/host_files.hpp"
 
@@ -242,6 +243,8 @@ TEST(FileGrants, S2_PathsFromOutsideAreQuoted) {
 
 /// Takes a namespace of its own, for the taps; each test is a process.
 TEST_F(HostFilesTest, TheMetadataServiceListensForTheInterfacesThatAreConfiguredForIt) {
+    if (thread_sanitized)
+        GTEST_SKIP() << "SKIPPED: ThreadSanitizer does not live through clone() with CLONE_VM";
     if (::unshare(CLONE_NEWNET) < 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
         GTEST_SKIP() << "this host refuses a network namespace";
     control::VmConfig config;

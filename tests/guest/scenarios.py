@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from registry import GUESTS, SCENARIOS  # noqa: E402
@@ -92,7 +93,8 @@ def attempt_scenario(function, context):
     except Exception as caught:
         signal.alarm(0)
         context.drop_guest()  # whoever is next gets a fresh one
-        return f"{type(caught).__name__}: {caught}"
+        where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(caught.__traceback__)[1:]))
+        return f"{type(caught).__name__}: {caught} ({where})"
     finally:
         signal.alarm(0)
     return None
