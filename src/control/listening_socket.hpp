@@ -2,12 +2,10 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
-#include "base/unix_socket.hpp"
+#include "base/unix_listener.hpp"
 
 #include <cstdint>
 #include <filesystem>
-#include <utility>
 
 namespace aerate::control {
 
@@ -15,20 +13,9 @@ namespace aerate::control {
 /// connect is then decided by their credentials alone.
 enum class SocketPlace : std::uint8_t { own_directory, named_by_operator };
 
-class ListeningSocket {
-public:
-    /// See Server::create().
-    [[nodiscard]] static Result<ListeningSocket> create(const std::filesystem::path&,
-                                                        SocketPlace = SocketPlace::own_directory);
-    [[nodiscard]] int fd() const { return fd_.get(); }
-
-private:
-    ListeningSocket(FileDescriptor fd, SocketFile file)
-        : fd_(std::move(fd))
-        , file_(std::move(file)) {}
-    FileDescriptor fd_;
-    SocketFile file_;
-};
+/// See Server::create().
+[[nodiscard]] Result<UnixListener> listen_for_requests(const std::filesystem::path&,
+                                                       SocketPlace = SocketPlace::own_directory);
 
 /// Returns whether a process listens at `path`.
 [[nodiscard]] bool answers(const std::filesystem::path& path);

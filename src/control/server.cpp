@@ -32,7 +32,7 @@ void turn_away(const FileDescriptor& peer, std::string_view status_line, unsigne
 } // namespace
 
 struct Server::Impl final : ConnectionOwner {
-    Impl(EventLoop& event_loop, ListeningSocket listening, Handler handler, const ServerLimits& bounds)
+    Impl(EventLoop& event_loop, UnixListener listening, Handler handler, const ServerLimits& bounds)
         : ConnectionOwner(std::move(handler))
         , loop(event_loop)
         , socket(std::move(listening))
@@ -66,7 +66,7 @@ struct Server::Impl final : ConnectionOwner {
     void removed(ConnectionHandle& connection) override { connections.erase(&connection); }
 
     EventLoop& loop;
-    ListeningSocket socket;
+    UnixListener socket;
     ServerLimits limits;
     std::weak_ptr<ConnectionOwner> owner;
     std::set<ConnectionHandle*> connections;
@@ -75,7 +75,7 @@ struct Server::Impl final : ConnectionOwner {
 
 Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Handler handler,
                               const ServerLimits& limits, SocketPlace place) {
-    auto impl = std::make_shared<Impl>(loop, TRY(ListeningSocket::create(socket, place)), std::move(handler), limits);
+    auto impl = std::make_shared<Impl>(loop, TRY(listen_for_requests(socket, place)), std::move(handler), limits);
     impl->owner = impl;
     TRY(impl->acceptor.start());
     return Server(std::move(impl));

@@ -2,6 +2,7 @@
 
 #include "base/peer.hpp"
 #include "base/testing/temporary_directory.hpp"
+#include "base/unix_socket.hpp"
 #include "control/client.hpp"
 #include "control/listening_socket.hpp"
 #include "control/runtime_directory.hpp"
@@ -324,7 +325,7 @@ TEST_F(ServerTest, H2_WhatIsNotASocketIsNotReplaced) {
 
 TEST_F(ServerTest, AStaleSocketIsReplacedALiveOneIsNot) {
     {
-        auto stale = ListeningSocket::create(socket());
+        auto stale = listen_for_requests(socket());
         ASSERT_TRUE(stale);
         // A killed process closes its sockets but leaves their files: so does a renamed one here.
         fs::rename(socket(), directory() / "kept");
@@ -332,14 +333,14 @@ TEST_F(ServerTest, AStaleSocketIsReplacedALiveOneIsNot) {
     fs::rename(directory() / "kept", socket());
     ASSERT_TRUE(fs::is_socket(socket()));
     ASSERT_TRUE(start());
-    const auto second = ListeningSocket::create(socket());
+    const auto second = listen_for_requests(socket());
     ASSERT_FALSE(second);
     EXPECT_THAT(second.error().message, HasSubstr("already running"));
     EXPECT_TRUE(Client(socket()).call("GET", "/"));
 }
 
 TEST_F(ServerTest, ALongSocketPathIsRefusedWithAFix) {
-    const auto result = ListeningSocket::create(parent_.path() / (std::string(120, 'a') + ".sock"));
+    const auto result = listen_for_requests(parent_.path() / (std::string(120, 'a') + ".sock"));
     ASSERT_FALSE(result);
     EXPECT_THAT(result.error().message, HasSubstr("AERATE_RUNTIME_DIR"));
 }

@@ -1,13 +1,11 @@
 #include "daemon/vhost_user_listener.hpp"
 
-#include "base/host.hpp"
 #include "control/runtime_directory.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <charconv>
 #include <cstdlib>
@@ -34,16 +32,10 @@ T number_in_environment(const char* variable) {
 } // namespace
 
 Result<VhostUserListener> VhostUserListener::create(const std::filesystem::path& path, bool for_others) {
-    if (!TRY(remove_dead_socket(path)))
-        return fail("another process is already listening on {}", path.string());
-    VhostUserListener listener(
-        host::descriptor([&] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }),
-        guest_name_of(path.stem().string()));
-    if (!listener.fd_.valid())
-        return fail_errno("cannot create a socket");
-    listener.file_.emplace(TRY(SocketFile::bind(listener.fd_, path)));
-    if ((for_others && ::chmod(path.c_str(), 0666) != 0) || ::listen(listener.fd(), SOMAXCONN) != 0)
-        return fail_errno("cannot listen on {}", path.string());
+    auto bound = TRY(UnixListener::bind(path, for_others ? SocketAccess::everybody : SocketAccess::own_user));
+    auto [fd, file] = std::move(bound).take();
+    VhostUserListener listener(std::move(fd), guest_name_of(path.stem().string()));
+    listener.file_.emplace(std::move(file));
     return listener;
 }
 

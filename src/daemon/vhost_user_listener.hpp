@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "base/unix_socket.hpp"
+#include "base/unix_listener.hpp"
 
 #include <filesystem>
 #include <optional>

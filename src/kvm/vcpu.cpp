@@ -19,14 +19,14 @@
 namespace aerate {
 namespace {
 
-int stop_signal() {
-    return SIGRTMIN;
-}
+/// Not a real-time one, which the host refuses with EAGAIN once its user has RLIMIT_SIGPENDING of them queued, in any
+/// process; these it only merges (kernel/signal.c, __send_signal_locked()).
+constexpr int stop_signal = SIGUSR1;
 
 void install_stop_handler() {
     struct sigaction action{};
     action.sa_handler = [](int) {};
-    CHECK(::sigaction(stop_signal(), &action, nullptr) == 0);
+    CHECK(::sigaction(stop_signal, &action, nullptr) == 0);
 }
 
 kvm_segment flat_segment(std::uint16_t selector, std::uint8_t type) {
@@ -249,7 +249,7 @@ Result<Exit> Vcpu::run() {
 void Vcpu::request_stop() {
     std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_release);
     if (const int thread = thread_.load(std::memory_order_acquire); thread != 0)
-        ::syscall(SYS_tgkill, ::getpid(), thread, stop_signal());
+        ::syscall(SYS_tgkill, ::getpid(), thread, stop_signal);
 }
 
 void Vcpu::interrupt_next_run() {

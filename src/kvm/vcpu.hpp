@@ -6,7 +6,7 @@
 //     }
 //
 // Stopping. request_stop() sets kvm_run.immediate_exit, so that the next KVM_RUN returns at once, and sends the thread
-// a signal, so that a KVM_RUN in progress returns too. The signal (SIGRTMIN) has a handler that does nothing: it is
+// a signal, so that a KVM_RUN in progress returns too. The signal (SIGUSR1) has a handler that does nothing: it is
 // there to interrupt the ioctl, and must be neither blocked nor used otherwise in this process. The asker sets its own
 // flag first; run() then returns Interrupted at least once, and the vCPU's thread looks at the flag.
 #pragma once

@@ -1,6 +1,8 @@
 #include "kvm/testing/tiny_guest.hpp"
 #include "kvm/vm.hpp"
 
+#include <sys/resource.h>
+
 #include <array>
 #include <atomic>
 
@@ -129,6 +131,22 @@ TEST_F(KvmVm, StopEndsASleepingGuestFromAnotherThread) {
         guest->vcpu().request_stop();
     });
     expect_exit<Interrupted>(guest->vcpu());
+}
+
+// Any process of the same user can have them all queued.
+TEST_F(KvmVm, S4_StopEndsASleepingGuestThoughTheHostQueuesNoMoreSignals) {
+    auto guest = TinyGuest::create(Program{0xf4, 0xeb, 0xfd}); // hlt for ever, interrupts off
+    ASSERT_TRUE(guest) << guest.error().message;
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_SIGPENDING, &before), 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_SIGPENDING, &none), 0);
+    std::jthread stopper([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        guest->vcpu().request_stop();
+    });
+    expect_exit<Interrupted>(guest->vcpu());
+    EXPECT_EQ(::setrlimit(RLIMIT_SIGPENDING, &before), 0);
 }
 
 TEST_F(KvmVm, StopBeforeRunIsNotLost) {

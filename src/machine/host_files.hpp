@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/unix_listener.hpp"
 #include "base/unix_socket.hpp"
 #include "block/disk_image.hpp"
 #include "boot/file.hpp"

@@ -2,6 +2,7 @@
 
 #include "base/host.hpp"
 #include "base/log.hpp"
+#include "base/unix_socket.hpp"
 #include "migration/wire/bytes.hpp"
 
 #include <poll.h>

@@ -27,10 +27,11 @@ public:
     UserNetwork(std::shared_ptr<StreamSocket> socket, pid_t pid)
         : socket_(std::move(socket))
         , pid_(pid) {}
-    /// It would end by itself, since its socket closes; but not before this.
+    /// It would end by itself, since its socket closes, but not before this; and somebody may have stopped it, who has
+    /// the user it runs as. It has nothing to save.
     ~UserNetwork() override {
         socket_.reset();
-        (void)::kill(pid_, SIGTERM);
+        (void)::kill(pid_, SIGKILL);
         while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
         }
     }

@@ -1,4 +1,5 @@
 #include "base/testing/temporary_directory.hpp"
+#include "base/unix_listener.hpp"
 #include "base/unix_socket.hpp"
 #include "platform/console_socket.hpp"
 

@@ -127,7 +127,7 @@ private:
 
 Result<> attach(const std::string& name) {
     TRY(has_a_socket(TRY(TRY(RunningVm::named(name)).status())));
-    Attached attached(TRY(connect_unix(control::console_path(control::runtime_directory(), name))),
+    Attached attached(TRY(connect_trusted_unix(control::console_path(control::runtime_directory(), name))),
                       ::isatty(STDIN_FILENO) == 1);
     std::signal(SIGPIPE, SIG_IGN);
     if (::isatty(STDIN_FILENO) == 1)

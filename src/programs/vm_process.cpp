@@ -109,7 +109,7 @@ Result<> VmProcess::serve_console() {
     if (!console_.socket)
         return {};
     const auto path = control::console_path(directory, options_.config.name);
-    console_listener_.emplace(TRY(control::ListeningSocket::create(path)));
+    console_listener_.emplace(TRY(control::listen_for_requests(path)));
     return console_.socket->listen(console_listener_->fd());
 }
 

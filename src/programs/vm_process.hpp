@@ -53,7 +53,7 @@ private:
     std::shared_ptr<MetricsFile> metrics_ = std::make_shared<MetricsFile>();
     const FileDescriptor& signals_;
     EventLoop loop_;
-    std::optional<control::ListeningSocket> console_listener_;
+    std::optional<UnixListener> console_listener_;
     ConsoleOptions console_; ///< opened once
     Subscription ending_;
     Subscription started_;

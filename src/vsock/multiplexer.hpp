@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/unix_listener.hpp"
 #include "base/unix_socket.hpp"
 #include "event/event_loop.hpp"
 #include "vsock/connect_command.hpp"

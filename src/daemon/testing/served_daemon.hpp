@@ -3,6 +3,7 @@
 
 #include "base/check.hpp"
 #include "base/testing/temporary_directory.hpp"
+#include "base/unix_socket.hpp"
 #include "control/client.hpp"
 #include "control/listening_socket.hpp"
 #include "control/runtime_directory.hpp"

@@ -2,6 +2,7 @@
 
 #include "base/host.hpp"
 #include "base/peer.hpp"
+#include "base/unix_socket.hpp"
 #include "migration/link/channel.hpp"
 
 #include <arpa/inet.h>
@@ -161,17 +162,20 @@ Result<FileDescriptor> connect_to(const Endpoint& endpoint, std::chrono::millise
 }
 
 Result<Listener> Listener::open(const Endpoint& endpoint) {
-    if (endpoint.is_unix() && !TRY(remove_dead_socket(endpoint.path())))
-        return fail("cannot listen at {}: another process does already", endpoint.text());
-    Listener listener(TRY(make_socket(endpoint)), endpoint);
     if (endpoint.is_unix()) {
-        listener.file_.emplace(TRY(SocketFile::bind(listener.socket_, endpoint.path())));
-    } else {
-        const int on = 1;
-        (void)::setsockopt(listener.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (::bind(listener.fd(), endpoint.address(), endpoint.length()) != 0)
-            return fail_errno("cannot listen at {}", endpoint.text());
+        auto bound = UnixListener::bind(endpoint.path(), SocketAccess::own_user);
+        if (!bound)
+            return fail_because(std::move(bound).error(), "cannot listen at {}", endpoint.text());
+        auto [socket, file] = std::move(*bound).take();
+        Listener listener(std::move(socket), endpoint);
+        listener.file_.emplace(std::move(file));
+        return listener;
     }
+    Listener listener(TRY(make_socket(endpoint)), endpoint);
+    const int on = 1;
+    (void)::setsockopt(listener.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (::bind(listener.fd(), endpoint.address(), endpoint.length()) != 0)
+        return fail_errno("cannot listen at {}", endpoint.text());
     // The further streams of one migration come one after the other, faster than they are accepted.
     constexpr int backlog = 16;
     if (::listen(listener.fd(), backlog) != 0)

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "base/unix_socket.hpp"
+#include "base/unix_listener.hpp"
 #include "event/event_fd.hpp"
 
 #include <sys/socket.h>

@@ -5,6 +5,7 @@
 #include "base/check.hpp"
 #include "base/endian.hpp"
 #include "base/testing/temporary_directory.hpp"
+#include "base/unix_listener.hpp"
 #include "base/unix_socket.hpp"
 #include "event/event_loop.hpp"
 #include "virtio/testing/fake_driver.hpp"
