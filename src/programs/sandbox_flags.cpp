@@ -1,0 +1,109 @@
+#include "programs/sandbox_flags.hpp"
+
+#include "control/runtime_directory.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <sys/stat.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace aerate {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<int> numbers_of(const auto& cards) {
+    std::vector<int> fds;
+    for (const auto& card : cards)
+        if (card.fd)
+            fds.push_back(static_cast<int>(*card.fd));
+    return fds;
+}
+
+} // namespace
+
+void add_sandbox_flags(CLI::App& command, SandboxFlags& flags) {
+    const std::map<std::string, confine::Use> words{
+        {"auto", confine::Use::automatic}, {"require", confine::Use::required}, {"off", confine::Use::off}};
+    command
+        .add_option_function<std::string>(
+            "--sandbox", [&flags, words](const std::string& word) { flags.use = words.at(word); },
+            "give up what serving the guest does not take: auto (as far as this kernel can, the default), require "
+            "(or do not start), off")
+        ->check(CLI::IsMember(words))
+        ->option_text("USE");
+    command
+        .add_option(
+            "--allow", flags.allowed,
+            "a directory below which snapshots, images, leases and keys may be that the VM is told of later; may be "
+            "repeated (default: the working directory, unless that is the home directory or one of the system's)")
+        ->type_name("DIR")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false)
+        ->check(CLI::ExistingDirectory);
+}
+
+namespace {
+
+/// Returns whether a user who starts a VM there means it to be the VM's place too.
+bool is_a_working_place(const fs::path& directory) {
+    for (const char* const system : {"/", "/home", "/opt", "/root", "/run", "/srv", "/var"})
+        if (directory == system)
+            return false;
+    const std::string below = directory.string() + "/";
+    for (const char* const system : {"/boot/", "/dev/", "/etc/", "/proc/", "/sys/", "/usr/"})
+        if (below.starts_with(system))
+            return false;
+    const char* const home = std::getenv("HOME");
+    std::error_code error;
+    return home == nullptr || !fs::equivalent(directory, home, error);
+}
+
+} // namespace
+
+std::vector<confine::Place> places_of(const SandboxFlags& flags) {
+    std::vector<confine::Place> places;
+    std::error_code error;
+    for (const std::string& directory : flags.allowed)
+        places.push_back({fs::absolute(directory, error), confine::Access::directory});
+    if (const fs::path here = fs::current_path(error); flags.allowed.empty() && !error && is_a_working_place(here))
+        places.push_back({here, confine::Access::directory});
+    places.push_back({control::runtime_directory(), confine::Access::sockets});
+    return places;
+}
+
+void add_socket(const std::string& socket, std::vector<confine::Place>& places) {
+    const fs::path directory = fs::path(socket).parent_path();
+    places.push_back({directory.empty() ? "." : directory.string(), confine::Access::sockets});
+}
+
+std::vector<int> handed_over(const std::vector<control::NetworkInterface>& interfaces) {
+    return numbers_of(interfaces);
+}
+
+std::vector<int> handed_over(const std::vector<control::NetworkGrant>& grants) {
+    return numbers_of(grants);
+}
+
+std::vector<int> possible_cards() {
+    std::vector<int> fds;
+    std::error_code error; // without /proc there are none that anybody could have passed by number
+    for (std::filesystem::directory_iterator entry("/proc/self/fd", error), end; !error && entry != end;
+         entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        int fd = -1;
+        struct stat what{};
+        if (std::from_chars(name.data(), name.data() + name.size(), fd).ec == std::errc() && fd > 2 &&
+            ::fstat(fd, &what) == 0 && (S_ISSOCK(what.st_mode) || S_ISCHR(what.st_mode)))
+            fds.push_back(fd);
+    }
+    return fds;
+}
+
+} // namespace aerate
