@@ -28,6 +28,9 @@ template <typename... Args>
 
 /// Returns the text of an errno value ("No such file or directory").
 [[nodiscard]] std::string describe_errno(int code);
+/// Has the text of EACCES end with this from now on: a process that has confined itself says so, since nothing about
+/// the file does. Once.
+void explain_refusals(std::string why);
 
 /// Does the same, keeps errno and appends its text. Call it before anything else can change errno.
 template <typename... Args>

@@ -25,6 +25,8 @@ std::atomic<std::uint64_t> asked{0};
 std::atomic<std::uint64_t> first_refused{never};
 std::atomic<std::uint64_t> last_refused{0};
 
+std::atomic<void (*)(const confine::ThreadKind&)> first_call{nullptr};
+
 constexpr int error_of(Resource resource) {
     switch (resource) {
     case Resource::thread:
@@ -81,6 +83,19 @@ Result<std::jthread> start_thread(std::string name, std::move_only_function<void
     } catch (const std::bad_alloc&) {
         return no_thread(name, ENOMEM);
     }
+}
+
+Result<std::jthread> start_thread(const confine::ThreadKind& kind, std::string name,
+                                  std::move_only_function<void(const std::stop_token&)> work) {
+    return start_thread(std::move(name), [&kind, work = std::move(work)](const std::stop_token& stop) mutable {
+        if (auto* const first = first_call.load(); first != nullptr)
+            first(kind);
+        work(stop);
+    });
+}
+
+void on_thread_start(void (*first)(const confine::ThreadKind&)) {
+    first_call = first;
 }
 
 void* map(void* place, std::size_t length, int protection, int flags, int fd, off_t offset) {

@@ -1,7 +1,7 @@
 // The one door through which the host is asked for what it may refuse: threads, descriptors, mappings, watches, and
 // memory in proportion to a guest's. Each refusal is a Result, and the guest that runs meanwhile runs on.
 //
-//     auto thread = TRY(host::start_thread("snapshot", [this](const std::stop_token&) { serve(); }));
+//     auto thread = TRY(host::start_thread(snapshot_thread, "snapshot", [this](const std::stop_token&) { serve(); }));
 //     FileDescriptor fd = host::descriptor([] { return ::eventfd(0, EFD_CLOEXEC); });    // as the call itself: errno
 //     void* const place = host::map(nullptr, length, PROT_READ, MAP_SHARED, fd.get(), 0);
 //
@@ -26,6 +26,10 @@
 #include <string>
 #include <thread>
 
+namespace aerate::confine {
+struct ThreadKind; // confine/thread_kind.hpp
+}
+
 namespace aerate::host {
 
 enum class Resource : std::uint8_t { thread, descriptor, watch, mapping, memory, disk };
@@ -37,6 +41,12 @@ enum class Resource : std::uint8_t { thread, descriptor, watch, mapping, memory,
 /// its destructor: what `work` waits for must heed the token, or be stopped before.
 [[nodiscard]] Result<std::jthread> start_thread(std::string name,
                                                 std::move_only_function<void(const std::stop_token&)> work);
+/// Starts one that does what threads of that kind do, and is confined to it where this process is confined: see
+/// confine/confinement.hpp. REQUIRES: `kind` is there for good.
+[[nodiscard]] Result<std::jthread> start_thread(const confine::ThreadKind& kind, std::string name,
+                                                std::move_only_function<void(const std::stop_token&)> work);
+/// Has every thread of a kind call this first, from now on. Before any of them starts.
+void on_thread_start(void (*)(const confine::ThreadKind&));
 
 /// Returns the descriptor that `open` returns: invalid, with errno set, when the host refuses.
 template <typename Open>

@@ -11,6 +11,14 @@ std::string_view name_of(VmState state) {
     return "";
 }
 
+std::string_view is_confined(const std::optional<SandboxStatus>& sandbox) {
+    if (!sandbox)
+        return "no";
+    const bool whole = sandbox->no_new_privileges && !sandbox->capabilities && sandbox->memory_hidden &&
+                       sandbox->seccomp && sandbox->landlock != 0 && sandbox->lacks.empty();
+    return whole ? "yes" : "partly";
+}
+
 std::string print_status(const VmStatus& status) {
     return print_json(*print_object(status));
 }

@@ -211,6 +211,28 @@ struct Counter {
     bool operator==(const Counter&) const = default;
 };
 
+/// What the monitor's process has given up: see docs/confinement.md.
+struct SandboxStatus {
+    bool no_new_privileges = false;
+    bool capabilities = false; ///< it still has some, or could get some
+    bool memory_hidden = false;
+    bool seccomp = false;
+    unsigned landlock = 0; ///< its version; 0: files are opened as the user may
+    std::string lacks{};   ///< what should hold and does not, in words
+    static constexpr std::string_view object = "sandbox";
+    static void describe(auto& fields, auto& self) {
+        fields("no_new_privileges", self.no_new_privileges);
+        fields("capabilities", self.capabilities);
+        fields("memory_hidden", self.memory_hidden);
+        fields("seccomp", self.seccomp);
+        fields("landlock", self.landlock);
+        fields("lacks", self.lacks, unless_default);
+    }
+    bool operator==(const SandboxStatus&) const = default;
+};
+/// Returns "yes", "partly" or "no". Before its guest runs a monitor is confined partly.
+[[nodiscard]] std::string_view is_confined(const std::optional<SandboxStatus>&);
+
 struct VmStatus {
     std::string name{};
     int pid = 0;
@@ -219,6 +241,7 @@ struct VmStatus {
     std::chrono::milliseconds uptime{};
     unsigned vcpu_count = 0; ///< 0 of a guest of which only the balloon is served here
     ConsoleKind console = ConsoleKind::none;
+    std::optional<SandboxStatus> sandbox{}; ///< nothing: it is off
     MemoryByState memory{};
     std::optional<BalloonStatus> balloon{};
     std::vector<Counter> counters{};
@@ -230,6 +253,7 @@ struct VmStatus {
         fields("uptime_ms", self.uptime);
         fields("vcpu_count", self.vcpu_count);
         fields("console", Word{self.console, console_words}, unless_default);
+        fields("sandbox", self.sandbox);
         fields("memory", self.memory, mandatory);
         fields("balloon", self.balloon);
         fields("counters", self.counters);

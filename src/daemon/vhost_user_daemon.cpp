@@ -6,6 +6,7 @@
 #include "base/peer.hpp"
 #include "control/listening_socket.hpp"
 #include "control/runtime_directory.hpp"
+#include "machine/sandbox_status.hpp"
 
 #include <unistd.h>
 
@@ -186,7 +187,8 @@ Result<> VhostUserDaemon::serve(NewConnection connection, const std::string& nam
          .front_end = front_end,
          .back_end = std::move(back_end),
          .kept = came_back ? std::optional(kept->second.state) : std::nullopt,
-         .silence_max = options_.silence_max},
+         .silence_max = options_.silence_max,
+         .sandbox = sandbox_status()},
         [this, name](const std::string& why, vhost_user::KeptState state) { ended(name, why, std::move(state)); }));
     VhostUserGuest* const guest = served.guest.get();
     served.server = std::make_unique<control::Server>(

@@ -4,6 +4,7 @@
 #include "base/host.hpp"
 #include "base/overloaded.hpp"
 #include "control/configuration.hpp"
+#include "daemon/threads.hpp"
 #include "machine/vm_counters.hpp"
 
 #include <fcntl.h>
@@ -68,7 +69,7 @@ VhostUserGuest::VhostUserGuest(EventLoop& main_loop, Options options, Ended ende
     : main_loop_(main_loop)
     , options_(std::move(options))
     , ended_(std::move(ended))
-    , thread_("guest") {}
+    , thread_(vhost_user_guest_thread) {}
 
 /// Starts the guest's thread, on which all that touches the guest happens, its device's coming to rest too. So the main
 /// loop never waits for what a guest has that thread do, but when the daemon ends.
@@ -263,6 +264,7 @@ control::VmStatus VhostUserGuest::status(BackEnd& guest) {
     status.state = guest.active() ? control::VmState::running : control::VmState::not_started;
     status.uptime =
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - connected_);
+    status.sandbox = options_.sandbox;
     status.memory.monitor_overhead = own_resident();
     if (guest.has_memory()) {
         status.memory.guest_size = guest.memory().size();

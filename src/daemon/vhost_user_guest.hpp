@@ -26,8 +26,9 @@ public:
         std::string name;
         PeerCredentials front_end;
         vhost_user::BackEndOptions back_end;
-        std::optional<vhost_user::KeptState> kept; ///< of this front-end's earlier connection
-        std::chrono::milliseconds silence_max{};   ///< of a front-end that says nothing at all
+        std::optional<vhost_user::KeptState> kept;       ///< of this front-end's earlier connection
+        std::chrono::milliseconds silence_max{};         ///< of a front-end that says nothing at all
+        std::optional<control::SandboxStatus> sandbox{}; ///< of the daemon
     };
 
     /// The connection is over, and the device has come to rest. On the main loop, once; the guest may be destroyed in

@@ -7,6 +7,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -39,14 +40,21 @@ Result<VhostUserListener> VhostUserListener::create(const std::filesystem::path&
     return listener;
 }
 
+std::vector<int> VhostUserListener::numbers_handed_over() {
+    constexpr int first = 3;   // SD_LISTEN_FDS_START
+    constexpr int most = 4096; // more than a service has; the number is whatever the environment says
+    std::vector<int> numbers;
+    if (number_in_environment<pid_t>("LISTEN_PID") == ::getpid())
+        for (int fd = first; fd < first + std::min(number_in_environment<int>("LISTEN_FDS"), most); ++fd)
+            numbers.push_back(fd);
+    return numbers;
+}
+
 Result<std::vector<VhostUserListener>> VhostUserListener::handed_over() {
-    constexpr int first = 3; // SD_LISTEN_FDS_START
     std::vector<VhostUserListener> listeners;
-    const bool for_us = number_in_environment<pid_t>("LISTEN_PID") == ::getpid();
-    const int count = for_us ? number_in_environment<int>("LISTEN_FDS") : 0;
     const char* const given = std::getenv("LISTEN_FDNAMES");
     std::string_view names = given == nullptr ? "" : given;
-    for (int fd = first; fd < first + count; ++fd) {
+    for (const int fd : numbers_handed_over()) {
         const auto colon = names.find(':');
         const std::string name = guest_name_of(names.substr(0, colon));
         names = colon == names.npos ? "" : names.substr(colon + 1);

@@ -18,6 +18,8 @@ public:
     /// to whoever accepts. Removes the file in the end. Guests are called by the file's name, without what follows its
     /// last dot.
     [[nodiscard]] static Result<VhostUserListener> create(const std::filesystem::path&, bool for_others);
+    /// Returns the descriptors that the service manager passes to this process, whatever they are.
+    [[nodiscard]] static std::vector<int> numbers_handed_over();
     /// Returns the sockets that the service manager passes to this process, named by FileDescriptorName. None if it
     /// does not; the second call finds none either.
     [[nodiscard]] static Result<std::vector<VhostUserListener>> handed_over();

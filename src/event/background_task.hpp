@@ -1,13 +1,14 @@
 // What may take as long as it likes, because a disk or a file system does it, on a thread of its own that nobody waits
 // for: the loop serves others meanwhile, and may give it up.
 //
-//     task_ = TRY(BackgroundTask<Result<Image>>::start(loop, "disk", [options] { return Image::open(options); },
+//     task_ = TRY(BackgroundTask<Result<Image>>::start(loop, disk_thread, [options] { return Image::open(options); },
 //                                                      [this](Result<Image> image) { ... }));
 #pragma once
 
 #include "base/check.hpp"
 #include "base/error.hpp"
 #include "base/host.hpp"
+#include "confine/thread_kind.hpp"
 #include "event/event_loop.hpp"
 
 #include <functional>
@@ -28,16 +29,15 @@ public:
     using Done = std::move_only_function<void(T)>;
 
     /// Fails when the host refuses the thread.
-    [[nodiscard]] static Result<std::unique_ptr<BackgroundTask>> start(EventLoop& loop, std::string thread, Work work,
-                                                                       Done done) {
+    [[nodiscard]] static Result<std::unique_ptr<BackgroundTask>> start(EventLoop& loop, const confine::ThreadKind& kind,
+                                                                       Work work, Done done) {
         CHECK(loop.owned_here());
         auto state = std::make_shared<State>();
         state->loop = &loop;
         state->done = std::move(done);
-        auto started =
-            TRY(host::start_thread(std::move(thread), [state, work = std::move(work)](const std::stop_token&) mutable {
-                deliver(state, work());
-            }));
+        auto started = TRY(host::start_thread(
+            kind, std::string(kind.name),
+            [state, work = std::move(work)](const std::stop_token&) mutable { deliver(state, work()); }));
         started.detach();
         return std::unique_ptr<BackgroundTask>(new BackgroundTask(std::move(state)));
     }

@@ -13,6 +13,7 @@ namespace {
 class BackgroundTasks : public ::testing::Test {
 protected:
     using Task = BackgroundTask<int>;
+    static constexpr confine::ThreadKind task_thread{.name = "disk", .calls = {}, .starts = {}};
 
     EventLoop loop_;
     /// What the work waits for, as it would for a disk that hangs.
@@ -23,7 +24,7 @@ TEST_F(BackgroundTasks, TheLoopServesOthersMeanwhile) {
     std::optional<int> answer;
     std::thread::id answered_on;
     std::unique_ptr<Task> task = *Task::start(
-        loop_, "disk", [disk = disk_.get_future()]() mutable { return disk.get(); },
+        loop_, task_thread, [disk = disk_.get_future()]() mutable { return disk.get(); },
         [&](int result) {
             task.reset();
             answer = result;
@@ -45,7 +46,7 @@ TEST_F(BackgroundTasks, OneThatHangsIsGivenUp) {
     auto hangs = std::make_shared<std::promise<void>>();
     {
         auto task = BackgroundTask<std::shared_ptr<int>>::start(
-            loop_, "disk",
+            loop_, task_thread,
             [hangs, result]() mutable {
                 hangs->get_future().wait();
                 return std::move(result);
@@ -63,7 +64,7 @@ TEST_F(BackgroundTasks, OneThatHangsIsGivenUp) {
 
 TEST_F(BackgroundTasks, OneThatIsThroughCanStillBeGivenUp) {
     const std::size_t threads = testing::threads();
-    auto task = Task::start(loop_, "disk", [] { return 1; }, [](int) { ADD_FAILURE() << "it was given up"; });
+    auto task = Task::start(loop_, task_thread, [] { return 1; }, [](int) { ADD_FAILURE() << "it was given up"; });
     ASSERT_TRUE(task);
     ASSERT_TRUE(testing::threads_fall_to(threads));
     task->reset();
@@ -73,7 +74,7 @@ TEST_F(BackgroundTasks, OneThatIsThroughCanStillBeGivenUp) {
 
 TEST_F(BackgroundTasks, S4_a_thread_that_is_refused_is_an_answer) {
     const testing::RefusingHost host(1, testing::RefusingHost::For::once, host::Resource::thread);
-    const auto task = Task::start(loop_, "disk", [] { return 1; }, [](int) { ADD_FAILURE() << "it never ran"; });
+    const auto task = Task::start(loop_, task_thread, [] { return 1; }, [](int) { ADD_FAILURE() << "it never ran"; });
     ASSERT_FALSE(task);
     EXPECT_NE(task.error().message.find("cannot start the thread 'disk'"), std::string::npos);
 }

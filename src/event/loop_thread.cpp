@@ -6,7 +6,8 @@ namespace aerate {
 
 Result<> LoopThread::start() {
     TRY(loop_.prepare());
-    thread_ = TRY(host::start_thread(name_, [this](const std::stop_token&) { loop_.run(); }));
+    const auto run = [this](const std::stop_token&) { loop_.run(); };
+    thread_ = TRY(kind_ != nullptr ? host::start_thread(*kind_, name_, run) : host::start_thread(name_, run));
     return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "confine/thread_kind.hpp"
 #include "event/event_loop.hpp"
 
 #include <string>
@@ -11,6 +12,13 @@ namespace aerate {
 
 class LoopThread {
 public:
+    /// One that is confined to what its kind does.
+    explicit LoopThread(const confine::ThreadKind& kind)
+        : LoopThread(kind, std::string(kind.name)) {}
+    LoopThread(const confine::ThreadKind& kind, std::string name)
+        : name_(std::move(name))
+        , kind_(&kind) {}
+    /// One that may do what its starter may: for tests.
     explicit LoopThread(std::string name)
         : name_(std::move(name)) {}
     /// Stops and joins; what is posted later is dropped.
@@ -26,6 +34,7 @@ public:
 
 private:
     std::string name_;
+    const confine::ThreadKind* kind_ = nullptr;
     EventLoop loop_;
     std::jthread thread_;
 };

@@ -19,6 +19,7 @@
 #include "machine/diff_base.hpp"
 #include "machine/guest_clock.hpp"
 #include "machine/host_files.hpp"
+#include "machine/threads.hpp"
 #include "machine/vcpu_thread.hpp"
 #include "machine/virtio_slots.hpp"
 #include "machine/working_set.hpp"
@@ -124,9 +125,9 @@ public:
     std::unique_ptr<Sweeper> sweeper;
     std::unique_ptr<Squeezer> squeezer;
     std::unique_ptr<IdleMemory> idle_memory;
-    LoopThread balloon_thread{"balloon"};
-    LoopThread net_thread{"net"}; ///< runs if there is a network card
-    std::jthread working_set;     ///< reads it ahead, or records it
+    LoopThread balloon_thread{aerate::balloon_thread};
+    LoopThread net_thread{aerate::net_thread}; ///< runs if there is a network card
+    std::jthread working_set;                  ///< reads it ahead, or records it
     std::unique_ptr<Serial> serial;
     std::unique_ptr<Console> console;
     std::unique_ptr<Power> power;

@@ -3,6 +3,7 @@
 #include "base/host.hpp"
 #include "base/log.hpp"
 #include "control/vm_config.hpp"
+#include "machine/threads.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -86,15 +87,16 @@ void LiveGuest::sync(std::move_only_function<void(Result<>)> synced) {
         return synced(disks ? Result<>() : std::unexpected(std::move(disks).error()));
     sync_ = std::make_shared<Sync>();
     sync_->answer = std::move(synced);
-    auto thread = host::start_thread("sync", [sync = sync_, disks = *std::move(disks)](const std::stop_token&) {
-        Result<> result;
-        for (const Hardware::Disk& disk : disks)
-            if (result && host::sync_data(disk.fd.get()) != 0)
-                result = fail_errno("cannot flush what was written to disk {}", disk.path);
-        const std::lock_guard lock(sync->mutex);
-        if (auto answer = std::exchange(sync->answer, nullptr))
-            answer(std::move(result));
-    });
+    auto thread =
+        host::start_thread(sync_thread, "sync", [sync = sync_, disks = *std::move(disks)](const std::stop_token&) {
+            Result<> result;
+            for (const Hardware::Disk& disk : disks)
+                if (result && host::sync_data(disk.fd.get()) != 0)
+                    result = fail_errno("cannot flush what was written to disk {}", disk.path);
+            const std::lock_guard lock(sync->mutex);
+            if (auto answer = std::exchange(sync->answer, nullptr))
+                answer(std::move(result));
+        });
     if (thread)
         return thread->detach();
     // The host has none to give. For a move all of it is done when the guest is stopped.

@@ -2,10 +2,15 @@
 
 #include "base/check.hpp"
 #include "base/log.hpp"
+#include "confine/confinement.hpp"
+#include "machine/places.hpp"
+#include "machine/threads.hpp"
+#include "memory/own_maps.hpp"
 
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
 namespace aerate {
@@ -114,10 +119,22 @@ Result<> Machine::boot(const Moment& begun) {
         add_boot_timer(begun);
     TRY(hardware_->attach_console(options_.console));
     TRY(keep_clock());
+    TRY(confine_process());
     TRY(hardware_->start_threads());
     state_ = State::started;
     freezer_.begin_running(parts());
     return {};
+}
+
+Result<> Machine::confine_process() {
+    (void)own_smaps(); // which nobody can open afterwards
+    auto places = options_.places;
+    if (places) {
+        add_places_of(config_, *places);
+        if (!snapshot_path_.empty()) // what was recorded of it lies beside it
+            places->push_back({std::filesystem::path(snapshot_path_).parent_path(), confine::Access::directory});
+    }
+    return confine::before_guest(main_thread, places);
 }
 
 /// The log says it in Firecracker's words, which programs look for.
@@ -177,6 +194,7 @@ Result<> Machine::restore(const SavedGuest& saved, bool paused) {
         hardware_->working_set = TRY(record_working_set(hardware_->memory, *saved.record));
     else if (!saved.working_set.empty())
         hardware_->working_set = TRY(prefetch(hardware_->memory, saved.working_set));
+    TRY(confine_process());
     TRY(begin_at_rest(Claimant::pause));
     if (!paused)
         freezer_.release(Claimant::pause);
@@ -200,6 +218,10 @@ Result<> Machine::arrive(const state::SavedVm& saved) {
 
 void Machine::go() {
     CHECK(loop_.owned_here());
+    // Not earlier: should the guest not come after all, the next one's files and networks are to be opened. And not
+    // with the guest's life at stake, which has no other place any more.
+    if (auto confined = confine_process(); !confined)
+        log::error("{}: {}", config_.name, confined.error().message);
     hardware_->clock.publish(VmClock::Change::moved);
     // Not earlier: at the console the operator could end a guest that is another monitor's.
     if (auto attached = hardware_->attach_console(options_.console); !attached)

@@ -10,6 +10,7 @@
 //     machine_drives.cpp    a drive gets another image
 #pragma once
 
+#include "confine/paths.hpp"
 #include "control/request.hpp"
 #include "control/server.hpp"
 #include "event/background_task.hpp"
@@ -47,6 +48,8 @@ public:
         /// Called before the first instruction: for tests that hold a device still.
         std::function<void(Hardware&)> assembled = {};
         std::chrono::milliseconds rest_limit = Freezer::limit;
+        /// What this process may open when the guest runs, besides what the configuration names; nothing: anything.
+        std::optional<std::vector<confine::Place>> places = {};
         bool boot_timer = false; ///< the guest may tell that it has booted, and the log says how long that took
     };
 
@@ -96,6 +99,8 @@ private:
     Result<> boot(const Moment& begun);
     void add_boot_timer(const Moment& begun);
     Result<> restore(const SavedGuest&, bool paused);
+    /// Gives up what this process needed to open files and devices: see confine/confinement.hpp. Once.
+    Result<> confine_process();
     Result<> watch_memory(std::string snapshot_path);
     /// Undoes assemble() if the result is an error, and closes the files, which releases their locks.
     Result<> undo_on_failure(Result<>);

@@ -1,6 +1,7 @@
 // What is asked of the drives of a guest that runs.
 #include "base/absolute_path.hpp"
 #include "machine/machine.hpp"
+#include "machine/threads.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -21,7 +22,7 @@ void Machine::change_drive(const control::DriveUpdate& update, control::Server::
         return answer(control::Failure{400, std::move(absolute).error().message});
     drive.path_on_host = *std::move(absolute);
     auto opening = BackgroundTask<Result<Image>>::start(
-        loop_, "disk",
+        loop_, disk_thread,
         [drive, present = options_.files->disk(drive.drive_id), vm = config_.name] {
             return HostFiles::open_other(*present, drive, vm);
         },

@@ -4,6 +4,7 @@
 #include "control/configuration.hpp"
 #include "machine/machine.hpp"
 #include "machine/restore.hpp"
+#include "machine/sandbox_status.hpp"
 #include "machine/vm_counters.hpp"
 #include "net/net.hpp"
 
@@ -304,6 +305,7 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
     status.reason = status.state == control::VmState::crashed ? crash_ : troubles();
     status.vcpu_count = config_.machine.vcpu_count;
     status.console = options_.console.kind;
+    status.sandbox = sandbox_status();
     status.memory.guest_size = config_.machine.mem_size;
     if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer so far
         return report(std::move(status));

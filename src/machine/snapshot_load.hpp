@@ -7,6 +7,7 @@
 #include "event/event_loop.hpp"
 #include "event/loop_thread.hpp"
 #include "machine/restore.hpp"
+#include "machine/threads.hpp"
 
 #include <atomic>
 #include <functional>
@@ -36,7 +37,7 @@ private:
         : finished_(std::make_shared<Finished>(std::move(finished))) {}
     std::shared_ptr<Finished> finished_; ///< what was posted and comes after our end does nothing
     std::atomic<bool> cancelled_{false};
-    LoopThread thread_{"restore"};
+    LoopThread thread_{restore_thread};
 };
 
 } // namespace aerate

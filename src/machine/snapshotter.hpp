@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "event/loop_thread.hpp"
 #include "machine/diff_base.hpp"
+#include "machine/threads.hpp"
 #include "migration/copy_hints.hpp"
 #include "migration/guest.hpp"
 #include "protocol/precopy.hpp"
@@ -93,7 +94,7 @@ private:
     std::atomic<bool> cancelled_{false};
     bool syncing_ = false;
     bool began_tracking_ = false; ///< of the base
-    LoopThread thread_{"snapshot"};
+    LoopThread thread_{snapshot_thread};
     migration::CopyHints hints_; ///< on that thread
 };
 

@@ -3,6 +3,7 @@
 #include "base/check.hpp"
 #include "base/host.hpp"
 #include "base/overloaded.hpp"
+#include "machine/threads.hpp"
 
 #include <linux/kvm.h>
 
@@ -24,8 +25,8 @@ VcpuThread::~VcpuThread() {
 
 Result<> VcpuThread::start() {
     CHECK(!thread_.joinable());
-    thread_ =
-        TRY(host::start_thread(fmt::format("vcpu{}", vcpu_->index()), [this](const std::stop_token&) { serve(); }));
+    thread_ = TRY(host::start_thread(aerate::vcpu_thread, fmt::format("vcpu{}", vcpu_->index()),
+                                     [this](const std::stop_token&) { serve(); }));
     return {};
 }
 

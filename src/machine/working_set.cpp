@@ -2,6 +2,7 @@
 
 #include "base/host.hpp"
 #include "base/log.hpp"
+#include "machine/threads.hpp"
 
 #include <condition_variable>
 #include <mutex>
@@ -30,24 +31,27 @@ Result<> record(const GuestMemory& memory, const snapshot::WorkingSetPlace& plac
 } // namespace
 
 Result<std::jthread> prefetch(const GuestMemory& memory, std::vector<PageRange> ranges) {
-    return host::start_thread("prefetch", [&memory, ranges = std::move(ranges)](const std::stop_token& stop) {
-        // Piece by piece: stopping waits for one, and so does a discard that changes a mapping.
-        for (const PageRange& range : ranges) {
-            if (stop.stop_requested())
-                return;
-            memory.prefetch({&range, 1});
-        }
-    });
+    return host::start_thread(prefetch_thread, "prefetch",
+                              [&memory, ranges = std::move(ranges)](const std::stop_token& stop) {
+                                  // Piece by piece: stopping waits for one, and so does a discard that changes a
+                                  // mapping.
+                                  for (const PageRange& range : ranges) {
+                                      if (stop.stop_requested())
+                                          return;
+                                      memory.prefetch({&range, 1});
+                                  }
+                              });
 }
 
 Result<std::jthread> record_working_set(const GuestMemory& memory, WorkingSetRecording recording) {
-    return host::start_thread("working-set", [&memory, recording = std::move(recording)](const std::stop_token& stop) {
-        if (!wait(stop, recording.after))
-            return log::warning("no working set was recorded: the guest ended before its {} s were over",
-                                recording.after.count());
-        if (const auto recorded = record(memory, recording.place); !recorded)
-            log::warning("no working set was recorded: {}", recorded.error().message);
-    });
+    return host::start_thread(
+        working_set_thread, "working-set", [&memory, recording = std::move(recording)](const std::stop_token& stop) {
+            if (!wait(stop, recording.after))
+                return log::warning("no working set was recorded: the guest ended before its {} s were over",
+                                    recording.after.count());
+            if (const auto recorded = record(memory, recording.place); !recorded)
+                log::warning("no working set was recorded: {}", recorded.error().message);
+        });
 }
 
 } // namespace aerate

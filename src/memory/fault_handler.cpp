@@ -6,6 +6,7 @@
 #include "base/unix_socket.hpp"
 #include "memory/fixed_mapping.hpp"
 #include "memory/mapping.hpp"
+#include "memory/system_calls.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -185,7 +186,8 @@ Result<> FaultHandler::prepare_for_its_end() {
 Result<> FaultHandler::watch() {
     process_ = process_behind(connection_.get());
     if (process_.valid())
-        watcher_ = TRY(host::start_thread("fault-handler", [this](const std::stop_token&) { wait_for_its_end(); }));
+        watcher_ = TRY(host::start_thread(fault_handler_thread, "fault-handler",
+                                          [this](const std::stop_token&) { wait_for_its_end(); }));
     else if (errno == ESRCH)
         return fail("the page fault handler at {} has ended", socket_);
     else

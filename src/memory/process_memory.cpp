@@ -1,17 +1,33 @@
 #include "memory/process_memory.hpp"
 
+#include "base/host.hpp"
+#include "memory/own_maps.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <mutex>
 
 namespace aerate {
 
 ByteCount resident_outside(std::span<const MappedRegion> regions) {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/smaps", "re"), std::fclose);
+    const FileDescriptor& kept = own_smaps();
+    if (!kept.valid())
+        return {};
+    static std::mutex reading; // duplicates have one position
+    const std::lock_guard lock(reading);
+    FileDescriptor again = host::descriptor([&] { return ::fcntl(kept.get(), F_DUPFD_CLOEXEC, 0); });
+    if (!again.valid() || ::lseek(again.get(), 0, SEEK_SET) != 0)
+        return {};
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(again.get(), "r"), std::fclose);
     if (!file)
         return {};
+    (void)again.release();
     const auto is_outside = [&](std::uint64_t begin, std::uint64_t end) {
         return std::ranges::none_of(regions, [&](const MappedRegion& region) {
             const auto host = reinterpret_cast<std::uintptr_t>(region.host);

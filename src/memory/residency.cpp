@@ -1,6 +1,7 @@
 #include "memory/residency.hpp"
 
 #include "base/host.hpp"
+#include "memory/own_maps.hpp"
 
 #include <fcntl.h>
 
@@ -176,7 +177,10 @@ Residency::Residency(Backing backing, std::span<const MappedRegion> regions, Met
     , regions_(regions) {
     if (backing == Backing::memfd || best == Method::mincore)
         return;
-    pagemap_ = host::descriptor([&] { return ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC); });
+    const FileDescriptor& pagemap = own_pagemap();
+    if (!pagemap.valid())
+        return;
+    pagemap_ = host::descriptor([&] { return ::fcntl(pagemap.get(), F_DUPFD_CLOEXEC, 0); });
     if (!pagemap_.valid())
         return;
     const Chunk first_page{regions.front().host, {{0}, {1}}};

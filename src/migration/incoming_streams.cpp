@@ -3,6 +3,7 @@
 #include "base/host.hpp"
 #include "base/log.hpp"
 #include "base/unix_socket.hpp"
+#include "migration/threads.hpp"
 #include "migration/wire/bytes.hpp"
 
 #include <poll.h>
@@ -96,7 +97,7 @@ Result<> IncomingStreams::join(Listener& listener, const Terms& terms, PageIntak
     }
     for (const auto& stream : streams_)
         stream->thread = TRY(host::start_thread(
-            fmt::format("stream {}", stream->lane.stream),
+            stream_thread, fmt::format("stream {}", stream->lane.stream),
             [this, &stream = *stream, &intake, terms](const std::stop_token&) { read(stream, intake, terms); }));
     return {};
 }
@@ -108,8 +109,8 @@ IncomingStreams::start_handshake(Result<FileDescriptor> accepted, const Terms& t
     candidate->from = peer_of(socket);
     candidate->stream =
         std::make_unique<Stream>(connect_channel(std::move(socket), *stop_, terms.tls, TlsSide::server));
-    candidate->thread =
-        TRY(host::start_thread("candidate", [&candidate = *candidate, terms, &heard](const std::stop_token&) {
+    candidate->thread = TRY(host::start_thread(
+        handshake_thread, "handshake", [&candidate = *candidate, terms, &heard](const std::stop_token&) {
             const auto limit = std::min(terms.deadline, handshake_timeout);
             candidate.handshake = [&]() -> Result<> {
                 TRY(candidate.stream->connection->open(limit));

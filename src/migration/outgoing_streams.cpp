@@ -1,6 +1,7 @@
 #include "migration/outgoing_streams.hpp"
 
 #include "base/check.hpp"
+#include "migration/threads.hpp"
 
 #include <utility>
 
@@ -60,7 +61,7 @@ Result<> OutgoingStreams::join() {
         if (const auto answer = reader.receive(options_.deadline); !answer || answer->kind != FrameKind::accept)
             return fail("the destination does not accept stream {}: {}", number,
                         answer ? "it sent something else" : answer.error().message);
-        lane->thread.emplace(fmt::format("migration {}", number));
+        lane->thread.emplace(stream_thread, fmt::format("migration {}", number));
         TRY(lane->thread->loop().prepare()); // which the stream's timer is on
         lane->stream.emplace(lane->thread->loop(), number, memory_, *lane->writer, options_, callbacks_of(number));
         TRY(lane->thread->start());

@@ -15,6 +15,7 @@
 #include "migration/page_sets.hpp"
 #include "migration/source.hpp"
 #include "migration/source_link.hpp"
+#include "migration/threads.hpp"
 #include "protocol/hand_off.hpp"
 #include "protocol/precopy.hpp"
 
@@ -111,7 +112,7 @@ private:
     Result<EventFd> interrupt_;
     std::atomic<bool> cancelled_{false};
     bool started_ = false;
-    LoopThread thread_{"migration"};
+    LoopThread thread_{source_thread};
 
     // The migration's thread.
     std::optional<SourceLink> link_;

@@ -6,6 +6,7 @@
 #include "programs/commands.hpp"
 #include "programs/output.hpp"
 #include "programs/run.hpp"
+#include "programs/sandbox_flags.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/snapshot.hpp"
 
@@ -45,6 +46,7 @@ struct Flags {
     bool show_level = false;
     bool no_api = false;
     bool no_seccomp = false;
+    SandboxFlags sandbox;
     bool boot_timer = false;
     bool version = false;
     bool snapshot_version = false;
@@ -87,7 +89,8 @@ void add_flags(CLI::App& command, Flags& flags) {
     command.add_option("--start-time-us", flags.start_us, "when this process was started, for the metrics");
     command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then");
     command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it");
-    command.add_flag("--no-seccomp", flags.no_seccomp, "is so: Aerate has no seccomp filters that it would install");
+    command.add_flag("--no-seccomp", flags.no_seccomp, "no seccomp filters; the rest of --sandbox all the same");
+    add_sandbox_flags(command, flags.sandbox);
     command.add_flag("--boot-timer", flags.boot_timer, "the guest may tell that it has booted: 123 at 0xc0000000");
     command.add_flag("--version", flags.version, "prints the version of Firecracker whose interface this is");
     command.add_flag("--snapshot-version", flags.snapshot_version, "prints the version of snapshots that are written");
@@ -195,6 +198,15 @@ int run(const Flags& flags) {
     if (!store)
         return report(store.error());
     RunOptions options{.config = *std::move(config), .start = !flags.config_file.empty()};
+    const auto fds = options.start ? handed_over(options.config.network_interfaces) : possible_cards();
+    options.sandbox = flags.sandbox;
+    options.opens_anything = flags.sandbox.allowed.empty();
+    if (auto begun = confine::begin({.use = flags.sandbox.use,
+                                     .paths = !options.opens_anything,
+                                     .filters = !flags.no_seccomp,
+                                     .handed_over = fds});
+        !begun)
+        return report(begun.error());
     options.testbed = TestbedUse::never;
     options.like_firecracker = true;
     options.start_up = start_up(flags);

@@ -44,12 +44,13 @@ void print_as_table(const std::vector<control::VmStatus>& vms) {
                           {"RESIDENT"},
                           {"BALLOON"},
                           {"REPORTED", Align::right, 1},
-                          {"MONITOR", Align::right, 2}});
+                          {"MONITOR", Align::right, 2},
+                          {"CONFINED", Align::left, 5}});
     for (const auto& vm : vms)
         table.add({vm.name, fmt::to_string(vm.pid), std::string(name_of(vm.state)), in_words(vm.uptime),
                    vm.vcpu_count == 0 ? "-" : fmt::to_string(vm.vcpu_count), control::in_mib(vm.memory.guest_size),
                    control::in_mib(vm.memory.resident), in_balloon(vm), control::in_mib(vm.memory.reported),
-                   control::in_mib(vm.memory.monitor_overhead)});
+                   control::in_mib(vm.memory.monitor_overhead), std::string(control::is_confined(vm.sandbox))});
     print("{}", table.print(output_columns(std::string::npos)));
     for (const auto& vm : vms)
         if (!vm.reason.empty())

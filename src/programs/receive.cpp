@@ -4,6 +4,7 @@
 #include "programs/file_flags.hpp"
 #include "programs/protection_flags.hpp"
 #include "programs/run.hpp"
+#include "programs/sandbox_flags.hpp"
 
 #include <CLI/CLI.hpp>
 #include <unistd.h>
@@ -37,6 +38,9 @@ int receive(Options options) {
     auto grants = grants_from(options.files);
     if (!grants)
         return wrong_usage(grants.error());
+    if (auto begun = confine::begin({.use = options.run.sandbox.use, .handed_over = handed_over(grants->networks)});
+        !begun)
+        return report(begun.error());
     options.run.testbed = TestbedUse::never;
     options.run.receive = ReceiveOptions{
         .endpoint = *std::move(endpoint),
@@ -82,6 +86,7 @@ void add_receive(CLI::App& app, Command& chosen) {
         ->check(CLI::Range(1U, 604'800U));
     add_protection_flags(command, options->protection);
     add_console_flags(command, options->run);
+    add_sandbox_flags(command, options->run.sandbox);
     command.callback([options, &chosen] { chosen = [options] { return receive(std::move(*options)); }; });
 }
 

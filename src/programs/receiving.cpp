@@ -3,6 +3,7 @@
 #include "base/host.hpp"
 #include "base/log.hpp"
 #include "control/runtime_directory.hpp"
+#include "migration/threads.hpp"
 
 #include <unistd.h>
 
@@ -178,12 +179,15 @@ void Receiving::receive(FileDescriptor socket) {
     candidate.incoming = std::make_unique<IncomingGuest>(IncomingGuest::Callbacks{
         .settle = [this, &candidate](ForeignConfig foreign) -> Result<ForeignConfig::Settled> {
             TRY(slot_.claim(candidate));
-            auto settled = TRY(std::move(foreign).settle(
-                options_.grants, {.command = "aerate receive " + control::quoted(options_.address),
-                                  .name = options_.name,
-                                  .moves = true}));
-            loop_.call([&] { guest_announced(candidate, settled.config); });
-            return settled;
+            // Not on this thread, which hears a stranger: it may open no taps and start no passt.
+            return loop_.call([&]() -> Result<ForeignConfig::Settled> {
+                auto settled = TRY(std::move(foreign).settle(
+                    options_.grants, {.command = "aerate receive " + control::quoted(options_.address),
+                                      .name = options_.name,
+                                      .moves = true}));
+                guest_announced(candidate, settled.config);
+                return settled;
+            });
         },
         .assemble =
             [this](const ForeignConfig::Settled& settled, GuestMemory memory) {
@@ -207,10 +211,11 @@ void Receiving::receive(FileDescriptor socket) {
                                       .tls = tls_.get(),
                                       .listener = &*listener_,
                                       .joined = [this] { loop_.post([this] { joined(); }); }});
-    auto thread = host::start_thread("candidate", [this, &candidate](const std::stop_token&) {
-        auto result = candidate.destination->receive();
-        loop_.post([this, &candidate, result = std::move(result)] { ended(candidate, result); });
-    });
+    auto thread =
+        host::start_thread(migration::destination_thread, "candidate", [this, &candidate](const std::stop_token&) {
+            auto result = candidate.destination->receive();
+            loop_.post([this, &candidate, result = std::move(result)] { ended(candidate, result); });
+        });
     if (thread) {
         candidate.thread = *std::move(thread);
         return;

@@ -5,6 +5,7 @@
 #include "programs/file_flags.hpp"
 #include "programs/progress.hpp"
 #include "programs/run.hpp"
+#include "programs/sandbox_flags.hpp"
 
 #include <CLI/CLI.hpp>
 #include <unistd.h>
@@ -71,12 +72,17 @@ void add_restore(CLI::App& app, Command& chosen) {
         ->excludes("--key")
         ->excludes("--record-working-set");
     add_console_flags(command, options->run);
+    add_sandbox_flags(command, options->run.sandbox);
     command.callback([options, &chosen] {
         chosen = [options] {
             auto grants = grants_from(options->files);
             if (!grants)
                 return wrong_usage(grants.error());
             options->load.grants = *std::move(grants);
+            if (auto begun = confine::begin(
+                    {.use = options->run.sandbox.use, .handed_over = handed_over(options->load.grants.networks)});
+                !begun)
+                return report(begun.error());
             return run_as_told(options->run.detach, options->name, "vm", [options](Started started) {
                 options->run.started = std::move(started);
                 auto run = prepare(std::move(*options));

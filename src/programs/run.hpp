@@ -8,6 +8,7 @@
 #include "mmds/store.hpp"
 #include "programs/detach.hpp"
 #include "programs/receiving.hpp"
+#include "programs/sandbox_flags.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -34,6 +35,8 @@ struct RunOptions {
     bool detach = false;           ///< it has no terminal
     Started started{};             ///< called when the VM runs, or waits for a guest; nothing: nobody waits
     TestbedUse testbed = TestbedUse::automatic;
+    SandboxFlags sandbox{};
+    bool opens_anything = false; ///< as Firecracker does: no file is kept from it by Landlock
     std::optional<ApiOptions> api = ApiOptions{};
     control::FirecrackerMetrics::StartUp start_up{}; ///< for the metrics
     std::shared_ptr<mmds::Store> metadata = std::make_shared<mmds::Store>();

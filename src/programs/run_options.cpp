@@ -3,6 +3,7 @@
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
 #include "programs/run.hpp"
+#include "programs/sandbox_flags.hpp"
 
 #include <CLI/CLI.hpp>
 #include <unistd.h>
@@ -107,6 +108,7 @@ void add_run(CLI::App& app, Command& chosen) {
     add_balloon_flags(run, *flags);
     run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
     add_console_flags(run, flags->options);
+    add_sandbox_flags(run, flags->options.sandbox);
     add_choice(run, "--testbed", flags->options.testbed, uses,
                "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {
@@ -117,6 +119,10 @@ void add_run(CLI::App& app, Command& chosen) {
             if (!config->boot && flags->options.start)
                 return wrong_usage({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
             flags->options.config = *std::move(config);
+            const auto fds =
+                flags->options.start ? handed_over(flags->options.config.network_interfaces) : possible_cards();
+            if (auto begun = confine::begin({.use = flags->options.sandbox.use, .handed_over = fds}); !begun)
+                return report(begun.error());
             return run_as_told(flags->options.detach, flags->options.config.name, "vm", [flags](Started started) {
                 RunOptions options = std::move(flags->options);
                 if (options.config.name.empty())

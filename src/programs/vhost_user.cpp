@@ -2,9 +2,12 @@
 #include "control/runtime_directory.hpp"
 #include "control/size.hpp"
 #include "daemon/guest_limits.hpp"
+#include "daemon/threads.hpp"
 #include "daemon/vhost_user_daemon.hpp"
+#include "memory/own_maps.hpp"
 #include "programs/commands.hpp"
 #include "programs/process.hpp"
+#include "programs/sandbox_flags.hpp"
 #include "vhost_user/eventfd_signal.hpp"
 
 #include <CLI/CLI.hpp>
@@ -27,6 +30,7 @@ struct Flags {
         .users = {},
         .api_directory = {}};
     unsigned statistics_interval = 5;
+    SandboxFlags sandbox;
     std::string max_memory;
     std::string max_guest_memory;
     std::string max_process_memory;
@@ -88,6 +92,7 @@ Result<> complete(Flags& flags) {
 
 /// Returns the exit status.
 Result<int> run_daemon(Flags flags) {
+    TRY(confine::begin({.use = flags.sandbox.use, .handed_over = VhostUserListener::numbers_handed_over()}));
     TRY(make_room_for_guests(flags.options.guests_max));
     TRY(vhost_user::EventfdSignal::get()); // a daemon that starts well does not fail at its first guest
     flags.options.api_directory = control::runtime_directory();
@@ -110,6 +115,13 @@ Result<int> run_daemon(Flags flags) {
     for (const VhostUserListener& listener : listeners)
         log::info("vhost-user: waiting for guests at {}", listener.name());
     VhostUserDaemon daemon(loop, std::move(listeners), std::move(flags.options));
+    std::vector<confine::Place> places = places_of(flags.sandbox);
+    for (const std::string& socket : flags.sockets)
+        add_socket(socket, places);
+    places.push_back({"/proc", confine::Access::read}); // who a front-end is, and what its files are
+    places.push_back({"/dev/null", confine::Access::write});
+    (void)own_pagemap(); // which nobody can open afterwards
+    TRY(confine::before_guest(vhost_user_thread, places));
     loop.run();
     return 0;
 }
@@ -168,6 +180,7 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
         ->capture_default_str()
         ->check(CLI::Range(0U, 65535U))
         ->group("Balloon");
+    add_sandbox_flags(command, flags->sandbox);
     command.callback([flags, &chosen] {
         chosen = [flags] {
             if (const auto completed = complete(*flags); !completed)

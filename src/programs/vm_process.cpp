@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <string_view>
 
 namespace aerate {
 namespace {
@@ -113,6 +114,24 @@ Result<> VmProcess::serve_console() {
     return console_.socket->listen(console_listener_->fd());
 }
 
+std::optional<std::vector<confine::Place>> VmProcess::places() const {
+    if (options_.opens_anything)
+        return {};
+    std::vector<confine::Place> places = places_of(options_.sandbox);
+    if (options_.api && !options_.api->socket.empty())
+        add_socket(options_.api->socket, places);
+    if (options_.receive) {
+        for (const std::string& directory : options_.receive->grants.directories)
+            places.push_back({directory, confine::Access::directory});
+        if (const std::string& lease = options_.receive->lease_path; !lease.empty())
+            places.push_back({std::filesystem::absolute(lease).parent_path(), confine::Access::directory});
+        constexpr std::string_view on_this_host = "unix:";
+        if (options_.receive->address.starts_with(on_this_host))
+            add_socket(options_.receive->address.substr(on_this_host.size()), places);
+    }
+    return places;
+}
+
 void VmProcess::hang_up() {
     if (console_.socket)
         console_.socket->hang_up();
@@ -198,6 +217,7 @@ void VmProcess::replace_machine(std::shared_ptr<HostFiles> files) {
                                       .metrics = metrics_,
                                       .metadata = options_.metadata,
                                       .ended = [this](Outcome how) { end(how); },
+                                      .places = places(),
                                       .boot_timer = options_.boot_timer});
     started_ = loop_.after(start_up, forget_start_up_code);
 }

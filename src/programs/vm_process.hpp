@@ -35,6 +35,8 @@ private:
     Result<> open_monitor_files();
     Result<> serve();
     Result<> serve_console();
+    /// Returns what this process opens when its guest runs, besides what the configuration names.
+    [[nodiscard]] std::optional<std::vector<confine::Place>> places() const;
     /// Takes them away: another guest will be there, or none.
     void hang_up();
     void handle(control::Request request, control::Server::Answer answer);

@@ -20,7 +20,7 @@ class Terminal(Vm):
 def detached(context, *words):
     """A terminal of a VM whose command has returned."""
     name = context.next_name()
-    said = context.cli(*words, "--name", name, "--detach").stdout
+    said = context.cli(*words, "--allow", context.runtime, "--name", name, "--detach").stdout
     require(f"{name} runs" in said, f"the command says {said!r}")
     with Terminal(context, name) as terminal:
         pid = terminal.status()["pid"]

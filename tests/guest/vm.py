@@ -19,6 +19,14 @@ class GuestError(Exception):
     """What went wrong, with the end of the guest's console."""
 
 
+def allowing(directory, command):
+    """A command that starts a monitor, which may then save, move and open what is in that directory."""
+    for at, word in enumerate(command[1:], 1):
+        if word in ("run", "restore", "receive") and os.path.basename(command[at - 1]).startswith("aerate"):
+            return [*command[:at + 1], "--allow", directory, *command[at + 1:]]
+    return command
+
+
 class Vm:
     """Starts a monitor with the guest's console on pipes; a context manager that leaves nothing behind.
 
@@ -35,7 +43,7 @@ class Vm:
         self.lines = queue.Queue()
         self.log = []
         self.started = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        self.process = subprocess.Popen(allowing(self.runtime, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self):
