@@ -121,10 +121,8 @@ public:
         if (take.quiet && started_ && state_ != VmState::paused)
             return refused("the VM runs, and PUT /snapshot/create takes a VM that is paused: PATCH /vm first, or PUT "
                            "/aerate/snapshot, which takes one that runs");
-        if (take.diff && !take.memory_path.empty())
-            return refused("a diff is one file, with its memory: leave mem_file_path out, or give the path of "
-                           "snapshot_path");
-        if (take.diff && !config_.machine.track_dirty_pages)
+        // With its memory in a file of its own it can have all that the guest has, as Firecracker's.
+        if (take.diff && take.memory_path.empty() && !config_.machine.track_dirty_pages)
             return refused("the guest's writes have not been tracked, so a diff cannot be taken: set "
                            "track_dirty_pages before the start or when a snapshot is loaded, or take a full snapshot "
                            "with it first");

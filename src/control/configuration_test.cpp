@@ -54,6 +54,8 @@ TEST(Configuration, ADiffNeedsTracking) {
     EXPECT_TRUE(refuses(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true}));
     EXPECT_TRUE(refuses(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true, .track_dirty_pages = true}))
         << "it is too late for that";
+    EXPECT_TRUE(passes(config, VmState::running, TakeSnapshot{.path = "/s", .memory_path = "/m", .diff = true}))
+        << "in two files it has all that the guest has";
     EXPECT_TRUE(passes(config, VmState::running, TakeSnapshot{.path = "/s", .track_dirty_pages = true}));
     config.machine.track_dirty_pages = true;
     EXPECT_TRUE(passes(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true}));

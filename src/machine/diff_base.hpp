@@ -1,5 +1,5 @@
-// What a diff snapshot is a diff of: the last snapshot that this guest took or was restored from, and every page that
-// was written or discarded since.
+// What a diff snapshot is a diff of: the last snapshot of its form that this guest took or was restored from, and every
+// page that was written or discarded since.
 //
 //     last snapshot               the next one: gather()         saved()
 //     ─────┬──────── written() ────────┬───── not yet seen ─────────┬───▶
@@ -48,10 +48,17 @@ public:
         parent_ = std::move(file);
         written_.clear_all();
     }
+    /// The same of a memory file; also while nothing is tracked.
+    void saved(snapshot::MemoryImage file) {
+        memory_file_ = std::move(file);
+        if (writes_)
+            written_.clear_all();
+    }
 
     [[nodiscard]] const PageBitmap& written() const { return written_; }
     /// Returns nothing before the first saved().
     [[nodiscard]] const std::optional<snapshot::Parent>& parent() const { return parent_; }
+    [[nodiscard]] const std::optional<snapshot::MemoryImage>& memory_file() const { return memory_file_; }
 
     /// Returns the lineage of the latest snapshot, also while nothing is tracked.
     [[nodiscard]] const snapshot::Lineage& lineage() const { return lineage_; }
@@ -63,6 +70,16 @@ private:
     std::optional<DirtyTracker::Tracking> writes_;
     PageBitmap written_;
     std::optional<snapshot::Parent> parent_;
+    std::optional<snapshot::MemoryImage> memory_file_;
+};
+
+/// Snapshots in one file and in two are diffs of what was taken in their own form, so that both can be taken in turn.
+struct DiffBases {
+    explicit DiffBases(DirtyTracker& tracker)
+        : one_file(tracker)
+        , two_files(tracker) {}
+    DiffBase one_file;
+    DiffBase two_files;
 };
 
 } // namespace aerate

@@ -53,8 +53,9 @@ struct SavedGuest {
     GuestMemory memory;
     state::SavedVm state;
     std::shared_ptr<HostFiles> files;
-    std::optional<snapshot::Parent> snapshot = {}; ///< that it comes from
-    std::string snapshot_path = {};                ///< where that is
+    std::optional<snapshot::Parent> snapshot = {};         ///< that it comes from
+    std::optional<snapshot::MemoryImage> memory_file = {}; ///< where its memory was, unless in that file
+    std::string snapshot_path = {};                        ///< where that is
     snapshot::Lineage lineage = {};
     std::vector<PageRange> working_set = {}; ///< of the snapshot, to be read ahead
     ClockAfterRestore clock = ClockAfterRestore::goes_on;
@@ -97,7 +98,7 @@ public:
     [[nodiscard]] const EventLoop& loop() const { return loop_; }
     [[nodiscard]] const EventLoop& net_loop() const { return net_thread.loop(); }
     [[nodiscard]] DirtyTracker& tracker() { return tracker_; }
-    [[nodiscard]] DiffBase& diff_base() { return diff_base_; }
+    [[nodiscard]] DiffBases& diff_bases() { return diff_bases_; }
     struct Disk {
         FileDescriptor fd;
         std::string path; ///< for messages
@@ -155,7 +156,7 @@ private:
     Vm vm_;
     std::shared_ptr<ConsoleSocket> console_socket_; ///< what is typed there is for this guest
     DirtyTracker tracker_;
-    DiffBase diff_base_{tracker_};
+    DiffBases diff_bases_{tracker_};
     std::vector<Block*> blocks_; ///< of the slots
     EventLoop& loop_;
     Callbacks callbacks_;

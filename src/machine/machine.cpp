@@ -178,12 +178,15 @@ Result<> Machine::watch_memory(std::string snapshot_path) {
 }
 
 Result<> Machine::restore(const SavedGuest& saved, bool paused) {
-    hardware_->diff_base().set_lineage(saved.lineage);
-    if (saved.snapshot && config_.machine.track_dirty_pages) {
-        // Before the devices are restored: what they write into memory is not in the snapshot.
-        TRY(hardware_->diff_base().track(hardware_->memory.address_space()));
-        hardware_->diff_base().saved(*saved.snapshot);
-    }
+    DiffBases& bases = hardware_->diff_bases();
+    bases.one_file.set_lineage(saved.lineage);
+    // Before the devices are restored: what they write into memory is not in the snapshot.
+    if (config_.machine.track_dirty_pages && (saved.snapshot || saved.memory_file))
+        TRY((saved.memory_file ? bases.two_files : bases.one_file).track(hardware_->memory.address_space()));
+    if (saved.memory_file)
+        bases.two_files.saved(*saved.memory_file);
+    else if (saved.snapshot && config_.machine.track_dirty_pages)
+        bases.one_file.saved(*saved.snapshot);
     TRY(hardware_->restore(saved.state, saved.clock));
     // This is a copy, of which there may be others. Interrupt controllers are as they were by now.
     TRY(hardware_->generation->renew());

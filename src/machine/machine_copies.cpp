@@ -63,9 +63,9 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
         return answer(std::move(*refusal));
     if (auto whole = hardware_->disks_are_whole(); !whole)
         return answer(conflict(std::move(whole).error().message));
-    if (take.diff && !hardware_->diff_base().parent())
-        return answer(conflict("there is no snapshot that this one could be a diff of: this guest was not restored, "
-                               "and none was taken since it started. Take a full one first"));
+    if (take.diff && take.memory_path.empty() && !hardware_->diff_bases().one_file.parent())
+        return answer(conflict("there is no snapshot in one file that this one could be a diff of: this guest was not "
+                               "restored from one, and none was taken since it started. Take a full one first"));
     take.track_dirty_pages |= config_.machine.track_dirty_pages;
     auto taken = [this, track = take.track_dirty_pages, answer = std::move(answer)](control::Reply reply) mutable {
         if (!std::holds_alternative<control::Failure>(reply))
@@ -73,7 +73,7 @@ void Machine::take_snapshot(control::TakeSnapshot take, control::Server::Answer 
         answer(std::move(reply));
     };
     copy(take.sweep, std::move(taken), [this, take](control::Server::Answer waiting) {
-        operations_.snapshot(hardware_->diff_base(), take, std::move(waiting));
+        operations_.snapshot(hardware_->diff_bases(), take, std::move(waiting));
     });
 }
 

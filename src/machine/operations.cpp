@@ -72,7 +72,7 @@ void Operations::end(control::Reply reply) {
     idle_();
 }
 
-void Operations::snapshot(DiffBase& tracked, const control::TakeSnapshot& request, control::Server::Answer answer) {
+void Operations::snapshot(DiffBases& bases, const control::TakeSnapshot& request, control::Server::Answer answer) {
     std::optional<snapshot::Key> key;
     if (!request.key_path.empty()) {
         auto loaded = snapshot::Key::load(request.key_path);
@@ -84,21 +84,25 @@ void Operations::snapshot(DiffBase& tracked, const control::TakeSnapshot& reques
     std::vector<MemoryRegion> regions;
     for (const MappedRegion& region : guest_->memory().regions())
         regions.push_back(region.guest);
-    // A diff lies beside its parent, and is one file as that is.
-    DiffBase* const base = request.track_dirty_pages && request.memory_path.empty() ? &tracked : nullptr;
+    DiffBase& base = request.memory_path.empty() ? bases.one_file : bases.two_files;
+    auto file = snapshot::Writer::Options{.path = request.path,
+                                          .regions = std::move(regions),
+                                          .existing = request.replace ? snapshot::Existing::replace
+                                                                      : snapshot::Existing::refuse,
+                                          .key = std::move(key),
+                                          .memory_path = request.memory_path};
+    if (request.diff) {
+        file.parent = base.parent();
+        file.base = base.memory_file();
+    }
     snapshotter_ = std::make_unique<Snapshotter>(
         *guest_,
-        Snapshotter::Options{
-            .file = {.path = request.path,
-                     .regions = std::move(regions),
-                     .existing = request.replace ? snapshot::Existing::replace : snapshot::Existing::refuse,
-                     .key = std::move(key),
-                     .parent = request.diff ? base->parent() : std::nullopt,
-                     .memory_path = request.memory_path},
-            .sweep = request.sweep,
-            .stop = request.stop,
-            .base = base,
-            .lineage = tracked.lineage()},
+        Snapshotter::Options{.file = std::move(file),
+                             .sweep = request.sweep,
+                             .stop = request.stop,
+                             .base = request.track_dirty_pages || !request.memory_path.empty() ? &base : nullptr,
+                             .track = request.track_dirty_pages,
+                             .lineage = bases.one_file.lineage()},
         [this, quiet = request.quiet](Result<SnapshotReport> result) {
             main_loop_.post([this, quiet, result = std::move(result)]() mutable {
                 if (!result)

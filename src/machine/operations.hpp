@@ -34,7 +34,7 @@ public:
     }
     [[nodiscard]] bool cancelled() const { return cancelled_; }
     /// REQUIRES: announced, and not busy(). For a diff: pages are tracked, and there was a snapshot.
-    void snapshot(DiffBase&, const control::TakeSnapshot&, control::Server::Answer);
+    void snapshot(DiffBases&, const control::TakeSnapshot&, control::Server::Answer);
     /// REQUIRES: announced, and not busy(). Answers when the guest has moved, stays, or when neither side can know
     /// (MigrationStatus::phase).
     void migrate(OutgoingMigration, control::Server::Answer);

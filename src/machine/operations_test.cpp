@@ -100,7 +100,7 @@ protected:
     EventLoop loop;
     GuestMemory memory = GuestMemory::create({.regions = {{{0}, {2U << 20}}}}).value();
     DirtyTracker tracker{memory, std::make_unique<NoVcpus>()};
-    DiffBase base{tracker};
+    DiffBases base{tracker};
     Fate fate;
     bool fail_freeze = false;
     bool fail_save = false;

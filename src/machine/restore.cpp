@@ -81,6 +81,7 @@ Result<SavedGuest> saved_guest(const OpenedSnapshot& opened, const snapshot::Pro
                      .state = std::move(state),
                      .files = opened.files,
                      .snapshot = opened.file.as_parent(),
+                     .memory_file = opened.file.memory_file_image(),
                      .snapshot_path = opened.working_set.snapshot_path,
                      .lineage = {.latest = opened.file.as_parent().name, .ancestors = opened.file.ancestors()}};
     guest.clock = opened.clock;

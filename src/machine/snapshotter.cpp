@@ -69,12 +69,16 @@ void Snapshotter::begin() {
 
 Result<> Snapshotter::prepare() {
     TRY(snapshot::check_not_needed(options_.file.path, options_.lineage));
+    TRY(snapshot::check_not_needed(options_.file.memory_path, options_.lineage));
+    options_.file.cancelled = [this] { return cancelled_.load(); };
+    // A diff leaves what the guest boots to the files before it, and has room for it where they do.
+    if (options_.file.base)
+        options_.file.regions = options_.file.base->regions;
     if (options_.file.parent) {
         report_.parent = options_.file.parent->name;
-        // A diff leaves what the guest boots to the files before it, and has room for it where they do.
         options_.file.regions = TRY(snapshot::check_chain(options_.file));
     }
-    const auto attachments = options_.file.parent ? std::vector<migration::Attachment>() : guest_.attachments();
+    const auto attachments = is_diff() ? std::vector<migration::Attachment>() : guest_.attachments();
     const auto region = boot_region(attachments);
     if (region)
         options_.file.regions.push_back(*region);
@@ -85,18 +89,33 @@ Result<> Snapshotter::prepare() {
     copy_.layers = TRY(protocol::PageLayers<PageBitmap>::create(memory.address_space()));
     copy_.plan = protocol::PrecopyPlan::snapshot;
     TRY(guest_.start_tracking());
-    if (options_.base != nullptr) {
-        began_tracking_ = !options_.base->tracks();
+    const bool tracked = options_.base != nullptr && options_.base->tracks();
+    if (options_.base != nullptr && options_.track) {
+        began_tracking_ = !tracked;
         TRY(options_.base->track(memory.address_space()));
     }
     // After that: what becomes populated from here on was written, and is in the log.
-    if (options_.file.parent) {
+    if (is_diff() && tracked) {
         options_.base->gather();
         copy_.layers.pending.add(options_.base->written());
     } else {
-        memory.collect_populated(copy_.layers.pending);
+        expect_all_to_have_changed();
     }
     return {};
+}
+
+/// Besides what is populated now there is what was something in the file before, and has been given back since.
+void Snapshotter::expect_all_to_have_changed() {
+    const GuestMemory& memory = guest_.memory();
+    memory.collect_populated(copy_.layers.pending);
+    if (!options_.file.base)
+        return;
+    const snapshot::MemoryArea area(options_.file.base->regions);
+    for (const snapshot::Chunk& chunk : options_.file.base->chunks) {
+        const FrameNumber frame = area.frame_of_page(std::uint64_t{chunk.index} * snapshot::chunk_pages);
+        if (frame.value < memory.address_space().value) // what the guest boots is above it
+            copy_.layers.pending.set({frame, {snapshot::chunk_pages}});
+    }
 }
 
 /// Carries out what the event leads to.
@@ -134,7 +153,7 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
 
 void Snapshotter::gather() {
     guest_.gather(copy_.layers.log);
-    if (options_.base != nullptr)
+    if (options_.base != nullptr && options_.base->tracks())
         options_.base->gather();
     tell({Event::gathered, {}});
     if (copy_.phase == protocol::Precopy<PageBitmap>::Phase::final_copy)
@@ -177,7 +196,7 @@ void Snapshotter::save_state() {
         if (!saved)
             return give_up(std::move(saved).error());
         state_ = *std::move(saved);
-        if (options_.file.parent) {
+        if (is_diff()) {
             if (auto written = write_holes(); !written)
                 return give_up(std::move(written).error());
         }
@@ -185,7 +204,7 @@ void Snapshotter::save_state() {
     }));
 }
 
-/// Writes holes: what is free or was given back is a hole in a diff too, whatever the parent has there. Such pages are
+/// Writes holes: what is free or was given back reads as zero in a diff too, whatever was there before. Such pages are
 /// not read: in a memfd that would allocate them again.
 Result<> Snapshotter::write_holes() {
     const GuestMemory& memory = guest_.memory();
@@ -227,7 +246,12 @@ void Snapshotter::write(PageRange run, bool known_zero) {
 /// Completes the snapshot. Everything is in the file's pages: a guest that goes on need not wait for the disk. One that
 /// ends here does not end before the file is there.
 void Snapshotter::complete() {
+    const auto whole = options_.file.base ? writer_->add_unchanged(guest_.memory()) : Result<>();
     guest_.stop_tracking();
+    if (!whole) {
+        guest_.run_on();
+        return end(std::unexpected(whole.error()));
+    }
     if (guest_.memory().lost()) { // and read as zero meanwhile
         guest_.run_on();
         return end(fail("the file that holds the guest's memory was cut short or cannot be read"));
@@ -249,17 +273,22 @@ void Snapshotter::disks_synced(Result<> synced) {
         return end(std::unexpected(std::move(synced).error()));
     }
     const auto finished = std::move(*writer_).finish(guest_.config(), std::move(state_));
-    if (finished && options_.base != nullptr) {
-        options_.base->set_lineage(
-            snapshot::followed_by(options_.lineage, options_.file.path, options_.file.parent.has_value()));
-        options_.base->saved({.name = snapshot::FilePath(options_.file.path).name, .identity = *finished});
-    }
+    if (finished && options_.base != nullptr)
+        saved(*finished);
     report_.duration = since(began_);
     if (options_.stop)
         finished ? guest_.gone() : guest_.run_on();
     if (!finished)
         return end(std::unexpected(finished.error()));
     end(report_);
+}
+
+void Snapshotter::saved(const snapshot::Digest& identity) {
+    if (!options_.file.memory_path.empty())
+        return options_.base->saved(writer_->image());
+    options_.base->set_lineage(
+        snapshot::followed_by(options_.lineage, options_.file.path, options_.file.parent.has_value()));
+    options_.base->saved(snapshot::Parent{.name = snapshot::FilePath(options_.file.path).name, .identity = identity});
 }
 
 void Snapshotter::give_up(Error error) {

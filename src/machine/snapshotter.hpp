@@ -40,9 +40,10 @@ public:
         /// docs/architecture.md, Sweep.
         bool sweep = false;
         bool stop = false; ///< the guest goes on in the file only
-        /// The snapshot becomes what the next diff is a diff of. When `file` has a parent, the base's, it is one
-        /// itself.
+        /// The snapshot becomes what the next diff is a diff of. When `file` has what the base has, it is one itself.
         DiffBase* base = nullptr;
+        /// Keep track of what the guest writes from here on. A diff of what was not tracked has all that the guest has.
+        bool track = true;
         snapshot::Lineage lineage = {}; ///< of the snapshot before, which this one leaves whole
         snapshot::FileOperations* file_operations = &snapshot::FileOperations::real();
     };
@@ -70,7 +71,10 @@ private:
     [[nodiscard]] std::chrono::milliseconds use_hint(PageRange);
     void freeze();
     void save_state();
+    [[nodiscard]] bool is_diff() const { return options_.file.parent || options_.file.base; }
+    void expect_all_to_have_changed();
     Result<> write_holes();
+    void saved(const snapshot::Digest&);
     void copy();
     void write(PageRange, bool known_zero);
     void complete();

@@ -76,12 +76,12 @@ TEST_F(AWholeVm, C15_SaysWhatItWaitsForAndGoesBackByItself) {
 TEST_F(AWholeVm, C27_KeepsNoTrackOfWhatItsGuestWritesAfterASnapshotThatFailed) {
     EXPECT_FALSE(vm_->ask(control::TakeSnapshot{.path = "/nonexistent/directory/file", .track_dirty_pages = true}));
     EXPECT_FALSE(vm_->machine().config().machine.track_dirty_pages);
-    EXPECT_FALSE(vm_->hardware().diff_base().tracks());
+    EXPECT_FALSE(vm_->hardware().diff_bases().one_file.tracks());
     EXPECT_TRUE(vm_->ask(control::TakeSnapshot{.path = vms_.path("first"), .track_dirty_pages = true}));
     EXPECT_TRUE(vm_->machine().config().machine.track_dirty_pages);
     // One that was tracked before stays so: the next diff is of the last snapshot that was taken.
     EXPECT_FALSE(vm_->ask(control::TakeSnapshot{.path = "/nonexistent/directory/file", .diff = true}));
-    EXPECT_TRUE(vm_->hardware().diff_base().tracks());
+    EXPECT_TRUE(vm_->hardware().diff_bases().one_file.tracks());
     EXPECT_TRUE(vm_->ask(control::TakeSnapshot{.path = vms_.path("second"), .diff = true}));
 }
 

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include <cerrno>
@@ -52,6 +54,10 @@ ssize_t FileOperations::write(int fd, std::span<const std::byte> bytes, ByteCoun
 int FileOperations::punch_hole(int fd, ByteCount offset, ByteCount length) {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset.value),
                        static_cast<off_t>(length.value));
+}
+
+int FileOperations::clone(int fd, int from) {
+    return ::ioctl(fd, FICLONE, from);
 }
 
 int FileOperations::sync(int fd) {

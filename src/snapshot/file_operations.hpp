@@ -23,6 +23,8 @@ public:
     [[nodiscard]] virtual int truncate(int fd, ByteCount length);
     [[nodiscard]] virtual ssize_t write(int fd, std::span<const std::byte>, ByteCount offset);
     [[nodiscard]] virtual int punch_hole(int fd, ByteCount offset, ByteCount length);
+    /// Makes the file share the blocks of another (FICLONE); EOPNOTSUPP, EXDEV and the like where it cannot.
+    [[nodiscard]] virtual int clone(int fd, int from);
     [[nodiscard]] virtual int sync(int fd);
     /// Gives a file that has no name one; EEXIST when the name is taken.
     [[nodiscard]] virtual int link(int fd, int directory, const std::string& name);

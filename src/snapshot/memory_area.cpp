@@ -2,7 +2,15 @@
 
 #include "base/check.hpp"
 
+#include <algorithm>
+
 namespace aerate::snapshot {
+
+bool same_regions(const std::vector<MemoryRegion>& a, const std::vector<MemoryRegion>& b) {
+    return std::ranges::equal(a, b, [](const MemoryRegion& one, const MemoryRegion& other) {
+        return one.start == other.start && one.length == other.length;
+    });
+}
 
 ByteCount MemoryArea::length() const {
     ByteCount total{};

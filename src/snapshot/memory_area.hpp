@@ -85,6 +85,14 @@ struct Chunk {
     bool operator==(const Chunk&) const = default;
 };
 
+/// What a memory file holds, as its manifest says it.
+struct MemoryImage {
+    std::vector<MemoryRegion> regions;
+    std::vector<Chunk> chunks; ///< ascending; of none `zero` is any
+};
+
+[[nodiscard]] bool same_regions(const std::vector<MemoryRegion>&, const std::vector<MemoryRegion>&);
+
 class MemoryArea {
 public:
     explicit MemoryArea(std::vector<MemoryRegion> regions)

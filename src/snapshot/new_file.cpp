@@ -1,17 +1,23 @@
 #include "snapshot/new_file.hpp"
 
+#include "base/regular_file.hpp"
 #include "snapshot/file_path.hpp"
 #include "snapshot/manifest.hpp"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <sys/random.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <vector>
 
 namespace aerate::snapshot {
 namespace {
+
+constexpr ByteCount copied_at_once{1U << 20};
 
 std::string temporary_name() {
     std::uint64_t random = 0;
@@ -81,6 +87,35 @@ Result<> NewFile::check_target() const {
     return {};
 }
 
+Result<> NewFile::begin_with_existing(ByteCount length, const std::function<bool()>& cancelled) {
+    struct stat status{};
+    if (operations_->stat(directory_.get(), name_, status) != 0 ||
+        static_cast<std::uint64_t>(status.st_size) != length.value)
+        return {};
+    const RegularFile there = TRY(open_regular(name_, Link::refuse, directory_.get()));
+    TRY(check_only_we_write(there, path_));
+    if (operations_->clone(file_.get(), there.fd.get()) == 0)
+        return {};
+    std::vector<std::byte> buffer(copied_at_once.value);
+    for (std::uint64_t at = 0; at < length.value;) {
+        if (cancelled())
+            return fail("it was cancelled while {} was copied", path_);
+        const off_t data = ::lseek(there.fd.get(), static_cast<off_t>(at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO) // the rest is a hole
+            return {};
+        const off_t hole = data < 0 ? -1 : ::lseek(there.fd.get(), data, SEEK_HOLE);
+        if (hole < 0)
+            return cannot("find the holes of what is there");
+        const auto part = std::min({static_cast<std::uint64_t>(hole - data), copied_at_once.value,
+                                    length.value - static_cast<std::uint64_t>(data)});
+        const std::span bytes = std::span(buffer).first(part);
+        TRY(read_at(there.fd.get(), bytes, {static_cast<std::uint64_t>(data)}));
+        TRY(write(bytes, {static_cast<std::uint64_t>(data)}));
+        at = static_cast<std::uint64_t>(data) + part;
+    }
+    return {};
+}
+
 Result<> NewFile::resize(ByteCount length) {
     if (operations_->truncate(file_.get(), length) != 0)
         return cannot("make room");
@@ -103,11 +138,15 @@ Result<> NewFile::write(std::span<const std::byte> bytes, ByteCount offset) {
 }
 
 Result<> NewFile::clear(ByteCount offset, ByteCount length) {
-    static constexpr std::array<std::byte, 16 * page_size.value> zeros{};
     if (operations_->punch_hole(file_.get(), offset, length) == 0)
         return {};
     if (errno != EOPNOTSUPP && errno != ENOSYS)
         return cannot("punch a hole");
+    return write_zeros(offset, length);
+}
+
+Result<> NewFile::write_zeros(ByteCount offset, ByteCount length) {
+    static constexpr std::array<std::byte, 16 * page_size.value> zeros{};
     while (length.value > 0) {
         const std::size_t part = std::min<std::size_t>(zeros.size(), length.value);
         TRY(write(std::span(zeros).first(part), offset));

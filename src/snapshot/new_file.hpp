@@ -16,6 +16,7 @@
 #include "snapshot/file_operations.hpp"
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -31,8 +32,12 @@ public:
     NewFile& operator=(NewFile&&) = delete;
     ~NewFile();
 
+    /// Copies the file that is at the path, if it has this length; shares its blocks where the file system can. Holes
+    /// stay holes. Fails when another user could have written it, or `cancelled` says so.
+    [[nodiscard]] Result<> begin_with_existing(ByteCount length, const std::function<bool()>& cancelled);
     [[nodiscard]] Result<> resize(ByteCount length);
     [[nodiscard]] Result<> write(std::span<const std::byte>, ByteCount offset);
+    [[nodiscard]] Result<> write_zeros(ByteCount offset, ByteCount length);
     /// Makes a hole, or writes zeros where the file system has none.
     [[nodiscard]] Result<> clear(ByteCount offset, ByteCount length);
     /// Removes what is at the path already, if it may be replaced.

@@ -37,12 +37,6 @@ Result<Manifest> read_manifest(int fd, const Header& header) {
     return manifest;
 }
 
-bool same_regions(const std::vector<MemoryRegion>& a, const std::vector<MemoryRegion>& b) {
-    return std::ranges::equal(a, b, [](const MemoryRegion& one, const MemoryRegion& other) {
-        return one.start == other.start && one.length == other.length;
-    });
-}
-
 } // namespace
 
 Result<std::uint32_t> version_of(const std::string& path) {
@@ -126,6 +120,13 @@ Result<Snapshot> Snapshot::open_without_memory(const std::string& path) {
     return open(path, std::nullopt, std::nullopt);
 }
 
+std::optional<MemoryImage> Snapshot::memory_file_image() const {
+    const File& file = files_.front();
+    if (file.memory_at == Header::size)
+        return std::nullopt;
+    return MemoryImage{.regions = file.manifest.regions, .chunks = file.manifest.chunks};
+}
+
 Result<ByteCount> Snapshot::memory_offset() const {
     const File& file = files_.front();
     if (file.manifest.parent)
@@ -150,8 +151,10 @@ Result<Snapshot> Snapshot::open(const std::string& path, const std::optional<Key
     snapshot.files_.push_back(*std::move(file));
     if (auto opened = snapshot.open_ancestors(directory.get(), key); !opened)
         return fail_because(std::move(opened).error(), "cannot use the snapshot {}", path);
-    if (snapshot.files_.front().memory)
+    if (snapshot.files_.front().memory) {
+        TRY(snapshot.check_memory_is_merged());
         TRY(snapshot.check_memory_belongs());
+    }
     return snapshot;
 }
 

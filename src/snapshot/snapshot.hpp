@@ -61,6 +61,8 @@ public:
     [[nodiscard]] const std::string& config() const { return files_.front().manifest.config; }
     [[nodiscard]] const std::vector<std::byte>& state() const { return files_.front().manifest.state; }
     [[nodiscard]] const Digest& identity() const { return files_.front().identity; }
+    /// Returns what its memory file holds; nothing when memory is in the same file.
+    [[nodiscard]] std::optional<MemoryImage> memory_file_image() const;
     /// Returns what the manifest of a diff of this snapshot names.
     [[nodiscard]] Parent as_parent() const { return {files_.front().name, identity()}; }
     /// Returns the files that this one is a diff of, its parent first.
@@ -112,6 +114,7 @@ private:
     [[nodiscard]] static Result<File> open_file(int directory, std::string name, const std::optional<Key>&,
                                                 const std::optional<std::string>& memory_path);
     [[nodiscard]] Result<> check_memory_belongs() const;
+    [[nodiscard]] Result<> check_memory_is_merged() const;
     [[nodiscard]] Result<> open_ancestors(int directory, const std::optional<Key>&);
     /// A piece, and how many pages before it are zero here and in its file, back to the end of the piece before.
     struct Run {

@@ -1,6 +1,7 @@
 // Comparing memory with the manifest.
 #include "base/regular_file.hpp"
 #include "base/zero.hpp"
+#include "snapshot/chunk_digest.hpp"
 #include "snapshot/header.hpp"
 #include "snapshot/read_chunk.hpp"
 #include "snapshot/snapshot.hpp"
@@ -44,6 +45,30 @@ Result<> Snapshot::verify_holes(const File& file) const {
                 return fail("its memory has something at {:#x} of the file where its manifest says zero", at.value);
         }
         at = std::max(at, stored_end);
+    }
+    return {};
+}
+
+/// Finds what a diff's memory file lacks before it is merged: a page that holds something, and is a hole there.
+Result<> Snapshot::check_memory_is_merged() const {
+    const File& file = files_.front();
+    std::uint64_t stored_end = 0;
+    for (const Chunk& chunk : file.manifest.chunks) {
+        const bool stored = chunk.data.all_runs([&](unsigned first, unsigned count) {
+            const std::uint64_t at = offset_in_file(chunk.index, first, file.memory_at).value;
+            const std::uint64_t end = at + bytes_of({count}).value;
+            if (end <= stored_end)
+                return true;
+            const off_t hole = ::lseek(file.memory_fd(), static_cast<off_t>(at), SEEK_HOLE);
+            if (hole >= 0)
+                stored_end = static_cast<std::uint64_t>(hole);
+            return hole < 0 || end <= stored_end; // where holes cannot be asked for, samples are looked at
+        });
+        if (!stored)
+            return fail("the memory in {} lacks pages that the snapshot has: it is of a diff that is not merged yet "
+                        "(Firecracker's snapshot-editor edit-memory rebase does that, or take the diff into a copy of "
+                        "the memory file before it), or another snapshot's",
+                        file.memory->name);
     }
     return {};
 }

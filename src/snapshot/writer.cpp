@@ -1,11 +1,13 @@
 #include "snapshot/writer.hpp"
 
+#include "base/check.hpp"
 #include "base/zero.hpp"
 #include "memory/mapping.hpp"
 #include "snapshot/chunk_digest.hpp"
 #include "snapshot/header.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace aerate::snapshot {
 namespace {
@@ -20,6 +22,7 @@ Writer::Writer(Options&& options, NewFile file, std::optional<NewFile> memory_fi
     : area_(std::move(options.regions))
     , key_(std::move(options.key))
     , parent_(std::move(options.parent))
+    , base_(std::move(options.base))
     , kind_(kind_of(key_))
     , file_(std::move(file))
     , memory_file_(std::move(memory_file)) {}
@@ -42,9 +45,15 @@ Result<Writer> Writer::create(Options options, FileOperations& operations) {
     const bool beside = !options.memory_path.empty();
     if (beside && (options.parent || options.key))
         return fail("cannot write the snapshot {}: a diff, or one with a key, is one file", options.path);
+    if (options.base && (!beside || !same_regions(options.base->regions, options.regions)))
+        return fail("cannot write the snapshot {}: a diff in two files needs one for memory, and the layout of what it "
+                    "is a diff of",
+                    options.path);
     std::optional<NewFile> memory_file;
     if (beside)
         memory_file.emplace(TRY(NewFile::create(options.memory_path, options.existing, operations)));
+    if (options.base)
+        TRY(memory_file->begin_with_existing(MemoryArea(options.regions).length(), options.cancelled));
     Writer writer(std::move(options), std::move(file), std::move(memory_file));
     if (beside) {
         TRY(writer.memory_file_->resize(writer.area_.length()));
@@ -126,7 +135,34 @@ Result<> Writer::write_run(const Part& run, std::span<const std::byte> bytes) {
     return memory().write(bytes, offset_of(run.chunk, run.first));
 }
 
+/// Writes zeros, since a hole would say that the page is as before. Where it was zero before, and still is, it may.
+Result<> Writer::write_zeros(const Part& part) {
+    const Chunk* const before = find_chunk(base_->chunks, part.chunk);
+    const auto found = chunks_.find(part.chunk);
+    PageSet needed;
+    for (unsigned page = part.first; page < part.first + part.count; ++page) {
+        const bool held_data =
+            (before != nullptr && before->data.test(page)) || (found != chunks_.end() && found->second.data.test(page));
+        if (held_data && (found == chunks_.end() || !found->second.zero.test(page)))
+            needed.set(page);
+    }
+    if (!needed.any())
+        return {};
+    OpenChunk& chunk = chunks_[part.chunk];
+    written_.value -= needed.without(needed.without(chunk.data)).count();
+    chunk.data = chunk.data.without(needed);
+    chunk.zero = chunk.zero | needed;
+    Result<> outcome;
+    needed.all_runs([&](unsigned first, unsigned count) {
+        outcome = memory().write_zeros(offset_of(part.chunk, first), {count * page_size.value});
+        return outcome.has_value();
+    });
+    return outcome;
+}
+
 Result<> Writer::drop_part(const Part& part) {
+    if (base_)
+        return write_zeros(part);
     const auto found = chunks_.find(part.chunk);
     if (found == chunks_.end() && !parent_)
         return {};
@@ -148,15 +184,46 @@ Result<> Writer::drop_part(const Part& part) {
     return outcome;
 }
 
+Result<> Writer::add_unchanged(GuestMemory& memory) {
+    CHECK(base_);
+    unchanged_added_ = true;
+    for (auto& [index, chunk] : chunks_) {
+        const Chunk* const before = find_chunk(base_->chunks, index);
+        if (before == nullptr)
+            continue;
+        chunk.unchanged = before->data.without(chunk.data | chunk.zero);
+        if (!chunk.digests)
+            chunk.digests = std::make_unique<PageDigests>();
+        const bool read = chunk.unchanged.all_runs([&](unsigned first, unsigned count) {
+            const FrameNumber frame = area_.frame_of_page(std::uint64_t{index} * chunk_pages + first);
+            const auto bytes = memory.span(address_of(frame), bytes_of({count}));
+            for (unsigned i = 0; bytes && i < count; ++i)
+                (*chunk.digests)[first + i] = digest_of(kind_, page_of(*bytes, i));
+            return bytes.has_value();
+        });
+        if (!read)
+            return fail("cannot write the snapshot {}: the guest does not have the memory of what it is a diff of",
+                        file_.path());
+    }
+    return {};
+}
+
 std::vector<Chunk> Writer::chunks() const {
     std::vector<Chunk> chunks;
     for (const auto& [index, open] : chunks_) {
-        if (open.data.any() || open.zero.any())
+        const PageSet data = open.data | open.unchanged;
+        const PageSet zero = base_ ? PageSet() : open.zero;
+        if (data.any() || zero.any())
             chunks.push_back(
                 {.index = index,
-                 .data = open.data,
-                 .zero = open.zero,
-                 .digest = open.digests ? digest_of_chunk(kind_, open.data, *open.digests) : digest_of(kind_, {})});
+                 .data = data,
+                 .zero = zero,
+                 .digest = open.digests ? digest_of_chunk(kind_, data, *open.digests) : digest_of(kind_, {})});
+    }
+    if (base_) {
+        std::ranges::copy_if(base_->chunks, std::back_inserter(chunks),
+                             [&](const Chunk& before) { return !chunks_.contains(before.index); });
+        std::ranges::sort(chunks, {}, &Chunk::index);
     }
     return chunks;
 }
@@ -164,6 +231,7 @@ std::vector<Chunk> Writer::chunks() const {
 Result<Digest> Writer::finish(std::string config, std::vector<std::byte> state) && {
     if (broken_)
         return fail("cannot write the snapshot {}: an earlier write failed", file_.path());
+    CHECK(!base_ || unchanged_added_);
     const auto manifest = TRY(encode(Manifest{.regions = area_.regions(),
                                               .config = std::move(config),
                                               .state = std::move(state),
