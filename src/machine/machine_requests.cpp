@@ -137,8 +137,7 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    [&](const control::FlushMetrics&) {
                        report_status([answer = std::move(answer),
                                       metrics = options_.metrics](const control::VmStatus& status) mutable {
-                           metrics->write(status);
-                           answer(control::Done{});
+                           answer(done(metrics->write(status)));
                        });
                    },
                    [&](const control::SendCtrlAltDel&) {
@@ -236,7 +235,8 @@ void Machine::write_metrics_later() {
     metrics_timer_ = loop_.after(metrics_interval, [this] {
         write_metrics_later();
         if (hardware_ && state_ == State::started)
-            report_status([metrics = options_.metrics](const control::VmStatus& status) { metrics->write(status); });
+            report_status(
+                [metrics = options_.metrics](const control::VmStatus& status) { metrics->write_or_warn(status); });
     });
 }
 
