@@ -48,6 +48,21 @@ Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset) {
     return {};
 }
 
+Result<> write_at(int fd, std::span<const std::byte> bytes, ByteCount offset) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset.value));
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return fail_errno("it cannot be written at {}", offset.value);
+        if (written == 0)
+            return fail("it takes no more, at {}", offset.value);
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+        offset.value += static_cast<std::uint64_t>(written);
+    }
+    return {};
+}
+
 Result<> check_secrecy(const std::string& path, uid_t owner, mode_t mode) {
     if (!is_trusted_user(owner, ::geteuid()))
         return fail("it belongs to user {}, who can read and replace it: \"chown {} {}\"", owner, ::geteuid(), path);

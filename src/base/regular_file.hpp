@@ -35,6 +35,8 @@ enum class Link : std::uint8_t { follow, refuse };
 [[nodiscard]] Result<RegularFile> regular_file(FileDescriptor);
 /// Fills `into` from `offset` on; an error when the file ends before.
 [[nodiscard]] Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset);
+/// Writes all of it from `offset` on.
+[[nodiscard]] Result<> write_at(int fd, std::span<const std::byte>, ByteCount offset);
 /// Fails unless the file belongs to our user or root, and the mode keeps everybody else out: what others can read or
 /// replace is no secret.
 [[nodiscard]] Result<> check_secrecy(const std::string& path, uid_t owner, mode_t mode);

@@ -8,8 +8,6 @@
 
 #include <sys/mman.h>
 
-#include <cerrno>
-
 namespace aerate {
 namespace {
 
@@ -47,15 +45,9 @@ Result<IncomingBootFile> IncomingBootFile::create(const char* what) {
 }
 
 Result<> IncomingBootFile::append(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t written = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(length_.value));
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return fail_errno("cannot keep the {} that came with the guest", what_);
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-        length_ += ByteCount{static_cast<std::uint64_t>(written)};
-    }
+    if (auto written = write_at(fd_.get(), bytes, length_); !written)
+        return fail_because(std::move(written).error(), "cannot keep the {} that came with the guest", what_);
+    length_ += ByteCount{bytes.size()};
     return {};
 }
 
