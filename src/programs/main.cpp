@@ -10,6 +10,7 @@
 
 #include <exception>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -92,8 +93,12 @@ int main_with(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0)
-            return app.exit(error); // --help, --version
+        if (error.get_exit_code() == 0) { // --help, --version
+            std::ostringstream text;
+            app.exit(error, text, text);
+            print_text(text.str());
+            return 0;
+        }
         print_error(explain_usage(app, error));
         const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
         return firecracker ? firecracker_wrong_usage : wrong_usage_status;
@@ -119,7 +124,7 @@ int main(int argc, char** argv) {
         return 1; // there is nowhere to say why
     try {
         std::vector<char*> words = aerate::with_command(argc, argv);
-        return aerate::main_with(static_cast<int>(words.size()) - 1, words.data());
+        return aerate::end_output(aerate::main_with(static_cast<int>(words.size()) - 1, words.data()));
     } catch (const std::exception& error) {
         aerate::print_error(error.what());
         return 1;

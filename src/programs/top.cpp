@@ -63,8 +63,8 @@ Result<void> stream(const Options& options, Clock::duration interval) {
         if (printed > 0)
             std::this_thread::sleep_for(interval);
         print("{}{}", printed > 0 ? "\n" : "", frame({.columns = output_columns(120), .rows = 0, .colour = false}));
-        if (std::fflush(stdout) != 0)
-            return fail_errno("cannot write");
+        if (!flush_output())
+            break;
     }
     return {};
 }
