@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <array>
+
 namespace aerate {
 
 Result<RegularFile> open_regular(const std::string& path, Link link, int directory) {
@@ -77,6 +79,29 @@ Result<> check_only_we_write(const RegularFile& file, const std::string& path) {
     if ((file.mode & (S_IWGRP | S_IWOTH)) != 0)
         return fail("other users can change it (mode {:04o}): \"chmod go-w {}\"", file.mode & 07777U, path);
     return {};
+}
+
+Result<std::string> read_text_file(const std::string& path, std::size_t longest) {
+    const auto read = [&]() -> Result<std::string> {
+        const auto file = TRY(open_regular(path, Link::follow));
+        std::string text;
+        std::array<char, 16384> chunk;
+        for (;;) { // those of /proc do not say how long they are
+            const ssize_t got = ::read(file.fd.get(), chunk.data(), chunk.size());
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got < 0)
+                return fail_errno("it cannot be read");
+            if (got == 0)
+                return text;
+            text.append(chunk.data(), static_cast<std::size_t>(got));
+            if (text.size() > longest)
+                return fail("it is longer than {} bytes", longest);
+        }
+    }();
+    if (!read)
+        return fail_because(read.error(), "cannot use {}", path);
+    return read;
 }
 
 Result<> read_secret(const std::string& path, std::span<std::byte> into) {

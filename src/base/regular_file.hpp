@@ -42,6 +42,9 @@ enum class Link : std::uint8_t { follow, refuse };
 [[nodiscard]] Result<> check_secrecy(const std::string& path, uid_t owner, mode_t mode);
 /// Fails when another user than ours and root can change the file: it belongs to them, or its mode lets them write.
 [[nodiscard]] Result<> check_only_we_write(const RegularFile&, const std::string& path);
+/// Reads a whole file that the operator names. Fails, and names it, if it is longer than that or not a regular file:
+/// what comes through a FIFO may never come.
+[[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t longest);
 /// Fills `into` from a file that has as many bytes and no more, and passes check_secrecy().
 [[nodiscard]] Result<> read_secret(const std::string& path, std::span<std::byte> into);
 

@@ -1,5 +1,6 @@
 // `aerate firecracker`, or aerate started by that name: Firecracker's command line, so that what starts Firecracker
 // starts this instead. What Aerate does not have is refused by name, never taken and ignored.
+#include "base/regular_file.hpp"
 #include "control/run_flags.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/version.hpp"
@@ -145,7 +146,7 @@ Result<std::shared_ptr<mmds::Store>> metadata(const Flags& flags) {
     auto store = std::make_shared<mmds::Store>(flags.metadata_limit.value_or(flags.payload));
     if (flags.metadata.empty())
         return store;
-    const auto put = store->put(TRY(control::read_text_file(flags.metadata, payload_max)));
+    const auto put = store->put(TRY(read_text_file(flags.metadata, payload_max)));
     if (!put)
         return fail("--metadata {}: {}", flags.metadata, put.error().message);
     return store;
