@@ -32,6 +32,7 @@ Result<RegularFile> regular_file(FileDescriptor fd) {
     file.inode = status.st_ino;
     file.owner = status.st_uid;
     file.mode = status.st_mode;
+    file.modified_ns = modified_ns_of(status);
     return file;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 namespace aerate {
 namespace {
@@ -14,7 +15,11 @@ namespace {
 Result<BootFile> boot_file(Result<RegularFile> file, const std::string& path, const char* what) {
     if (!file)
         return fail_because(std::move(file).error(), "cannot use the {} {}", what, path);
-    return BootFile{.path = path, .what = what, .fd = std::move(file->fd), .length = file->length};
+    return BootFile{.path = path,
+                    .what = what,
+                    .fd = std::move(file->fd),
+                    .length = file->length,
+                    .modified_ns = file->modified_ns};
 }
 
 } // namespace
@@ -32,6 +37,12 @@ Result<> BootFile::read(std::span<std::byte> into) const {
     if (!filled)
         return fail_because(std::move(filled).error(), "cannot use the {} {}", what, path);
     return {};
+}
+
+bool BootFile::has_changed() const {
+    struct stat now{};
+    return modified_ns && (::fstat(fd.get(), &now) != 0 || modified_ns_of(now) != *modified_ns ||
+                           static_cast<std::uint64_t>(now.st_size) != length.value);
 }
 
 Result<IncomingBootFile> IncomingBootFile::create(const char* what) {

@@ -43,7 +43,8 @@ Result<> write_part(snapshot::Writer& writer, const Attachment& from, FrameNumbe
         const auto piece = std::span(bytes).first(bytes_of(pages).value);
         std::ranges::fill(piece.subspan(length), std::byte{0});
         if (auto read = read_at(from.fd, piece.first(length), from.offset + done); !read)
-            return fail_because(std::move(read).error(), "cannot save the guest's kernel and initrd");
+            return fail_because(std::move(read).error(),
+                                "cannot save the guest's kernel and initrd (cut while they are read? try again)");
         TRY(writer.add({{first.value + whole_pages_of(done).value}, pages}, piece));
     }
     return {};
