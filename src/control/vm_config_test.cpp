@@ -1,3 +1,4 @@
+#include "boot/memory_layout.hpp"
 #include "control/vm_config.hpp"
 
 #include <gtest/gtest.h>
@@ -109,6 +110,12 @@ TEST(VmConfig, HugePagesAndBackingAgree) {
     EXPECT_EQ(backing(R"("huge_pages": "None", "backing": "hugetlb")"), std::nullopt);
 }
 
+TEST(VmConfig, WhatMayBeAskedForCanBeLaidOut) {
+    for (const ByteCount size : {mem_size_min, mem_size_max})
+        EXPECT_TRUE(ram_regions(size)) << size.value;
+    EXPECT_FALSE(ram_regions(mem_size_max + ram_granule)) << "else it could be asked for";
+}
+
 TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
     const std::pair<std::string_view, std::string_view> cases[] = {
         {R"({"machine-config": {"vcpu_count": 33, "mem_size_mib": 128}})",
@@ -116,7 +123,7 @@ TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 129}})",
          "machine-config.mem_size_mib: must be even: RAM is laid out in steps of 2 MiB"},
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 17592186044416}})",
-         "machine-config.mem_size_mib: must be a whole number from 16 to 8388608"},
+         "machine-config.mem_size_mib: must be a whole number from 16 to 4194304"},
         {R"({"machine-config": {"mem_size_mib": 128}})", "machine-config.vcpu_count: is missing"},
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "backing": "tape"}})",
          "machine-config.backing: must be one of: anonymous, memfd, hugetlb"},

@@ -17,7 +17,7 @@ namespace {
 using migration::Attachment;
 
 constexpr std::uint64_t boot_magic = 0x31544f4f42524541; // "AERBOOT1"
-/// Addresses end at 16 TiB, and RAM at little more than 8.
+/// Addresses end at 16 TiB, and RAM at little more than 4.
 constexpr ByteCount longest_region{2ULL << 30};
 constexpr GuestAddress region_start{(1ULL << 44) - longest_region.value};
 constexpr ByteCount piece_length{1ULL << 20};
