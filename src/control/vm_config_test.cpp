@@ -116,6 +116,18 @@ TEST(VmConfig, WhatMayBeAskedForCanBeLaidOut) {
     EXPECT_FALSE(ram_regions(mem_size_max + ram_granule)) << "else it could be asked for";
 }
 
+TEST(VmConfig, ASocketsPathIsOneThatCanBeBound) {
+    const auto parsed = [](std::size_t length) {
+        const std::string path = "/" + std::string(length - 1, 'v');
+        return parse_vm_config(R"({"vsock": {"guest_cid": 3, "uds_path": ")" + path + R"("}})");
+    };
+    EXPECT_TRUE(parsed(107));
+    const auto refused = parsed(108);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message,
+              "vsock.uds_path: must be a path of 1 to 107 bytes, as that of every unix socket");
+}
+
 TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
     const std::pair<std::string_view, std::string_view> cases[] = {
         {R"({"machine-config": {"vcpu_count": 33, "mem_size_mib": 128}})",
@@ -138,6 +150,7 @@ TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
         {R"({"balloon": {"amount_mib": 2, "deflate_on_oom": "yes"}})", "balloon.deflate_on_oom: must be true or false"},
         {R"({"vsock": {"uds_path": "/v"}})", "vsock.guest_cid: is missing"},
         {R"({"vsock": {"guest_cid": 3}})", "vsock.uds_path: is missing"},
+        {R"({"vsock": {"guest_cid": 3, "uds_path": ""}})", "vsock.uds_path: must be a path of 1 to 107 bytes"},
         {R"({"vsock": {"guest_cid": 2, "uds_path": "/v"}})",
          "vsock.guest_cid: must be a whole number from 3 to 4294967294"},
         {R"({"vsock": {"guest_cid": 4294967295, "uds_path": "/v"}})",
