@@ -85,9 +85,11 @@ void add_flags(CLI::App& command, Flags& flags) {
         .add_option("--mmds-size-limit", flags.metadata_limit,
                     "of the metadata, in bytes (default: --http-api-max-payload-size)")
         ->check(CLI::Range(std::uint64_t{1}, payload_max));
-    command.add_option("--start-time-us", flags.start_us, "when this process was started, for the metrics");
-    command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then");
-    command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it");
+    command.add_option("--start-time-us", flags.start_us, "when this process was started, for the metrics")
+        ->check(check_number);
+    command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then")->check(check_number);
+    command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it")
+        ->check(check_number);
     command.add_flag("--no-seccomp", flags.no_seccomp, "is so: Aerate has no seccomp filters that it would install");
     command.add_flag("--boot-timer", flags.boot_timer, "the guest may tell that it has booted: 123 at 0xc0000000");
     command.add_flag("--version", flags.version, "prints the version of Firecracker whose interface this is");

@@ -8,7 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -34,6 +37,14 @@ int exit_code(const Result<void>& result) {
 std::string check_size(const std::string& text) {
     const auto size = control::parse_size(text);
     return size ? "" : size.error().message;
+}
+
+std::string check_number(const std::string& text) {
+    constexpr auto most = std::numeric_limits<std::int64_t>::max();
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool whole = error == std::errc() && end == text.data() + text.size() && number >= 0;
+    return whole ? "" : fmt::format("{} is not a whole number of at most {}", text, most);
 }
 
 namespace {
