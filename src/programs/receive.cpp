@@ -59,7 +59,7 @@ int receive(Options options) {
         .once = options.once,
         .wait = std::chrono::seconds(options.wait_seconds)};
     const std::string name = options.run.receive->name;
-    return run_as_told(options.run.detach, name, "receive", [&run = options.run](Started started) {
+    return run_as_told(options.run, name, "receive", [&run = options.run](Started started) {
         run.started = std::move(started);
         return run_vm(std::move(run));
     });

@@ -77,7 +77,8 @@ void add_restore(CLI::App& app, Command& chosen) {
             if (!grants)
                 return wrong_usage(grants.error());
             options->load.grants = *std::move(grants);
-            return run_as_told(options->run.detach, options->name, "vm", [options](Started started) {
+            options->run.start = !options->paused;
+            return run_as_told(options->run, options->name, "vm", [options](Started started) {
                 options->run.started = std::move(started);
                 auto run = prepare(std::move(*options));
                 return run ? run_vm(*std::move(run)) : report(run.error());

@@ -117,7 +117,7 @@ void add_run(CLI::App& app, Command& chosen) {
             if (!config->boot && flags->options.start)
                 return wrong_usage({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
             flags->options.config = *std::move(config);
-            return run_as_told(flags->options.detach, flags->options.config.name, "vm", [flags](Started started) {
+            return run_as_told(flags->options, flags->options.config.name, "vm", [flags](Started started) {
                 RunOptions options = std::move(flags->options);
                 if (options.config.name.empty())
                     options.config.name = fmt::format("vm-{}", ::getpid());
