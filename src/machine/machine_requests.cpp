@@ -5,6 +5,7 @@
 #include "machine/machine.hpp"
 #include "machine/restore.hpp"
 #include "machine/vm_counters.hpp"
+#include "memory/process_memory.hpp"
 #include "net/net.hpp"
 
 #include <unistd.h>
@@ -305,6 +306,8 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
     status.vcpu_count = config_.machine.vcpu_count;
     status.console = options_.console.kind;
     status.memory.guest_size = config_.machine.mem_size;
+    if (!hardware_) // and no guest's memory, whose page tables may be long
+        status.memory.monitor_overhead = resident_outside({});
     if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer so far
         return report(std::move(status));
     status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);

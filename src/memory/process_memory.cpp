@@ -8,10 +8,10 @@
 
 namespace aerate {
 
-ByteCount resident_outside(std::span<const MappedRegion> regions) {
+std::optional<ByteCount> resident_outside(std::span<const MappedRegion> regions) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/smaps", "re"), std::fclose);
     if (!file)
-        return {};
+        return std::nullopt;
     const auto is_outside = [&](std::uint64_t begin, std::uint64_t end) {
         return std::ranges::none_of(regions, [&](const MappedRegion& region) {
             const auto host = reinterpret_cast<std::uintptr_t>(region.host);
