@@ -114,6 +114,16 @@ Balloon::Balloon(const BalloonConfig& config, GuestMemory& memory, EventLoop& lo
     , reporting_(memory, states_, counters_)
     , rest_after_oom_(config.rest_after_oom) {}
 
+namespace {
+
+/// What a guest that was short of memory can be asked for all the same: what its balloon has, if that is a MiB.
+std::string instead_of(PageCount actual) {
+    const std::uint64_t mib = bytes_of(actual).value >> 20;
+    return mib == 0 ? "" : fmt::format(", or ask for {} MiB or less", mib);
+}
+
+} // namespace
+
 Result<> Balloon::set_target(PageCount target) {
     CHECK(loop_.owned_here());
     const PageCount ram = whole_pages_of(memory_.size());
@@ -125,9 +135,9 @@ Result<> Balloon::set_target(PageCount target) {
     if (const auto since = since_taken_back(); target > actual() && since && *since < rest_after_oom_)
         return fail(
             "balloon target: the guest ran out of memory {} s ago and took some back from the balloon: try again "
-            "in {} s, or ask for less than {} MiB",
+            "in {} s{}",
             std::chrono::floor<std::chrono::seconds>(*since).count(),
-            std::chrono::ceil<std::chrono::seconds>(rest_after_oom_ - *since).count(), bytes_of(actual()).value >> 20);
+            std::chrono::ceil<std::chrono::seconds>(rest_after_oom_ - *since).count(), instead_of(actual()));
     target_ = static_cast<std::uint32_t>(target.value);
     wanted_ = target_;
     lowest_target_ = std::min(lowest_target_, target_);

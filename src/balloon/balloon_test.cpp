@@ -177,10 +177,20 @@ TEST_F(BalloonTest, C16_NobodyInflatesRightAfter) {
     const auto refused = balloon.set_target({100});
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().message.find("the guest ran out of memory 0 s ago"), std::string::npos);
+    EXPECT_TRUE(refused.error().message.ends_with(" s")) << "less than a MiB cannot be asked for";
     EXPECT_EQ(balloon.target(), PageCount{90});
     EXPECT_TRUE(balloon.set_target({90}));
     EXPECT_TRUE(balloon.set_target({50})) << "less is always welcome";
     EXPECT_TRUE(balloon.set_target({80})) << "it still has 90";
+}
+
+TEST_F(BalloonTest, C16_WhatTheBalloonStillHasCanBeAskedFor) {
+    start();
+    ASSERT_TRUE(balloon.set_target({600}));
+    write_config(4, 600);
+    write_config(4, 520);
+    EXPECT_TRUE(balloon.set_target({600}).error().message.ends_with(" s, or ask for 2 MiB or less"));
+    EXPECT_TRUE(balloon.set_target({512}));
 }
 
 TEST(BalloonAfterOom, C16_InflatesAgainAfterTheRest) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <iterator>
 
@@ -35,10 +37,38 @@ Character first_of(std::string_view text) {
     return {code, length};
 }
 
-/// C0 and C1 controls, which terminals obey, line separators, and what reorders or hides text.
+struct Block {
+    std::uint32_t first;
+    std::uint32_t last;
+};
+
+/// C0 and C1 controls, which terminals obey, line separators, and what reorders or hides text: all of Bidi_Control
+/// (PropList.txt), and of Default_Ignorable_Code_Point (DerivedCoreProperties.txt) but the variation selectors, which
+/// choose how an emoji looks.
+constexpr auto harmful_blocks = std::to_array<Block>({
+    {0x00, 0x1f},
+    {0x7f, 0x9f},
+    {0xad, 0xad},
+    {0x34f, 0x34f},
+    {0x61c, 0x61c},
+    {0x115f, 0x1160},
+    {0x17b4, 0x17b5},
+    {0x180b, 0x180f},
+    {0x200b, 0x200f},
+    {0x2028, 0x202e},
+    {0x2060, 0x206f},
+    {0x3164, 0x3164},
+    {0xfeff, 0xfeff},
+    {0xffa0, 0xffa0},
+    {0xfff0, 0xfffb},
+    {0x1bca0, 0x1bca3},
+    {0x1d173, 0x1d17a},
+    {0xe0000, 0xe0fff},
+});
+
 bool harmful(std::uint32_t code) {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200b && code <= 0x200f) ||
-           (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
+    return std::ranges::any_of(harmful_blocks,
+                               [code](const Block& block) { return code >= block.first && code <= block.last; });
 }
 
 void append_escaped(std::string& into, std::uint32_t code) {
@@ -50,8 +80,10 @@ void append_escaped(std::string& into, std::uint32_t code) {
         into += "\\t";
     else if (code < 0x80)
         fmt::format_to(std::back_inserter(into), "\\x{:02x}", code);
-    else
+    else if (code <= 0xffff)
         fmt::format_to(std::back_inserter(into), "\\u{:04x}", code);
+    else
+        fmt::format_to(std::back_inserter(into), "\\U{:08x}", code);
 }
 
 } // namespace

@@ -15,6 +15,10 @@ TEST(Printable, S9_ControlCharactersAreEscaped) {
                         "31m"),
               "\\u009b31m"); // CSI as one character
     EXPECT_EQ(printable("\u202egnp.exe"), "\\u202egnp.exe");
+    EXPECT_EQ(printable("a\u061cb"), "a\\u061cb") << "ARABIC LETTER MARK reorders too";
+    EXPECT_EQ(printable("a\u00adb\u3164c"), "a\\u00adb\\u3164c") << "nobody sees these";
+    EXPECT_EQ(printable("a\U000e0041b"), "a\\U000e0041b") << "nor a tag";
+    EXPECT_EQ(printable("عربي ❤️"), "عربي ❤️");
 }
 
 TEST(Printable, S9_Utf8StaysAndWhatIsNoneIsEscaped) {

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <array>
+
 namespace aerate {
 
 Result<RegularFile> open_regular(const std::string& path, Link link, int directory) {
@@ -30,6 +32,7 @@ Result<RegularFile> regular_file(FileDescriptor fd) {
     file.inode = status.st_ino;
     file.owner = status.st_uid;
     file.mode = status.st_mode;
+    file.modified_ns = modified_ns_of(status);
     return file;
 }
 
@@ -48,6 +51,21 @@ Result<> read_at(int fd, std::span<std::byte> into, ByteCount offset) {
     return {};
 }
 
+Result<> write_at(int fd, std::span<const std::byte> bytes, ByteCount offset) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset.value));
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return fail_errno("it cannot be written at {}", offset.value);
+        if (written == 0)
+            return fail("it takes no more, at {}", offset.value);
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+        offset.value += static_cast<std::uint64_t>(written);
+    }
+    return {};
+}
+
 Result<> check_secrecy(const std::string& path, uid_t owner, mode_t mode) {
     if (!is_trusted_user(owner, ::geteuid()))
         return fail("it belongs to user {}, who can read and replace it: \"chown {} {}\"", owner, ::geteuid(), path);
@@ -62,6 +80,29 @@ Result<> check_only_we_write(const RegularFile& file, const std::string& path) {
     if ((file.mode & (S_IWGRP | S_IWOTH)) != 0)
         return fail("other users can change it (mode {:04o}): \"chmod go-w {}\"", file.mode & 07777U, path);
     return {};
+}
+
+Result<std::string> read_text_file(const std::string& path, std::size_t longest) {
+    const auto read = [&]() -> Result<std::string> {
+        const auto file = TRY(open_regular(path, Link::follow));
+        std::string text;
+        std::array<char, 16384> chunk;
+        for (;;) { // those of /proc do not say how long they are
+            const ssize_t got = ::read(file.fd.get(), chunk.data(), chunk.size());
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got < 0)
+                return fail_errno("it cannot be read");
+            if (got == 0)
+                return text;
+            text.append(chunk.data(), static_cast<std::size_t>(got));
+            if (text.size() > longest)
+                return fail("it is longer than {} bytes", longest);
+        }
+    }();
+    if (!read)
+        return fail_because(read.error(), "cannot use {}", path);
+    return read;
 }
 
 Result<> read_secret(const std::string& path, std::span<std::byte> into) {

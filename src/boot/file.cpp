@@ -7,8 +7,7 @@
 #include <unistd.h>
 
 #include <sys/mman.h>
-
-#include <cerrno>
+#include <sys/stat.h>
 
 namespace aerate {
 namespace {
@@ -16,7 +15,11 @@ namespace {
 Result<BootFile> boot_file(Result<RegularFile> file, const std::string& path, const char* what) {
     if (!file)
         return fail_because(std::move(file).error(), "cannot use the {} {}", what, path);
-    return BootFile{.path = path, .what = what, .fd = std::move(file->fd), .length = file->length};
+    return BootFile{.path = path,
+                    .what = what,
+                    .fd = std::move(file->fd),
+                    .length = file->length,
+                    .modified_ns = file->modified_ns};
 }
 
 } // namespace
@@ -36,6 +39,12 @@ Result<> BootFile::read(std::span<std::byte> into) const {
     return {};
 }
 
+bool BootFile::has_changed() const {
+    struct stat now{};
+    return modified_ns && (::fstat(fd.get(), &now) != 0 || modified_ns_of(now) != *modified_ns ||
+                           static_cast<std::uint64_t>(now.st_size) != length.value);
+}
+
 Result<IncomingBootFile> IncomingBootFile::create(const char* what) {
     // hier(7): files here may stay, so it is no memory file system.
     FileDescriptor fd = host::descriptor([] { return ::open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); });
@@ -47,15 +56,9 @@ Result<IncomingBootFile> IncomingBootFile::create(const char* what) {
 }
 
 Result<> IncomingBootFile::append(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t written = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(length_.value));
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return fail_errno("cannot keep the {} that came with the guest", what_);
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-        length_ += ByteCount{static_cast<std::uint64_t>(written)};
-    }
+    if (auto written = write_at(fd_.get(), bytes, length_); !written)
+        return fail_because(std::move(written).error(), "cannot keep the {} that came with the guest", what_);
+    length_ += ByteCount{bytes.size()};
     return {};
 }
 

@@ -7,6 +7,7 @@
 #include "base/units.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,12 +22,16 @@ struct BootFile {
     [[nodiscard]] static Result<BootFile> adopt(FileDescriptor, const std::string& path, const char* what);
     /// Fills `into` from the start of the file; an error when it has become shorter.
     [[nodiscard]] Result<> read(std::span<std::byte> into) const;
+    /// Returns whether somebody has written to the file since it was opened: what the guest boots, or takes along,
+    /// would be another or half of one. A file that is renamed, removed or replaced by another is as it was.
+    [[nodiscard]] bool has_changed() const;
 
     std::string path{};
     const char* what = "";
     FileDescriptor fd{};
     ByteCount length{};
-    ByteCount offset{}; ///< where it begins in `fd`
+    ByteCount offset{};                        ///< where it begins in `fd`
+    std::optional<std::int64_t> modified_ns{}; ///< when it was opened; absent: a file of our own
 };
 
 /// What a VM boots; either may be absent.

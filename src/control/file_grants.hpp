@@ -36,7 +36,7 @@ struct DriveGrant {
 struct VsockGrant {
     std::string uds_path{}; ///< absolute
     static constexpr std::string_view object = "vsock_override";
-    static void describe(auto& fields, auto& self) { fields("uds_path", self.uds_path, mandatory.with(not_empty)); }
+    static void describe(auto& fields, auto& self) { fields("uds_path", self.uds_path, mandatory.with(names_socket)); }
     bool operator==(const VsockGrant&) const = default;
 };
 

@@ -71,8 +71,15 @@ void add(Json& group, std::string_view name, std::uint64_t value) {
 } // namespace
 
 std::uint64_t FirecrackerMetrics::growth(const std::string& key, std::uint64_t value) {
-    const std::uint64_t before = std::exchange(last_[key], value);
-    return value < before ? value : value - before; // a guest that has reset itself counts from nothing
+    Count& count = counts_[key];
+    const std::uint64_t before = std::exchange(count.last, value);
+    count.owed += value < before ? value : value - before; // a guest that has reset itself counts from nothing
+    return count.owed;
+}
+
+void FirecrackerMetrics::delivered() {
+    for (auto& [key, count] : counts_)
+        count.owed = 0;
 }
 
 std::string FirecrackerMetrics::line(const VmStatus& status, std::chrono::milliseconds now) {

@@ -20,14 +20,20 @@ public:
     };
     void set_start_up(StartUp start_up) { start_up_ = start_up; }
 
-    /// Returns the line, with its end. `now` is the time since 1970.
+    /// Returns the line, with its end. `now` is the time since 1970. Until delivered() is called, the next one says the
+    /// same growth again, and what has come to it.
     [[nodiscard]] std::string line(const VmStatus&, std::chrono::milliseconds now);
+    void delivered();
 
 private:
     [[nodiscard]] std::uint64_t growth(const std::string& key, std::uint64_t value);
 
+    struct Count {
+        std::uint64_t last = 0;
+        std::uint64_t owed = 0; ///< by how much it has grown since the last line that was delivered
+    };
     StartUp start_up_;
-    std::map<std::string, std::uint64_t> last_;
+    std::map<std::string, Count> counts_;
 };
 
 } // namespace aerate::control

@@ -17,6 +17,7 @@ VmStatus status(std::uint64_t root_reads, std::uint64_t data_reads, std::uint64_
 Json line_of(FirecrackerMetrics& metrics, const VmStatus& now, std::chrono::milliseconds time = {}) {
     const std::string text = metrics.line(now, time);
     EXPECT_EQ(text.find('\n'), text.size() - 1) << "one line, with its end";
+    metrics.delivered();
     return *parse_json(text);
 }
 
@@ -40,6 +41,15 @@ TEST(FirecrackerMetrics, AGuestThatHasResetItselfCountsFromNothing) {
     FirecrackerMetrics metrics;
     line_of(metrics, status(10, 0, 0));
     EXPECT_EQ(line_of(metrics, status(2, 0, 0))["block"]["read_count"], 2);
+}
+
+TEST(FirecrackerMetrics, WhatWasNotDeliveredIsInTheNextLineAlsoOverAReset) {
+    FirecrackerMetrics metrics;
+    line_of(metrics, status(10, 0, 0));
+    (void)metrics.line(status(13, 0, 0), {});
+    (void)metrics.line(status(2, 0, 0), {});
+    EXPECT_EQ(line_of(metrics, status(3, 0, 0))["block"]["read_count"], 3 + 3);
+    EXPECT_EQ(line_of(metrics, status(3, 0, 0))["block"]["read_count"], 0);
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "boot/memory_layout.hpp"
 #include "control/schema.hpp"
 #include "memory/guest_memory.hpp"
 
@@ -13,12 +14,12 @@
 namespace aerate::control {
 
 inline constexpr unsigned vcpu_count_max = 32;
-inline constexpr ByteCount mem_size_min{16ULL << 20};
+inline constexpr ByteCount mem_size_min = min_ram;
 /// Enough for a stock distribution kernel with its initrd. What the guest does not touch costs the host nothing.
 inline constexpr ByteCount mem_size_default{512ULL << 20};
-/// The balloon's PFNs are 32 bits of 4 KiB: no page beyond 16 TiB could be ballooned (virtio 1.2, 5.5.6), and the hole
-/// below 4 GiB shifts RAM upwards.
-inline constexpr ByteCount mem_size_max{8ULL << 40};
+/// The layout's limit. A balloon could take a little less than 16 TiB: its PFNs are 32 bits of 4 KiB
+/// (virtio 1.2, 5.5.6).
+inline constexpr ByteCount mem_size_max = max_ram;
 
 inline constexpr WordList<Backing, 3> backing_words{
     {{"anonymous", Backing::anonymous}, {"memfd", Backing::memfd}, {"hugetlb", Backing::hugetlb}}};

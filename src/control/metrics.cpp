@@ -58,8 +58,9 @@ private:
 
 void write_memory(MetricsWriter& writer, const MemoryByState& memory) {
     writer.gauge("memory_guest_size_bytes", "RAM that the guest was given.", memory.guest_size.value);
-    writer.gauge("monitor_overhead_bytes", "Resident memory of the monitor, guest RAM left out.",
-                 memory.monitor_overhead.value);
+    if (memory.monitor_overhead)
+        writer.gauge("monitor_overhead_bytes", "Resident memory of the monitor, guest RAM left out.",
+                     memory.monitor_overhead->value);
     const std::array<std::pair<const char*, ByteCount>, 5> states{{{"resident", memory.resident},
                                                                    {"shared", memory.shared},
                                                                    {"ballooned", memory.ballooned},

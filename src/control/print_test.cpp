@@ -110,6 +110,7 @@ TEST(Size, H5_NonsenseAndWrappingAreRefused) {
 TEST(Size, PrintsMib) {
     EXPECT_EQ(in_mib(0_MiB), "0.0");
     EXPECT_EQ(in_mib(512_KiB), "0.5");
+    EXPECT_EQ(in_mib(std::optional<ByteCount>()), "-") << "which is not 0.0";
     EXPECT_EQ(in_mib(ByteCount{(2ULL << 20) - 1}), "1.9");
 }
 

@@ -1,32 +1,14 @@
 #include "control/run_flags.hpp"
 
+#include "base/regular_file.hpp"
 #include "control/file_grants.hpp"
 #include "control/schema_json.hpp"
 #include "control/size.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <cstdio>
-#include <memory>
 
 namespace aerate::control {
-
-Result<std::string> read_text_file(const std::string& path, std::size_t longest) {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-    if (!file)
-        return fail_errno("cannot open {}", path);
-    std::string text;
-    std::array<char, 16384> chunk;
-    while (const std::size_t got = std::fread(chunk.data(), 1, chunk.size(), file.get())) {
-        text.append(chunk.data(), got);
-        if (text.size() > longest)
-            return fail("{} is longer than {} bytes", path, longest);
-    }
-    if (std::ferror(file.get()) != 0)
-        return fail_errno("cannot read {}", path);
-    return text;
-}
 
 namespace {
 

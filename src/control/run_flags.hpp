@@ -31,9 +31,6 @@ struct RunFlags {
     std::optional<unsigned> stats_interval{};
 };
 
-/// Reads a file that the operator names. Fails if it is longer than that.
-[[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t longest);
-
 /// Without a --config file the VM has a balloon with everything that gives memory back switched on, and an entropy
 /// device.
 [[nodiscard]] Result<VmConfig> config_from(const RunFlags&);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -85,6 +87,15 @@ TEST(RunFlags, AFileGivesWhatFlagsDoNot) {
 
     EXPECT_FALSE(config_from({.config_file = file + ".none"}));
     EXPECT_FALSE(config_from({.config_file = directory.path()}));
+    const std::string fifo = directory / "fifo"; // nobody writes to it, and nobody waits for that
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    const auto refused = config_from({.config_file = fifo});
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().message.contains(fifo + ": it is not a regular file")) << refused.error().message;
+    std::ofstream(directory / "names") << R"({"cpu-config": ")" << fifo << R"("})";
+    const auto named = config_from({.config_file = directory / "names"});
+    ASSERT_FALSE(named);
+    EXPECT_TRUE(named.error().message.contains(fifo + ": it is not a regular file")) << named.error().message;
     std::ofstream(file) << "{";
     const auto broken = config_from({.config_file = file});
     ASSERT_FALSE(broken);

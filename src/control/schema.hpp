@@ -33,6 +33,11 @@ using TextCheck = std::string_view (*)(std::string_view);
     return text.empty() ? "must not be empty" : "";
 }
 
+/// unix(7): sun_path has 108 bytes, with the final zero.
+[[nodiscard]] constexpr std::string_view names_socket(std::string_view text) {
+    return text.empty() || text.size() > 107 ? "must be a path of 1 to 107 bytes, as that of every unix socket" : "";
+}
+
 /// What a field must be besides its type.
 struct Rule {
     bool required = false;

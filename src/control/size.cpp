@@ -28,4 +28,8 @@ std::string in_mib(ByteCount bytes) {
     return fmt::format("{}.{}", bytes.value >> 20, std::min<std::uint64_t>(rest / tenth, 9));
 }
 
+std::string in_mib(const std::optional<ByteCount>& bytes) {
+    return bytes ? in_mib(*bytes) : "-";
+}
+
 } // namespace aerate::control

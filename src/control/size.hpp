@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,5 +14,7 @@ namespace aerate::control {
 [[nodiscard]] Result<ByteCount> parse_size(std::string_view text);
 /// Prints MiB with one digit after the point: "1536.0".
 [[nodiscard]] std::string in_mib(ByteCount);
+/// Prints "-" for what is not known.
+[[nodiscard]] std::string in_mib(const std::optional<ByteCount>&);
 
 } // namespace aerate::control

@@ -46,13 +46,13 @@ inline constexpr WordList<ConsoleKind, 4> console_words{{{"None", ConsoleKind::n
                                                          {"Socket", ConsoleKind::socket}}};
 
 struct MemoryByState {
-    ByteCount guest_size{};       ///< RAM that the guest was given
-    ByteCount resident{};         ///< what of it is in the host's memory now: its RSS
-    ByteCount shared{};           ///< of that, what belongs to a snapshot file, and to all guests restored from it
-    ByteCount ballooned{};        ///< in the balloon
-    ByteCount reported{};         ///< free pages reported, and not known to be in use again
-    ByteCount hinted{};           ///< free pages of the current or last hinting run
-    ByteCount monitor_overhead{}; ///< resident memory of the monitor itself
+    ByteCount guest_size{}; ///< RAM that the guest was given
+    ByteCount resident{};   ///< what of it is in the host's memory now: its RSS
+    ByteCount shared{};     ///< of that, what belongs to a snapshot file, and to all guests restored from it
+    ByteCount ballooned{};  ///< in the balloon
+    ByteCount reported{};   ///< free pages reported, and not known to be in use again
+    ByteCount hinted{};     ///< free pages of the current or last hinting run
+    std::optional<ByteCount> monitor_overhead{}; ///< resident memory of the monitor itself; nothing: it is not known
     static constexpr std::string_view object = "memory";
     static void describe(auto& fields, auto& self) {
         fields("guest_size_bytes", self.guest_size);

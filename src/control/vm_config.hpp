@@ -136,7 +136,7 @@ struct VsockConfig {
     static constexpr std::string_view object = "vsock";
     static void describe(auto& fields, auto& self) {
         fields("guest_cid", self.guest_cid, mandatory_between(3, 0xffff'fffe)); // the others are reserved
-        fields("uds_path", self.uds_path, mandatory.with(not_empty));
+        fields("uds_path", self.uds_path, mandatory.with(names_socket));
         fields("vsock_id", self.vsock_id, unless_default.with(check_drive_id));
         fields("max_connections", self.max_connections, between(1, 16384));
     }

@@ -1,3 +1,4 @@
+#include "boot/memory_layout.hpp"
 #include "control/vm_config.hpp"
 
 #include <gtest/gtest.h>
@@ -109,6 +110,24 @@ TEST(VmConfig, HugePagesAndBackingAgree) {
     EXPECT_EQ(backing(R"("huge_pages": "None", "backing": "hugetlb")"), std::nullopt);
 }
 
+TEST(VmConfig, WhatMayBeAskedForCanBeLaidOut) {
+    for (const ByteCount size : {mem_size_min, mem_size_max})
+        EXPECT_TRUE(ram_regions(size)) << size.value;
+    EXPECT_FALSE(ram_regions(mem_size_max + ram_granule)) << "else it could be asked for";
+}
+
+TEST(VmConfig, ASocketsPathIsOneThatCanBeBound) {
+    const auto parsed = [](std::size_t length) {
+        const std::string path = "/" + std::string(length - 1, 'v');
+        return parse_vm_config(R"({"vsock": {"guest_cid": 3, "uds_path": ")" + path + R"("}})");
+    };
+    EXPECT_TRUE(parsed(107));
+    const auto refused = parsed(108);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message,
+              "vsock.uds_path: must be a path of 1 to 107 bytes, as that of every unix socket");
+}
+
 TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
     const std::pair<std::string_view, std::string_view> cases[] = {
         {R"({"machine-config": {"vcpu_count": 33, "mem_size_mib": 128}})",
@@ -116,7 +135,7 @@ TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 129}})",
          "machine-config.mem_size_mib: must be even: RAM is laid out in steps of 2 MiB"},
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 17592186044416}})",
-         "machine-config.mem_size_mib: must be a whole number from 16 to 8388608"},
+         "machine-config.mem_size_mib: must be a whole number from 16 to 4194304"},
         {R"({"machine-config": {"mem_size_mib": 128}})", "machine-config.vcpu_count: is missing"},
         {R"({"machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "backing": "tape"}})",
          "machine-config.backing: must be one of: anonymous, memfd, hugetlb"},
@@ -131,6 +150,7 @@ TEST(VmConfig, H5_ErrorsNameTheFieldAndTheFix) {
         {R"({"balloon": {"amount_mib": 2, "deflate_on_oom": "yes"}})", "balloon.deflate_on_oom: must be true or false"},
         {R"({"vsock": {"uds_path": "/v"}})", "vsock.guest_cid: is missing"},
         {R"({"vsock": {"guest_cid": 3}})", "vsock.uds_path: is missing"},
+        {R"({"vsock": {"guest_cid": 3, "uds_path": ""}})", "vsock.uds_path: must be a path of 1 to 107 bytes"},
         {R"({"vsock": {"guest_cid": 2, "uds_path": "/v"}})",
          "vsock.guest_cid: must be a whole number from 3 to 4294967294"},
         {R"({"vsock": {"guest_cid": 4294967295, "uds_path": "/v"}})",

@@ -42,13 +42,15 @@ control::Failure no_memory_yet() {
 }
 
 /// Returns what this process has resident for itself. Guests' memory is shared.
-[[nodiscard]] ByteCount own_resident() {
+[[nodiscard]] std::optional<ByteCount> own_resident() {
     std::ifstream file("/proc/self/status");
+    if (!file)
+        return std::nullopt;
     std::uint64_t total = 0;
     for (std::string word; file >> word;)
         if (std::uint64_t kib = 0; (word == "RssAnon:" || word == "RssFile:") && file >> kib)
             total += kib << 10;
-    return {total};
+    return ByteCount{total};
 }
 
 } // namespace

@@ -154,6 +154,9 @@ Result<> EventLoop::prepare() {
         const asio::posix::stream_descriptor watcher(impl_->context);
         impl_->prepared = true;
         return {};
+    } catch (const boost::system::system_error& refused) {
+        errno = refused.code().value(); // what() names its own functions
+        return fail_errno("cannot create the descriptors of an event loop");
     } catch (const std::exception& refused) {
         return fail("cannot create the descriptors of an event loop: {}", refused.what());
     }

@@ -17,7 +17,7 @@ namespace {
 using migration::Attachment;
 
 constexpr std::uint64_t boot_magic = 0x31544f4f42524541; // "AERBOOT1"
-/// Addresses end at 16 TiB, and RAM at little more than 8.
+/// Addresses end at 16 TiB, and RAM at little more than 4.
 constexpr ByteCount longest_region{2ULL << 30};
 constexpr GuestAddress region_start{(1ULL << 44) - longest_region.value};
 constexpr ByteCount piece_length{1ULL << 20};
@@ -43,7 +43,8 @@ Result<> write_part(snapshot::Writer& writer, const Attachment& from, FrameNumbe
         const auto piece = std::span(bytes).first(bytes_of(pages).value);
         std::ranges::fill(piece.subspan(length), std::byte{0});
         if (auto read = read_at(from.fd, piece.first(length), from.offset + done); !read)
-            return fail_because(std::move(read).error(), "cannot save the guest's kernel and initrd");
+            return fail_because(std::move(read).error(),
+                                "cannot save the guest's kernel and initrd (cut while they are read? try again)");
         TRY(writer.add({{first.value + whole_pages_of(done).value}, pages}, piece));
     }
     return {};

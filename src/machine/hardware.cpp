@@ -1,6 +1,7 @@
 #include "machine/hardware.hpp"
 
 #include "base/check.hpp"
+#include "base/log.hpp"
 #include "boot/acpi.hpp"
 #include "kvm/dirty_log.hpp"
 #include "net/net.hpp"
@@ -184,6 +185,9 @@ Result<> Hardware::boot(const control::VmConfig& config) {
         return fail(
             "the guest wants to boot, and has no kernel here: none came with it, and none was named when it was "
             "restored or received (--kernel FILE)");
+    if (const BootFile* const changed = files.changed_boot_file())
+        log::warning("the {} {} has been written to since it was opened: the guest boots what is there now",
+                     changed->what, changed->path);
     AcpiConfig acpi{.vcpus = config.machine.vcpu_count, .virtio = {}, .serial = true};
     for (unsigned index = 0; index < slots.size(); ++index)
         acpi.virtio.push_back(virtio_mmio_device(index));

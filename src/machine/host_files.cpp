@@ -147,15 +147,23 @@ Result<> HostFiles::open_network(const control::NetworkInterface& interface,
     return {};
 }
 
+const BootFile* HostFiles::changed_boot_file() const {
+    for (const BootFile* const file : {kernel(), initrd()})
+        if (file != nullptr && file->has_changed())
+            return file;
+    return nullptr;
+}
+
 std::vector<migration::Attachment> HostFiles::attachments() const {
     using Kind = migration::Attachment::Kind;
     std::vector<migration::Attachment> attachments;
     const auto add = [&attachments](Kind kind, const BootFile& file) {
         attachments.push_back({.kind = kind, .fd = file.fd.get(), .offset = file.offset, .length = file.length});
     };
-    if (kernel_)
-        add(Kind::kernel, *kernel_);
-    if (kernel_ && initrd_ && initrd_->length > ByteCount{})
+    if (!kernel_ || changed_boot_file() != nullptr)
+        return attachments;
+    add(Kind::kernel, *kernel_);
+    if (initrd_ && initrd_->length > ByteCount{})
         add(Kind::initrd, *initrd_);
     return attachments;
 }

@@ -57,7 +57,10 @@ public:
     [[nodiscard]] const std::shared_ptr<mmds::Counters>& metadata_counters() const { return metadata_counters_; }
     [[nodiscard]] const BootFile* kernel() const { return kernel_ ? &*kernel_ : nullptr; }
     [[nodiscard]] const BootFile* initrd() const { return initrd_ ? &*initrd_ : nullptr; }
-    /// Returns both as they go along with a snapshot or a move; none if there is no kernel.
+    /// Returns which of both has been written to since it was opened; null if neither has.
+    [[nodiscard]] const BootFile* changed_boot_file() const;
+    /// Returns both as they go along with a snapshot or a move; none if there is no kernel, or it is no longer what the
+    /// guest has booted.
     [[nodiscard]] std::vector<migration::Attachment> attachments() const;
     /// Takes what came along with the guest, unless the operator has named another kernel. Warns if there is neither:
     /// better now than when the guest resets itself.

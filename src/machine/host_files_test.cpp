@@ -75,6 +75,37 @@ TEST_F(HostFilesTest, S2_ANamedKernelReplacesBoth) {
     EXPECT_EQ(settled->config.boot->initrd_path, "");
 }
 
+TEST_F(HostFilesTest, AKernelThatWasWrittenToSinceDoesNotGoAlong) {
+    const std::string initrd = directory / "initrd";
+    std::ofstream(initrd) << "initrd";
+    control::VmConfig config;
+    config.boot = control::BootSource{.kernel_image_path = kernel, .initrd_path = initrd};
+    const auto open = [&config] { return std::move(*HostFiles::open(config)); };
+    const auto replaced = open();
+    std::ofstream(directory / "new") << "newker";
+    std::filesystem::rename(directory / "new", kernel);
+    std::filesystem::permissions(initrd, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    EXPECT_EQ(replaced->changed_boot_file(), nullptr) << "it has the old one, whatever the name leads to";
+    EXPECT_EQ(replaced->attachments().size(), 2U);
+
+    for (const auto& [path, what] : {std::pair(kernel, "kernel image"), std::pair(initrd, "initrd")}) {
+        const auto cut = open();
+        std::filesystem::resize_file(path, 3);
+        ASSERT_NE(cut->changed_boot_file(), nullptr);
+        EXPECT_EQ(cut->changed_boot_file()->what, std::string(what));
+        EXPECT_EQ(cut->changed_boot_file()->path, path);
+        EXPECT_TRUE(cut->attachments().empty());
+
+        const auto overwritten = open();
+        const auto later = std::filesystem::last_write_time(path) + std::chrono::milliseconds(10);
+        std::fstream(path, std::ios::in | std::ios::out) << "XYZ";
+        std::filesystem::last_write_time(path, later); // as it would be a moment later
+        EXPECT_EQ(overwritten->changed_boot_file(),
+                  &(path == kernel ? *overwritten->kernel() : *overwritten->initrd()));
+        EXPECT_TRUE(overwritten->attachments().empty());
+    }
+}
+
 TEST_F(HostFilesTest, S2_ADirectoryGrantsWhatLiesBelowItAndNoWayOut) {
     const TemporaryDirectory elsewhere;
     const std::string secret = elsewhere / "secret";

@@ -32,11 +32,17 @@ std::vector<migration::Attachment> LiveGuest::attachments() {
     for (const migration::Attachment& attachment : attachments)
         all += attachment.length;
     const bool too_large = all > limit;
+    const BootFile* const changed = hardware_.files.changed_boot_file();
     if (attachments.empty() || too_large)
         log::warning("the guest's kernel and initrd do not go along, {}: where the guest continues it cannot reset "
                      "itself, unless "
                      "--kernel and --initrd name them there",
-                     too_large ? "for they are too large" : "for they are not here either");
+                     changed != nullptr
+                         ? fmt::format("for the {} {} has been written to since it was opened, and is no "
+                                       "longer what the guest has booted",
+                                       changed->what, changed->path)
+                     : too_large ? "for they are too large"
+                                 : "for they are not here either");
     return too_large ? std::vector<migration::Attachment>() : attachments;
 }
 

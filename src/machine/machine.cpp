@@ -320,7 +320,7 @@ void Machine::end() {
     };
     if (options_.metrics->is_open())
         return report_status([metrics = options_.metrics, ended](const control::VmStatus& status) {
-            metrics->write(status);
+            metrics->write_or_warn(status);
             ended();
         });
     // What the other threads were asked before is answered first.

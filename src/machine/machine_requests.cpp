@@ -6,6 +6,7 @@
 #include "machine/restore.hpp"
 #include "machine/sandbox_status.hpp"
 #include "machine/vm_counters.hpp"
+#include "memory/process_memory.hpp"
 #include "net/net.hpp"
 
 #include <unistd.h>
@@ -138,8 +139,7 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                    [&](const control::FlushMetrics&) {
                        report_status([answer = std::move(answer),
                                       metrics = options_.metrics](const control::VmStatus& status) mutable {
-                           metrics->write(status);
-                           answer(control::Done{});
+                           answer(done(metrics->write(status)));
                        });
                    },
                    [&](const control::SendCtrlAltDel&) {
@@ -237,7 +237,8 @@ void Machine::write_metrics_later() {
     metrics_timer_ = loop_.after(metrics_interval, [this] {
         write_metrics_later();
         if (hardware_ && state_ == State::started)
-            report_status([metrics = options_.metrics](const control::VmStatus& status) { metrics->write(status); });
+            report_status(
+                [metrics = options_.metrics](const control::VmStatus& status) { metrics->write_or_warn(status); });
     });
 }
 
@@ -307,6 +308,8 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
     status.console = options_.console.kind;
     status.sandbox = sandbox_status();
     status.memory.guest_size = config_.machine.mem_size;
+    if (!hardware_) // and no guest's memory, whose page tables may be long
+        status.memory.monitor_overhead = resident_outside({});
     if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer so far
         return report(std::move(status));
     status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);

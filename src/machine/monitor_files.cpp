@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <utility>
 
@@ -44,24 +45,44 @@ Result<ConsoleOptions> serial_output(const control::SerialConfig& config, Consol
 
 Result<> MetricsFile::open(const std::string& path) {
     file_ = TRY(open_to_append(path, "the metrics"));
+    path_ = path;
     return {};
 }
 
-bool MetricsFile::flush() {
-    const ssize_t written = ::write(file_.get(), unfinished_.data(), unfinished_.size());
-    if (written > 0)
+Result<> MetricsFile::flush() {
+    while (!unfinished_.empty()) {
+        const ssize_t written = ::write(file_.get(), unfinished_.data(), unfinished_.size());
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0 && errno == EAGAIN)
+            return fail("cannot write the metrics: {} takes no more, since nobody reads it", path_);
+        if (written < 0)
+            return fail_errno("cannot write the metrics to {}", path_);
         unfinished_.erase(0, static_cast<std::size_t>(written));
-    return unfinished_.empty();
+    }
+    return {};
 }
 
-void MetricsFile::write(const control::VmStatus& status) {
-    if (!is_open() || (!unfinished_.empty() && !flush()))
-        return;
+Result<> MetricsFile::write(const control::VmStatus& status) {
+    if (!is_open())
+        return {};
+    TRY(flush());
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     unfinished_ = metrics_.line(status, std::chrono::duration_cast<std::chrono::milliseconds>(now));
     const std::size_t length = unfinished_.size();
-    if (!flush() && unfinished_.size() == length)
-        unfinished_.clear();
+    auto flushed = flush();
+    if (unfinished_.size() == length)
+        unfinished_.clear(); // a later line says all of it
+    else
+        metrics_.delivered(); // what is missing goes before the next one
+    return flushed;
+}
+
+void MetricsFile::write_or_warn(const control::VmStatus& status) {
+    const auto written = write(status);
+    if (!written && !warned_)
+        log::warning("{}", written.error().message);
+    warned_ = !written;
 }
 
 } // namespace aerate

@@ -24,16 +24,21 @@ public:
     [[nodiscard]] Result<> open(const std::string& path);
     [[nodiscard]] bool is_open() const { return file_.valid(); }
     void set_start_up(control::FirecrackerMetrics::StartUp start_up) { metrics_.set_start_up(start_up); }
-    /// A FIFO that nobody reads takes no more once it is full: then the line is lost, and what follows is a line again.
-    void write(const control::VmStatus&);
+    /// Fails where the line cannot be written whole: the disk is full, or nobody reads the FIFO. Nothing that was
+    /// counted is lost with it: the next line says it too, or begins where this one was broken off.
+    [[nodiscard]] Result<> write(const control::VmStatus&);
+    /// Does the same for nobody who waits: logs the first failure of a row.
+    void write_or_warn(const control::VmStatus&);
 
 private:
-    /// False: there is still something of an earlier line that must go first.
-    [[nodiscard]] bool flush();
+    /// Fails if there is still something of an earlier line that must go first.
+    [[nodiscard]] Result<> flush();
 
+    std::string path_;
     FileDescriptor file_;
     control::FirecrackerMetrics metrics_;
     std::string unfinished_; ///< the rest of a line of which a part was taken
+    bool warned_ = false;
 };
 
 } // namespace aerate

@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <fstream>
 #include <sstream>
 
@@ -23,10 +25,10 @@ std::string content_of(const std::filesystem::path& path) {
 TEST(MetricsFile, AppendsALineEachTime) {
     const TemporaryDirectory directory;
     MetricsFile metrics;
-    metrics.write({}); // there is no file: nothing happens
+    EXPECT_TRUE(metrics.write({})); // there is no file: nothing happens
     ASSERT_TRUE(metrics.open(directory.path() / "metrics"));
-    metrics.write({});
-    metrics.write({});
+    EXPECT_TRUE(metrics.write({}));
+    EXPECT_TRUE(metrics.write({}));
     std::istringstream lines(content_of(directory.path() / "metrics"));
     unsigned count = 0;
     for (std::string line; std::getline(lines, line); ++count)
@@ -44,8 +46,10 @@ TEST(MetricsFile, AFifoThatNobodyReadsHoldsUpNobodyAndBreaksNoLine) {
     for (int i = 0; i < 200; ++i)
         status.counters.push_back(
             {"block_reads", "", 1, {{"device", "block:a_disk_with_a_name_" + std::to_string(i)}}});
-    for (int i = 0; i < 50; ++i)
-        metrics.write(status); // some 10 KiB each: more than a FIFO holds
+    bool all_taken = true;
+    for (int i = 0; i < 50; ++i) // some 10 KiB each: more than a FIFO holds
+        all_taken = metrics.write(status).has_value() && all_taken;
+    EXPECT_FALSE(all_taken);
     const FileDescriptor reader(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     std::string text;
     std::array<char, 4096> chunk;
@@ -54,11 +58,57 @@ TEST(MetricsFile, AFifoThatNobodyReadsHoldsUpNobodyAndBreaksNoLine) {
             text.append(chunk.data(), static_cast<std::size_t>(got));
     };
     drain();
-    metrics.write(status); // ends the line that was broken off
+    EXPECT_TRUE(metrics.write(status)); // ends the line that was broken off
     drain();
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);)
         EXPECT_TRUE(control::parse_json(line)) << line.substr(0, 100);
+}
+
+/// A disk on which a file can have `most` bytes.
+class FullDisk {
+public:
+    explicit FullDisk(rlim_t most) {
+        EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+        set({.rlim_cur = most, .rlim_max = before_.rlim_max});
+    }
+    FullDisk(const FullDisk&) = delete;
+    ~FullDisk() {
+        set(before_);
+        (void)std::signal(SIGXFSZ, handler_);
+    }
+
+private:
+    static void set(const rlimit& limit) { EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0); }
+    rlimit before_{};
+    void (*handler_)(int) = std::signal(SIGXFSZ, SIG_IGN);
+};
+
+TEST(MetricsFile, NothingThatWasCountedIsLostWithAFullDisk) {
+    const auto reads = [](std::uint64_t count) {
+        return control::VmStatus{.counters = {{"block_reads", "", count, {{"device", "block:root"}}}}};
+    };
+    for (const rlim_t room : {0U, 1U, 40U}) { // nothing of a line, or a part of it
+        const TemporaryDirectory directory;
+        MetricsFile metrics;
+        ASSERT_TRUE(metrics.open(directory.path() / "metrics"));
+        {
+            const FullDisk disk(room);
+            const auto refused = metrics.write(reads(3));
+            ASSERT_FALSE(refused) << room;
+            EXPECT_TRUE(refused.error().message.contains(directory / "metrics")) << refused.error().message;
+            EXPECT_FALSE(metrics.write(reads(5)));
+        }
+        EXPECT_TRUE(metrics.write(reads(9)));
+        std::istringstream lines(content_of(directory.path() / "metrics"));
+        std::uint64_t sum = 0;
+        for (std::string line; std::getline(lines, line);) {
+            const auto json = control::parse_json(line);
+            ASSERT_TRUE(json) << line;
+            sum += (*json)["block"]["read_count"].get<std::uint64_t>();
+        }
+        EXPECT_EQ(sum, 9U) << room;
+    }
 }
 
 TEST(MonitorFiles, WhatCannotBeOpenedIsSaid) {

@@ -110,6 +110,7 @@ TEST_F(LoadingVm, C27_IsAsItWasWhenTheLoadIsGivenUp) {
     EXPECT_THAT(std::get<control::Failure>(*loaded).message, ::testing::HasSubstr("cancelled"));
     EXPECT_EQ(fresh_->machine().config(), before);
     EXPECT_EQ(fresh_->status().state, control::VmState::not_started);
+    EXPECT_GT(fresh_->status().memory.monitor_overhead.value_or(ByteCount{}).value, 0U);
     EXPECT_TRUE(fresh_->ask(load()));
     EXPECT_TRUE(fresh_->runs());
 }

@@ -15,18 +15,18 @@
 
 namespace aerate {
 
-ByteCount resident_outside(std::span<const MappedRegion> regions) {
+std::optional<ByteCount> resident_outside(std::span<const MappedRegion> regions) {
     const FileDescriptor& kept = own_smaps();
     if (!kept.valid())
-        return {};
+        return std::nullopt;
     static std::mutex reading; // duplicates have one position
     const std::lock_guard lock(reading);
     FileDescriptor again = host::descriptor([&] { return ::fcntl(kept.get(), F_DUPFD_CLOEXEC, 0); });
     if (!again.valid() || ::lseek(again.get(), 0, SEEK_SET) != 0)
-        return {};
+        return std::nullopt;
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(again.get(), "r"), std::fclose);
     if (!file)
-        return {};
+        return std::nullopt;
     (void)again.release();
     const auto is_outside = [&](std::uint64_t begin, std::uint64_t end) {
         return std::ranges::none_of(regions, [&](const MappedRegion& region) {

@@ -4,12 +4,13 @@
 
 #include "memory/guest_memory.hpp"
 
+#include <optional>
 #include <span>
 
 namespace aerate {
 
 /// Returns the resident size of everything that is mapped here but these regions: the monitor's own memory, program
-/// code included. Huge pages of the host's pool count nowhere in it. 0 if it cannot be read.
-[[nodiscard]] ByteCount resident_outside(std::span<const MappedRegion>);
+/// code included. Huge pages of the host's pool count nowhere in it. Nothing if it cannot be read.
+[[nodiscard]] std::optional<ByteCount> resident_outside(std::span<const MappedRegion>);
 
 } // namespace aerate

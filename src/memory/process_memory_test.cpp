@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+
 #include <fstream>
 #include <sstream>
 
@@ -69,8 +71,8 @@ TEST_P(MemoryFigures, C17_TheyAreWhatTheKernelSays) {
     const Figures truth = by_smaps(*memory);
     EXPECT_GE(truth.guest, 10_MiB);
     expect_close(resident_and_shared(*memory), truth.guest, "guest");
-    expect_close(resident_outside(memory->regions()), truth.others, "monitor");
-    EXPECT_GT(resident_outside(memory->regions()), 1_MiB);
+    expect_close(resident_outside(memory->regions()).value(), truth.others, "monitor");
+    EXPECT_GT(resident_outside(memory->regions()).value(), 1_MiB);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backings, MemoryFigures,
@@ -93,7 +95,7 @@ TEST(MemoryFiguresOfARestoredGuest, C17_WrittenSharedAndFreshPagesAreCountedOnce
         }
         const Figures truth = by_smaps(*memory);
         expect_close(resident_and_shared(*memory), truth.guest, "guest");
-        expect_close(resident_outside(memory->regions()), truth.others, "monitor");
+        expect_close(resident_outside(memory->regions()).value(), truth.others, "monitor");
         if (backing == Backing::anonymous) {
             EXPECT_EQ(memory->resident(), 8_MiB);
             EXPECT_GE(memory->shared(), 4_MiB);
@@ -101,6 +103,17 @@ TEST(MemoryFiguresOfARestoredGuest, C17_WrittenSharedAndFreshPagesAreCountedOnce
             EXPECT_EQ(memory->shared(), 0_MiB);
         }
     }
+}
+
+TEST(ResidentOutside, WhatCannotBeReadIsNotZero) {
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    const auto resident = resident_outside({});
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_FALSE(resident);
+    EXPECT_TRUE(resident_outside({}));
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 
 #include "base/endian.hpp"
 #include "base/host.hpp"
+#include "base/regular_file.hpp"
 #include "migration/wire/frame.hpp"
 
 #include <fcntl.h>
@@ -84,15 +85,18 @@ struct FileLease::Record {
 };
 
 Result<FileLease> FileLease::open(const std::string& path) {
-    FileDescriptor file =
-        host::descriptor([&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); });
+    constexpr int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    FileDescriptor file = host::descriptor([&] { return ::open(path.c_str(), flags, 0600); });
     if (!file.valid())
         return fail_errno("cannot open the lease {}", path);
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
-        return fail("the lease {} is not a regular file", path);
-    FileLease lease(path, std::move(file));
+    auto regular = regular_file(std::move(file));
+    // Whoever can write it decides which side runs the guest, or that both do; whoever can read it can keep it locked.
+    const auto ours = regular ? check_secrecy(path, regular->owner, regular->mode) : std::unexpected(regular.error());
+    if (!ours)
+        return fail_because(ours.error(), "cannot use the lease {}", path);
+    FileLease lease(path, std::move(regular->fd));
     const Lock lock = TRY(Lock::take(lease.file_.get(), path));
+    struct stat status{};
     if (::fstat(lease.file_.get(), &status) != 0)
         return fail_errno("cannot inspect the lease {}", path);
     if (status.st_size == 0) {
@@ -105,8 +109,8 @@ Result<FileLease> FileLease::open(const std::string& path) {
 
 Result<FileLease::Record> FileLease::read() const {
     std::array<std::byte, record_size> bytes{};
-    if (::pread(file_.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-        return fail_errno("cannot read the lease {}", path_);
+    if (auto filled = read_at(file_.get(), bytes, {0}); !filled)
+        return fail_because(std::move(filled).error(), "cannot read the lease {}", path_);
     const std::span<const std::byte> view(bytes);
     const bool known = std::ranges::equal(view.first(magic.size()), std::as_bytes(std::span(magic)));
     if (!known || load_little_endian<std::uint64_t>(view.subspan(sum_at)) != checksum(view.first(sum_at)))
@@ -129,8 +133,9 @@ Result<> FileLease::write(const Record& record) const {
     bytes[owner_at] = static_cast<std::byte>(record.owner);
     store_little_endian(view.subspan(sum_at), checksum(view.first(sum_at)));
     // Within one sector: whole or not at all.
-    if (::pwrite(file_.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()) ||
-        ::fsync(file_.get()) != 0)
+    if (auto written = write_at(file_.get(), bytes, {0}); !written)
+        return fail_because(std::move(written).error(), "cannot write the lease {}", path_);
+    if (::fsync(file_.get()) != 0)
         return fail_errno("cannot write the lease {}", path_);
     return {};
 }
@@ -165,11 +170,12 @@ Result<std::string> record_given(const std::string& directory, const Session& se
         return fail_errno("cannot record in {} that the guest is given away", directory);
     constexpr std::string_view text = "Given to the other side of a migration. It may run there: find out before it is "
                                       "started here again.\n";
-    const bool written = ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
-    if (!written || ::fsync(file.get()) != 0) {
-        auto error = fail_errno("cannot write {}", path);
+    auto written = write_at(file.get(), std::as_bytes(std::span(text)), {0});
+    if (written && ::fsync(file.get()) != 0)
+        written = fail_errno("it cannot be flushed to the disk");
+    if (!written) {
         forget_given(path);
-        return error;
+        return fail_because(std::move(written).error(), "cannot write {}", path);
     }
     if (auto synced = sync_directory(directory); !synced) {
         forget_given(path);

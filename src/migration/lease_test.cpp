@@ -1,10 +1,14 @@
+#include "base/testing/other_user.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "migration/lease.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
 #include <filesystem>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -78,11 +82,33 @@ TEST_F(LeaseFile, WhatIsNoLeaseIsRefused) {
         std::filesystem::remove(path);
         (void)open();
     }
+    std::ofstream(path) << "short";
+    const auto cut = FileLease::open(path);
+    ASSERT_FALSE(cut);
+    EXPECT_EQ(cut.error().message, "cannot read the lease " + path + ": it ends too early, at 5");
+    std::filesystem::remove(path);
     auto lease = open();
     const auto terms = *lease.terms();
     std::filesystem::remove(path);
     auto other = open();
     EXPECT_FALSE(other.claim(terms, Session::random(), Side::source)) << "another lease under the same name";
+}
+
+TEST_F(LeaseFile, ALeaseThatOthersCanWriteOrLockIsRefused) {
+    (void)open();
+    for (const mode_t mode : {0660U, 0620U, 0606U, 0602U, 0666U, 0644U}) {
+        ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+        const auto refused = FileLease::open(path);
+        ASSERT_FALSE(refused) << std::oct << mode;
+        EXPECT_TRUE(refused.error().message.contains("chmod 600 " + path)) << refused.error().message;
+    }
+    ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+    (void)open();
+    AERATE_NEEDS_ANOTHER_USER();
+    ASSERT_EQ(::chown(path.c_str(), other_user, 0), 0);
+    const auto foreign = FileLease::open(path);
+    ASSERT_FALSE(foreign);
+    EXPECT_TRUE(foreign.error().message.contains("belongs to user")) << foreign.error().message;
 }
 
 TEST_F(LeaseFile, TheNoteOfAGuestGivenAwayIsWrittenOnce) {

@@ -76,7 +76,8 @@ Result<bool> SourceLink::send_attachments(std::span<const Attachment> attachment
             const auto piece =
                 std::span(bytes).first(std::min<std::size_t>(piece_of_attachment, (attachment.length - done).value));
             if (auto read = read_at(attachment.fd, piece, attachment.offset + done); !read)
-                return fail_because(std::move(read).error(), "cannot send the guest's kernel and initrd");
+                return fail_because(std::move(read).error(),
+                                    "cannot send the guest's kernel and initrd (cut while they are read? try again)");
             print(writer_.begin(),
                   AttachmentPiece{static_cast<std::uint8_t>(attachment.kind), attachment.length.value, piece});
             TRY(say(FrameKind::attachment));

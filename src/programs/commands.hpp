@@ -45,6 +45,9 @@ inline constexpr int firecracker_wrong_usage = 153;
 /// Checks for the parser: returns empty if `text` is a size, else what is wrong with it.
 std::string check_size(const std::string& text);
 
+/// Checks for the parser what it does not: that a number fits. CLI11 takes the largest there is for what is larger.
+std::string check_number(const std::string& text);
+
 /// Says what failed on standard error; 1.
 int report(const Error&);
 /// Says what was asked wrongly on standard error; 2.

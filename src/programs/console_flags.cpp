@@ -1,6 +1,7 @@
 #include "programs/console_flags.hpp"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace aerate {
 
@@ -23,8 +24,26 @@ void add_console_flags(CLI::App& command, RunOptions& options) {
         "return when the VM runs; aerate console attaches a terminal to it");
 }
 
-int run_as_told(bool detach, std::string name, std::string_view prefix, std::move_only_function<int(Started)> run) {
-    return detach ? run_detached(std::move(name), prefix, std::move(run)) : run(nullptr);
+std::string told_of_start(const RunOptions& options, const std::string& name, pid_t pid) {
+    const bool waits = options.receive || !options.start;
+    const std::string_view does = options.receive  ? "waits for a guest"
+                                  : !options.start ? "waits until it is started or resumed"
+                                                   : "runs";
+    std::string text = fmt::format("{} {}, process {}", name, does, pid);
+    // A guest that comes without a name that was given here has one of its own.
+    const bool named = !options.receive || !options.receive->name.empty();
+    if (options.console == "socket" && named)
+        text += fmt::format("; {}\"aerate console {}\" attaches this terminal to it", waits ? "then " : "", name);
+    return text;
+}
+
+int run_as_told(const RunOptions& options, std::string name, std::string_view prefix,
+                std::move_only_function<int(Started)> run) {
+    if (!options.detach)
+        return run(nullptr);
+    return run_detached(std::move(name), prefix, std::move(run), [&options](const std::string& started, pid_t pid) {
+        return told_of_start(options, started, pid);
+    });
 }
 
 } // namespace aerate

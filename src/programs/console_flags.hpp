@@ -3,6 +3,8 @@
 
 #include "programs/run.hpp"
 
+#include <sys/types.h>
+
 #include <functional>
 #include <string>
 #include <string_view>
@@ -17,7 +19,10 @@ namespace aerate {
 void add_console_flags(CLI::App& command, RunOptions& options);
 
 /// Carries out `run` here, or detached if that was asked for: see run_detached().
-[[nodiscard]] int run_as_told(bool detach, std::string name, std::string_view prefix,
+[[nodiscard]] int run_as_told(const RunOptions&, std::string name, std::string_view prefix,
                               std::move_only_function<int(Started)> run);
+
+/// Returns what is so once a detached process has started: what it does, and how its console is reached, if it is.
+[[nodiscard]] std::string told_of_start(const RunOptions&, const std::string& name, pid_t);
 
 } // namespace aerate

@@ -115,7 +115,8 @@ int say_why_not(const std::string& name, pid_t pid, bool log_was_opened) {
 
 } // namespace
 
-int run_detached(std::string name, std::string_view prefix, std::move_only_function<int(Started)> work) {
+int run_detached(std::string name, std::string_view prefix, std::move_only_function<int(Started)> work,
+                 const std::function<std::string(const std::string& name, pid_t)>& told) {
     if (!name.empty())
         if (auto valid = control::validate_vm_name(name); !valid)
             return wrong_usage(valid.error());
@@ -138,7 +139,7 @@ int run_detached(std::string name, std::string_view prefix, std::move_only_funct
     const char word = last_word(ours);
     if (word != vm_runs)
         return say_why_not(name, pid, word == log_is_open);
-    print("{} runs, process {}; \"aerate console {}\" attaches this terminal to it\n", name, pid, name);
+    print("{}\n", told(name, pid));
     return 0;
 }
 

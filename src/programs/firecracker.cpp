@@ -1,5 +1,6 @@
 // `aerate firecracker`, or aerate started by that name: Firecracker's command line, so that what starts Firecracker
 // starts this instead. What Aerate does not have is refused by name, never taken and ignored.
+#include "base/regular_file.hpp"
 #include "control/run_flags.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/version.hpp"
@@ -86,9 +87,11 @@ void add_flags(CLI::App& command, Flags& flags) {
         .add_option("--mmds-size-limit", flags.metadata_limit,
                     "of the metadata, in bytes (default: --http-api-max-payload-size)")
         ->check(CLI::Range(std::uint64_t{1}, payload_max));
-    command.add_option("--start-time-us", flags.start_us, "when this process was started, for the metrics");
-    command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then");
-    command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it");
+    command.add_option("--start-time-us", flags.start_us, "when this process was started, for the metrics")
+        ->check(check_number);
+    command.add_option("--start-time-cpu-us", flags.start_cpu_us, "its CPU time by then")->check(check_number);
+    command.add_option("--parent-cpu-time-us", flags.parent_cpu_us, "the CPU time of who started it")
+        ->check(check_number);
     command.add_flag("--no-seccomp", flags.no_seccomp, "no seccomp filters; the rest of --sandbox all the same");
     add_sandbox_flags(command, flags.sandbox);
     command.add_flag("--boot-timer", flags.boot_timer, "the guest may tell that it has booted: 123 at 0xc0000000");
@@ -148,7 +151,7 @@ Result<std::shared_ptr<mmds::Store>> metadata(const Flags& flags) {
     auto store = std::make_shared<mmds::Store>(flags.metadata_limit.value_or(flags.payload));
     if (flags.metadata.empty())
         return store;
-    const auto put = store->put(TRY(control::read_text_file(flags.metadata, payload_max)));
+    const auto put = store->put(TRY(read_text_file(flags.metadata, payload_max)));
     if (!put)
         return fail("--metadata {}: {}", flags.metadata, put.error().message);
     return store;

@@ -8,8 +8,12 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +37,14 @@ int exit_code(const Result<void>& result) {
 std::string check_size(const std::string& text) {
     const auto size = control::parse_size(text);
     return size ? "" : size.error().message;
+}
+
+std::string check_number(const std::string& text) {
+    constexpr auto most = std::numeric_limits<std::int64_t>::max();
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool whole = error == std::errc() && end == text.data() + text.size() && number >= 0;
+    return whole ? "" : fmt::format("{} is not a whole number of at most {}", text, most);
 }
 
 namespace {
@@ -92,8 +104,12 @@ int main_with(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0)
-            return app.exit(error); // --help, --version
+        if (error.get_exit_code() == 0) { // --help, --version
+            std::ostringstream text;
+            app.exit(error, text, text);
+            print_text(text.str());
+            return 0;
+        }
         print_error(explain_usage(app, error));
         const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
         return firecracker ? firecracker_wrong_usage : wrong_usage_status;
@@ -119,7 +135,7 @@ int main(int argc, char** argv) {
         return 1; // there is nowhere to say why
     try {
         std::vector<char*> words = aerate::with_command(argc, argv);
-        return aerate::main_with(static_cast<int>(words.size()) - 1, words.data());
+        return aerate::end_output(aerate::main_with(static_cast<int>(words.size()) - 1, words.data()));
     } catch (const std::exception& error) {
         aerate::print_error(error.what());
         return 1;

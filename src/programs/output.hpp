@@ -18,6 +18,13 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
     print_text(fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// Returns whether all that was printed on standard output so far has been taken. If not, end_output() says so.
+[[nodiscard]] bool flush_output();
+
+/// Returns a command's exit status: `status`, unless what it has printed was not taken, as by a full disk. That is an
+/// error of every command, and is said here.
+[[nodiscard]] int end_output(int status);
+
 /// Prints "aerate: MESSAGE" on standard error. Further lines of the message are indented, so that none can pass for a
 /// message of its own.
 void print_error(std::string_view message);

@@ -48,8 +48,8 @@ Result<FileDescriptor> signals_to_end() {
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT})
         if (!is_ignored(number)) // a blocked signal would be queued all the same (signal(7))
             sigaddset(&set, number);
-    if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0)
-        return fail_errno("cannot block signals");
+    if (const int refused = pthread_sigmask(SIG_BLOCK, &set, nullptr); refused != 0)
+        return fail("cannot block signals: {}", describe_errno(refused));
     FileDescriptor fd = host::descriptor([&] { return ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC); });
     if (!fd.valid())
         return fail_errno("cannot create a signalfd");

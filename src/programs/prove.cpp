@@ -136,7 +136,7 @@ Result<void> prove_all(const Options& options, const std::vector<Entry>& entries
             print("{}\n", json_line(finding));
         else if (table)
             print("{}", table_row(finding));
-        std::fflush(stdout);
+        (void)flush_output();
     });
     if (options.page)
         print("{}", proof_page(findings));

@@ -27,6 +27,16 @@ struct Options {
     RunOptions run;
 };
 
+/// Checks for the parser: a limit below the smallest guest would refuse every guest.
+std::string check_largest_guest(const std::string& text) {
+    const auto size = control::parse_size(text);
+    if (!size)
+        return size.error().message;
+    return *size < control::mem_size_min ? fmt::format("{} is less than any guest has: give at least {}M", text,
+                                                       control::mem_size_min.value >> 20)
+                                         : "";
+}
+
 ByteCount host_memory() {
     return {static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * page_size.value};
 }
@@ -53,7 +63,7 @@ int receive(Options options) {
         .once = options.once,
         .wait = std::chrono::seconds(options.wait_seconds)};
     const std::string name = options.run.receive->name;
-    return run_as_told(options.run.detach, name, "receive", [&run = options.run](Started started) {
+    return run_as_told(options.run, name, "receive", [&run = options.run](Started started) {
         run.started = std::move(started);
         return run_vm(std::move(run));
     });
@@ -79,7 +89,7 @@ void add_receive(CLI::App& app, Command& chosen) {
         .add_option("--max-memory", options->max_memory,
                     "the largest guest that is accepted (default: one as large as this host's memory)")
         ->option_text("SIZE")
-        ->check(check_size);
+        ->check(check_largest_guest);
     command.add_flag("--once", options->once, "end when a guest that was on its way does not arrive");
     command.add_option("--wait", options->wait_seconds, "end when no guest has come after this many seconds")
         ->option_text("SECONDS")

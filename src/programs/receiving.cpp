@@ -3,6 +3,7 @@
 #include "base/host.hpp"
 #include "base/log.hpp"
 #include "control/runtime_directory.hpp"
+#include "memory/process_memory.hpp"
 #include "migration/threads.hpp"
 
 #include <unistd.h>
@@ -98,6 +99,8 @@ bool Receiving::answer(const control::Request& request, control::Server::Answer&
         status.uptime =
             std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_);
         status.memory.guest_size = size_;
+        if (size_.value == 0) // later a guest's memory would be counted too
+            status.memory.monitor_overhead = resident_outside({});
         answer(std::move(status));
     } else if (std::holds_alternative<control::Stop>(request)) {
         answer(control::Done{});

@@ -83,7 +83,8 @@ void add_restore(CLI::App& app, Command& chosen) {
                     {.use = options->run.sandbox.use, .handed_over = handed_over(options->load.grants.networks)});
                 !begun)
                 return report(begun.error());
-            return run_as_told(options->run.detach, options->name, "vm", [options](Started started) {
+            options->run.start = !options->paused;
+            return run_as_told(options->run, options->name, "vm", [options](Started started) {
                 options->run.started = std::move(started);
                 auto run = prepare(std::move(*options));
                 return run ? run_vm(*std::move(run)) : report(run.error());

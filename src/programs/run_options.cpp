@@ -123,7 +123,7 @@ void add_run(CLI::App& app, Command& chosen) {
                 flags->options.start ? handed_over(flags->options.config.network_interfaces) : possible_cards();
             if (auto begun = confine::begin({.use = flags->options.sandbox.use, .handed_over = fds}); !begun)
                 return report(begun.error());
-            return run_as_told(flags->options.detach, flags->options.config.name, "vm", [flags](Started started) {
+            return run_as_told(flags->options, flags->options.config.name, "vm", [flags](Started started) {
                 RunOptions options = std::move(flags->options);
                 if (options.config.name.empty())
                     options.config.name = fmt::format("vm-{}", ::getpid());

@@ -63,8 +63,8 @@ Result<void> stream(const Options& options, Clock::duration interval) {
         if (printed > 0)
             std::this_thread::sleep_for(interval);
         print("{}{}", printed > 0 ? "\n" : "", frame({.columns = output_columns(120), .rows = 0, .colour = false}));
-        if (std::fflush(stdout) != 0)
-            return fail_errno("cannot write");
+        if (!flush_output())
+            break;
     }
     return {};
 }
@@ -89,7 +89,9 @@ void add_top(CLI::App& app, Command& chosen) {
             const bool valid = CLI::Range(0.1, 3600.0)(text).empty();
             return valid ? std::string() : text + " is not a number from 0.1 to 3600";
         });
-    command.add_option("--iterations", options->iterations, "frames to show; 0: without end")->capture_default_str();
+    command.add_option("--iterations", options->iterations, "frames to show; 0: without end")
+        ->capture_default_str()
+        ->check(check_number);
     command.callback([options, &chosen] { chosen = [options] { return exit_code(top(*options)); }; });
 }
 

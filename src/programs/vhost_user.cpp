@@ -62,6 +62,8 @@ Result<std::shared_ptr<vhost_user::MemoryBudget>> memory_budget(const Flags& fla
     const ByteCount all = flags.max_memory.empty() ? default_max_memory() : TRY(control::parse_size(flags.max_memory));
     const ByteCount one =
         flags.max_guest_memory.empty() ? ByteCount{all.value / 8} : TRY(control::parse_size(flags.max_guest_memory));
+    if (one.value == 0)
+        return fail("no guest fits into 0 MiB: --max-memory and --max-guest-memory are at least 1 MiB");
     if (one > all)
         return fail("--max-guest-memory is {} MiB, more than the {} MiB of --max-memory for all guests together",
                     one.value >> 20, all.value >> 20);

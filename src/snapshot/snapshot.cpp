@@ -62,12 +62,15 @@ Result<Snapshot::File> Snapshot::open_file(int directory, std::string name, cons
     file.memory_at = header.memory_offset();
     if (header.memory_beside && memory_path) {
         if (memory_path->empty())
-            return fail("its memory is in a file of its own, which must be named too (mem_backend)");
+            return fail("its memory is in a file of its own: such a snapshot is loaded by PUT /snapshot/load with that "
+                        "file as its mem_backend, into \"aerate run --no-start\" or \"aerate firecracker\"");
         auto memory = open_regular(*memory_path, Link::refuse);
+        if (memory)
+            if (auto ours = check_only_we_write(*memory, *memory_path); !ours)
+                memory = std::unexpected(std::move(ours).error());
         if (!memory)
             return fail_because(std::move(memory).error(), "its memory in {}", *memory_path);
         file.memory = File::Memory{*memory_path, *std::move(memory)};
-        TRY(check_only_we_write(file.memory->file, *memory_path));
         if (file.memory->file.length != header.memory_length)
             return fail("{} has {} bytes, and the snapshot has {} of memory", *memory_path,
                         file.memory->file.length.value, header.memory_length.value);

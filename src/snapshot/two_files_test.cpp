@@ -8,6 +8,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -265,6 +267,19 @@ TEST_F(TwoFiles, ASingleFileTakesNoOtherMemory) {
     EXPECT_TRUE(Snapshot::open(state(), state())) << "its own name is no other";
     std::ofstream(memory()) << "x";
     EXPECT_FALSE(Snapshot::open(state(), memory()));
+}
+
+TEST_F(TwoFiles, S6_WhoseMemoryOthersCanChangeIsNamed) {
+    ASSERT_TRUE(write(7));
+    ASSERT_EQ(::chmod(memory().c_str(), 0666), 0);
+    const auto refused = Snapshot::open(state(), memory());
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().message.contains("its memory in " + memory().string() + ": other users can change it"))
+        << refused.error().message;
+    ASSERT_EQ(::chmod(memory().c_str(), 0600), 0);
+    const auto alone = Snapshot::open(state());
+    ASSERT_FALSE(alone);
+    EXPECT_TRUE(alone.error().message.contains("PUT /snapshot/load")) << alone.error().message;
 }
 
 } // namespace

@@ -40,8 +40,11 @@ Result<Renewal> make_renewal() {
     Renewal renewal{.stream = FileDescriptor(ends[0]), .other = FileDescriptor(ends[1])};
     const auto told = TRY(tell());
     // An empty socket takes as much at once.
-    if (::send(renewal.other.get(), told.data(), told.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(told.size()))
+    const ssize_t sent = ::send(renewal.other.get(), told.data(), told.size(), MSG_NOSIGNAL);
+    if (sent < 0)
         return fail_errno("cannot write to a socket");
+    if (sent != static_cast<ssize_t>(told.size()))
+        return fail("a new socket takes only {} of {} bytes", sent, told.size());
     return renewal;
 }
 
