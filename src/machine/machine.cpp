@@ -127,7 +127,8 @@ Result<> Machine::boot(const Moment& begun) {
 }
 
 Result<> Machine::confine_process() {
-    (void)own_smaps(); // which nobody can open afterwards
+    if (confine::has_begun())
+        keep_own_maps(); // which nobody can open afterwards
     auto places = options_.places;
     if (places) {
         add_places_of(config_, *places);

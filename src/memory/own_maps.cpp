@@ -5,43 +5,58 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <mutex>
-
 namespace aerate {
 namespace {
 
-/// A child would find its parent's memory in what it inherits.
 class OwnFile {
 public:
     explicit OwnFile(const char* path)
         : path_(path) {}
 
-    const FileDescriptor& get() {
-        const std::lock_guard lock(mutex_);
-        if (!file_.valid() || process_ != ::getpid()) {
-            file_ = host::descriptor([this] { return ::open(path_, O_RDONLY | O_CLOEXEC); });
-            process_ = ::getpid();
-        }
-        return file_;
+    void keep() {
+        kept_ = open();
+        process_ = ::getpid();
+    }
+    [[nodiscard]] FileDescriptor get() const {
+        // A child would find its parent's memory in what it inherits.
+        if (process_ != ::getpid())
+            return open();
+        return host::descriptor([this] { return ::fcntl(kept_.get(), F_DUPFD_CLOEXEC, 0); });
     }
 
 private:
+    [[nodiscard]] FileDescriptor open() const {
+        return host::descriptor([this] { return ::open(path_, O_RDONLY | O_CLOEXEC); });
+    }
+
     const char* path_;
-    std::mutex mutex_;
-    FileDescriptor file_;
+    FileDescriptor kept_;
     pid_t process_ = 0;
 };
 
-} // namespace
-
-const FileDescriptor& own_pagemap() {
+OwnFile& pagemap() {
     static OwnFile file("/proc/self/pagemap");
-    return file.get();
+    return file;
 }
 
-const FileDescriptor& own_smaps() {
+OwnFile& smaps() {
     static OwnFile file("/proc/self/smaps");
-    return file.get();
+    return file;
+}
+
+} // namespace
+
+void keep_own_maps() {
+    pagemap().keep();
+    smaps().keep();
+}
+
+FileDescriptor own_pagemap() {
+    return pagemap().get();
+}
+
+FileDescriptor own_smaps() {
+    return smaps().get();
 }
 
 } // namespace aerate

@@ -1,14 +1,18 @@
-// What /proc says of this process's own memory, kept open: a process that hides its memory (PR_SET_DUMPABLE) and is not
-// root's can no longer open these, since they belong to root then.
+// What /proc says of this process's own memory. A process that hides its memory (PR_SET_DUMPABLE) and is not root's can
+// no longer open these, since they belong to root then: it keeps them open from before.
 #pragma once
 
 #include "base/fd.hpp"
 
 namespace aerate {
 
-/// Returns /proc/self/pagemap, opened by the first call in this process; invalid if the host did not let it then.
-[[nodiscard]] const FileDescriptor& own_pagemap();
-/// The same for /proc/self/smaps.
-[[nodiscard]] const FileDescriptor& own_smaps();
+/// Opens both files for all later calls, before this process hides its memory. What the host does not let it open is
+/// unknown from then on.
+void keep_own_maps();
+
+/// Returns /proc/self/pagemap, or a duplicate of what is kept; invalid if the host refuses.
+[[nodiscard]] FileDescriptor own_pagemap();
+/// The same for /proc/self/smaps. Duplicates have one position.
+[[nodiscard]] FileDescriptor own_smaps();
 
 } // namespace aerate

@@ -16,18 +16,15 @@
 namespace aerate {
 
 std::optional<ByteCount> resident_outside(std::span<const MappedRegion> regions) {
-    const FileDescriptor& kept = own_smaps();
-    if (!kept.valid())
-        return std::nullopt;
     static std::mutex reading; // duplicates have one position
     const std::lock_guard lock(reading);
-    FileDescriptor again = host::descriptor([&] { return ::fcntl(kept.get(), F_DUPFD_CLOEXEC, 0); });
-    if (!again.valid() || ::lseek(again.get(), 0, SEEK_SET) != 0)
+    FileDescriptor smaps = own_smaps();
+    if (!smaps.valid() || ::lseek(smaps.get(), 0, SEEK_SET) != 0)
         return std::nullopt;
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(again.get(), "r"), std::fclose);
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(smaps.get(), "r"), std::fclose);
     if (!file)
         return std::nullopt;
-    (void)again.release();
+    (void)smaps.release();
     const auto is_outside = [&](std::uint64_t begin, std::uint64_t end) {
         return std::ranges::none_of(regions, [&](const MappedRegion& region) {
             const auto host = reinterpret_cast<std::uintptr_t>(region.host);

@@ -177,10 +177,7 @@ Residency::Residency(Backing backing, std::span<const MappedRegion> regions, Met
     , regions_(regions) {
     if (backing == Backing::memfd || best == Method::mincore)
         return;
-    const FileDescriptor& pagemap = own_pagemap();
-    if (!pagemap.valid())
-        return;
-    pagemap_ = host::descriptor([&] { return ::fcntl(pagemap.get(), F_DUPFD_CLOEXEC, 0); });
+    pagemap_ = own_pagemap();
     if (!pagemap_.valid())
         return;
     const Chunk first_page{regions.front().host, {{0}, {1}}};

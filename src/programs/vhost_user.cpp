@@ -122,7 +122,7 @@ Result<int> run_daemon(Flags flags) {
         add_socket(socket, places);
     places.push_back({"/proc", confine::Access::read}); // who a front-end is, and what its files are
     places.push_back({"/dev/null", confine::Access::write});
-    (void)own_pagemap(); // which nobody can open afterwards
+    keep_own_maps(); // which nobody can open afterwards
     TRY(confine::before_guest(vhost_user_thread, places));
     loop.run();
     return 0;
