@@ -97,3 +97,46 @@ def C10_the_console_keeps_what_came_before_a_reset():
         said = text.read()
     require(said.count("BUBBLE-START") == 2, f"it is not appended to: {said}")
     return "appended"
+
+
+def C25_a_detached_start_says_what_is_so():
+    """Who waits does not run, and without a socket for its console nothing attaches to it."""
+    boot = ("--kernel", path("bubble"), "--mem", "64M", "--append", "bubble.script=serial")
+    cases = (("runs, process", True, "run", *boot), ("runs, process", False, "run", *boot, "--console", "none"),
+             ("waits until it is started or resumed, process", True, "run", "--no-start"),
+             ("waits for a guest, process", True, "receive", f"unix:{file('told')}"),
+             ("waits for a guest, process", False, "receive", f"unix:{file('told')}", "--console", "none"))
+    for says, attaches, *words in cases:
+        done = subprocess.run([path("aerate"), *words, "--name", "told", "--detach"], capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+        try:
+            require(done.returncode == 0 and done.stdout.startswith(f"told {says} "), f"{words}: {done}")
+            require(("aerate console told" in done.stdout) == attaches, f"{words}: {done.stdout}")
+        finally:
+            aerate("stop", "--kill", "told")
+    return f"{len(cases)} starts"
+
+
+def C4_a_kernel_that_was_written_to_stays_behind():
+    """Cut or overwritten while its guest runs, a kernel is in no snapshot; the guest can be saved and goes on all the same."""
+    kernel, saved = file("changed-kernel"), file("changed.snap")
+    for change in ("cut", "overwritten"):
+        shutil.copy(path("bubble"), kernel)
+        vm = Bubble.__new__(Bubble)
+        vm.name, vm.runtime = "changed", os.environ["AERATE_RUNTIME_DIR"]
+        vm.start([path("aerate"), "run", "--name", vm.name, "--kernel", kernel, "--mem", "64M", "--append", "bubble.script=serial"])
+        with vm:
+            vm.wait_for("BUBBLE-READY")
+            with open(kernel, "r+b") as image:
+                if change == "cut":
+                    image.truncate(100)
+                else:
+                    image.write(os.urandom(4096))
+            aerate("snapshot", vm.name, saved, "--stop")
+            vm.wait_for("kernel image .*changed-kernel has been written to since it was opened")
+            vm.end()
+        with Later("changed2", "restore", saved) as vm:
+            vm.wait_for("no kernel has come with the guest")
+            vm.send("poweroff")
+            vm.end()
+        os.remove(saved)
+    return "cut, and overwritten"
