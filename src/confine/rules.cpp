@@ -43,6 +43,7 @@ std::string in_words(const CallRules& rules) {
     if (text.empty())
         text = fmt::format("system call {}", rules.number);
     std::vector<std::string> checks;
+    checks.reserve(rules.checks.size());
     for (const Check& check : rules.checks)
         checks.push_back(in_words(check));
     std::ranges::sort(checks);

@@ -89,13 +89,13 @@ std::vector<fs::path> usual_places() {
 } // namespace
 
 std::vector<confine::Place> places_of(const SandboxFlags& flags) {
+    const std::vector<fs::path> named(flags.allowed.begin(), flags.allowed.end());
+    const std::vector<fs::path> directories = named.empty() ? usual_places() : named;
     std::vector<confine::Place> places;
+    places.reserve(directories.size() + 1);
     std::error_code error;
-    for (const std::string& directory : flags.allowed)
+    for (const fs::path& directory : directories)
         places.push_back({fs::absolute(directory, error), confine::Access::directory});
-    if (flags.allowed.empty())
-        for (const fs::path& usual : usual_places())
-            places.push_back({usual, confine::Access::directory});
     places.push_back({control::runtime_directory(), confine::Access::sockets});
     return places;
 }
