@@ -14,6 +14,8 @@ namespace aerate {
 inline constexpr auto run_calls = std::to_array<confine::Rule>({
     {SYS_ioctl, confine::request(KVM_RUN)},
     {SYS_ioctl, confine::request(KVM_KVMCLOCK_CTRL)},
+    {SYS_ioctl, confine::request(KVM_GET_REGS)}, // where a guest was that cannot go on
+    {SYS_ioctl, confine::request(KVM_GET_SREGS)},
 });
 
 /// What makes virtual machines, and saves and restores them.

@@ -10,6 +10,8 @@
 #include "migration/threads.hpp"
 #include "net/system_calls.hpp"
 
+#include <linux/fs.h>
+
 #include <array>
 #include <csignal>
 
@@ -33,10 +35,12 @@ inline constexpr auto sync_calls = std::to_array<confine::Rule>({{SYS_fdatasync}
 inline constexpr confine::ThreadKind sync_thread{
     .name = "sync", .calls = {sync_calls, confine::every_thread}, .starts = {}};
 
+/// A diff in two files begins as a clone of the memory file that it is merged with.
+inline constexpr auto snapshot_calls = std::to_array<confine::Rule>({{SYS_ioctl, confine::request(FICLONE)}});
 inline constexpr std::array<const confine::ThreadKind*, 1> threads_of_snapshot{&sync_thread};
 inline constexpr confine::ThreadKind snapshot_thread{.name = "snapshot",
                                                      .calls = {confine::event_loop, confine::files, memory_calls,
-                                                               dirty_log_calls, confine::thread_starts,
+                                                               dirty_log_calls, snapshot_calls, confine::thread_starts,
                                                                confine::every_thread},
                                                      .starts = threads_of_snapshot};
 
@@ -59,7 +63,8 @@ inline constexpr confine::ThreadKind working_set_thread{
 /// What the main loop does besides: machines for guests that reset themselves, disks, the API, programs that it
 /// started.
 inline constexpr auto main_calls = std::to_array<confine::Rule>({
-    {SYS_kill, confine::argument_is(1, SIGKILL)}, // passt, when the VM ends
+    {SYS_kill, confine::argument_is(1, SIGTERM)}, // passt, when the VM ends
+    {SYS_kill, confine::argument_is(1, SIGCONT)}, // and has it go on, should somebody have stopped it
     {SYS_wait4},
     {SYS_setpriority, confine::argument_is(1, 0)}, // its own
     {SYS_signalfd4},

@@ -38,8 +38,12 @@ inline constexpr auto memory_making_calls = std::to_array<confine::Rule>({
     {SYS_ftruncate},
 });
 
-inline constexpr auto fault_handler_calls = std::to_array<confine::Rule>({{SYS_poll}, {SYS_ppoll}});
-/// Waits for the end of the process that supplies pages.
+inline constexpr auto fault_handler_calls = std::to_array<confine::Rule>({
+    {SYS_poll},
+    {SYS_ppoll},
+    {SYS_ioctl, confine::requests_of(0xaa)}, // UFFDIO_WAKE
+});
+/// Waits for the end of the process that supplies pages, and lets those go who wait for them.
 inline constexpr confine::ThreadKind fault_handler_thread{
     .name = "fault-handler", .calls = {fault_handler_calls, confine::every_thread}, .starts = {}};
 

@@ -1,15 +1,19 @@
 #include "net/user_network.hpp"
 
 #include "base/host.hpp"
+#include "base/log.hpp"
 #include "net/stream_socket.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <unistd.h>
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -27,13 +31,19 @@ public:
     UserNetwork(std::shared_ptr<StreamSocket> socket, pid_t pid)
         : socket_(std::move(socket))
         , pid_(pid) {}
-    /// It would end by itself, since its socket closes, but not before this; and somebody may have stopped it, who has
-    /// the user it runs as. It has nothing to save.
+    /// It would end by itself, since its socket closes, but not before this. Whoever has the user that it runs as may
+    /// have stopped it, and may do so again: it is not waited for for ever. SIGKILL is not ours to send: a monitor that
+    /// a guest has taken over could end any process with it.
     ~UserNetwork() override {
         socket_.reset();
-        (void)::kill(pid_, SIGKILL);
-        while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        (void)::kill(pid_, SIGTERM);
+        (void)::kill(pid_, SIGCONT);
+        const FileDescriptor process = host::descriptor([this] { return ::syscall(SYS_pidfd_open, pid_, 0U); });
+        pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+        constexpr int patience_ms = 2000;
+        if (process.valid() && ::poll(&ended, 1, patience_ms) != 1)
+            log::warning("{} does not end, process {}", program, pid_);
+        (void)::waitpid(pid_, nullptr, WNOHANG);
     }
     UserNetwork(const UserNetwork&) = delete;
     UserNetwork& operator=(const UserNetwork&) = delete;
