@@ -33,7 +33,7 @@ def file_after_late_hints(context, use):
     vm.start([context.program("late_hints_monitor"), use, context.kernel, context.initrd, "256", "console=ttyS0 quiet panic=-1 mitigations=off"])
     with vm:
         vm.wait_ready(60)
-        vm.process.send_signal(signal.SIGUSR1)  # a command ID; the queue stays unread
+        vm.process.send_signal(signal.SIGHUP)  # a command ID; the queue stays unread
         vm.wait_until(lambda: vm.guest_memory()[1] < 60 or f"{vm.guest_memory()} MiB are free", 20)
         # More than is left: the driver's shrinker takes hinted blocks back.
         written = vm.check("dd if=/dev/urandom of=/tmp/file bs=1M count=64 2>/dev/null; md5sum /tmp/file")

@@ -4,7 +4,7 @@
 //     late_hints_monitor naive|shipping KERNEL INITRD MIB COMMAND-LINE
 //
 // The guest's console is on standard input and output.
-//     SIGUSR1  publishes a command ID, and leaves the hint queue unread
+//     SIGHUP   publishes a command ID, and leaves the hint queue unread
 //     SIGUSR2  reads it, and uses the hints: `naive` discards each at once, `shipping` sweeps as `aerate sweep` does
 // `naive` is what this test is for. No shipped program has it.
 #include "machine/machine.hpp"
@@ -54,13 +54,13 @@ public:
     Result<> run() {
         sigset_t signals;
         sigemptyset(&signals);
-        sigaddset(&signals, SIGUSR1);
+        sigaddset(&signals, SIGHUP);
         sigaddset(&signals, SIGUSR2);
         const FileDescriptor queue(::signalfd(-1, &signals, SFD_CLOEXEC));
         const Subscription watch = loop_.watch(queue.get(), [&] {
             signalfd_siginfo info{};
             if (::read(queue.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-                info.ssi_signo == SIGUSR1 ? publish() : read_hints();
+                info.ssi_signo == SIGHUP ? publish() : read_hints();
         });
         TRY(machine_.start());
         loop_.run();
@@ -129,7 +129,7 @@ int main(int argc, char** argv) {
     // Before any thread is there, so that all of them leave the signals to the loop.
     sigset_t signals;
     sigemptyset(&signals);
-    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGHUP);
     sigaddset(&signals, SIGUSR2);
     sigprocmask(SIG_BLOCK, &signals, nullptr);
     const auto result = aerate::main_with({argv, static_cast<std::size_t>(argc)});
