@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <optional>
 #include <string_view>
 
 namespace aerate {
@@ -127,8 +126,9 @@ Result<> take_name(const Place& place) {
     const auto exchange = [&] {
         return ::renameat2(directory, place.aside(), directory, place.name(), RENAME_EXCHANGE) == 0;
     };
-    while (::linkat(directory, place.aside(), directory, place.name(), 0) != 0) {
-        if (errno != EEXIST)
+    constexpr unsigned patience = 64; // whoever may write to the directory could make and remove the name for ever
+    for (unsigned tries = 0; ::linkat(directory, place.aside(), directory, place.name(), 0) != 0; ++tries) {
+        if (errno != EEXIST || tries == patience)
             return fail_errno("cannot bind {}", place.path());
         if (auto dead = check_dead(place.path(), place.path()); !dead) {
             if (dead.error().system_error == ENOENT)
@@ -138,7 +138,8 @@ Result<> take_name(const Place& place) {
         if (exchange()) {
             // Another process may have been faster: what we have taken away listens then, and gets its name back.
             auto dead = check_dead(place.path_aside(), place.path());
-            if (!dead && !exchange())
+            if (!dead && !exchange() &&
+                ::renameat2(directory, place.aside(), directory, place.name(), RENAME_NOREPLACE) != 0)
                 return fail_errno("cannot put back what was at {}", place.path());
             return dead;
         }

@@ -30,7 +30,7 @@ inline constexpr unsigned for_opening[] = {
 [[nodiscard]] Result<> give_up_new_privileges();
 /// No core dumps, which have a guest's memory in them, and no message queues.
 [[nodiscard]] Result<> limit_resources();
-/// Nobody of this user reads or writes our memory by /proc or ptrace, and what /proc has of us belongs to root.
+/// Keeps other processes of this user from our memory, by /proc and ptrace; what /proc has of us is root's then.
 [[nodiscard]] Result<> hide_memory();
 
 } // namespace aerate::confine

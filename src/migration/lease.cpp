@@ -90,7 +90,7 @@ Result<FileLease> FileLease::open(const std::string& path) {
     if (!file.valid())
         return fail_errno("cannot open the lease {}", path);
     auto regular = regular_file(std::move(file));
-    // Whoever can write it decides which side runs the guest, or that both do; whoever can read it can keep it locked.
+    // A user who can write it decides which side runs the guest, or that both do; one who can read it can lock it.
     const auto ours = regular ? check_secrecy(path, regular->owner, regular->mode) : std::unexpected(regular.error());
     if (!ours)
         return fail_because(ours.error(), "cannot use the lease {}", path);
