@@ -39,9 +39,7 @@ inline constexpr auto memory_making_calls = std::to_array<confine::Rule>({
 });
 
 inline constexpr auto fault_handler_calls = std::to_array<confine::Rule>({
-    {SYS_poll},
-    {SYS_ppoll},
-    {SYS_ioctl, confine::requests_of(0xaa)}, // UFFDIO_WAKE
+    {SYS_poll}, {SYS_ppoll}, {SYS_ioctl, confine::requests_of(0xaa)}, // UFFDIO_WAKE
 });
 /// Waits for the end of the process that supplies pages, and lets those go who wait for them.
 inline constexpr confine::ThreadKind fault_handler_thread{
