@@ -108,20 +108,21 @@ def snapshot(monitor, note, free_pages):
         note("size over use", size / used)
 
 
-def sweep(monitor, note):
-    """600 MiB that the guest has freed and does not report."""
-    with monitor(1024, "none") as vm:
-        has_used_and_freed(vm, 600)
+def sweep(monitor, note, mib):
+    """`mib` MiB that the guest has freed and does not report."""
+    with monitor(mib + 424, "none") as vm:
+        has_used_and_freed(vm, mib)
         before = resident_mib(vm)[0]
-        seconds, hold = vm.give_free_memory_back(600)
-        freed = before - resident_mib(vm)[0]
-        note("freed", freed)
-        note("rate", freed / seconds)
+        seconds, hold = vm.give_free_memory_back(mib)
+        after = resident_mib(vm)[0]
+        note("freed", before - after)
+        note("rate", (before - after) / seconds)
         note("hold", hold)
+        note("over use", after - used_mib(vm))
 
 
 # QEMU's way to know free pages: its own hints for what has just been freed, reports where there was time for them.
-OWN = {"aerate": "reports", "qemu": "hints"}
+OWN = {"aerate": "reports", "before": "reports", "qemu": "hints"}
 SETTLED = 8  # seconds: Linux reports two seconds after it has freed, and goes on with that for some
 def network(monitor, note):
     """One TCP connection each way over the same kind of tap, and the time of a small packet there and back."""
@@ -160,10 +161,12 @@ LIVES = {
     "busy": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED, CHURN),
     "compiling": lambda name, monitor, note: move(monitor, note, OWN[name], SETTLED, COMPILING, "compile --check"),
     "snapshot": lambda name, monitor, note: snapshot(monitor, note, OWN[name]),
-    "sweep": lambda name, monitor, note: sweep(monitor, note),
+    "sweep": lambda name, monitor, note: sweep(monitor, note, 600),
+    "sweep a GiB": lambda name, monitor, note: sweep(monitor, note, 1024),
     "network": lambda name, monitor, note: network(monitor, note),
 }
 
+SWEEP_ROWS = {"freed": ("given back", "MiB"), "rate": ("given back", "MiB/s"), "hold": ("longest standstill", "ms"), "over use": ("then resident, over what the guest uses", "MiB")}
 MOVE_ROWS = {"sent": ("sent", "MiB"), "sent over use": ("sent, by what the guest uses", ""), "seconds": ("total time", "s"), "downtime": ("downtime, by the source's word", "ms"), "standstill": ("the console was silent for", "ms")}
 ROWS = {
     "memory": {"boot": ("boot to init", "s"), "overhead": ("resident beside guest RAM", "MiB"), "report": ("left 5 s after freeing 300 MiB", "MiB"),
@@ -172,7 +175,7 @@ ROWS = {
     "idle": MOVE_ROWS, "reported": MOVE_ROWS, "at once": MOVE_ROWS, "busy": MOVE_ROWS, "compiling": MOVE_ROWS,
     "snapshot": {"size": ("file", "MiB"), "size over use": ("file, by what the guest uses", ""), "seconds": ("saved after", "s"),
                  "restore": ("a command's answer after", "s")},
-    "sweep": {"freed": ("given back", "MiB"), "rate": ("given back", "MiB/s"), "hold": ("longest standstill", "ms")},
+    "sweep": SWEEP_ROWS, "sweep a GiB": SWEEP_ROWS,
     "network": {"to guest": ("to the guest", "MiB/s"), "from guest": ("from the guest", "MiB/s"), "round trip": ("there and back", "us")},
 }
 # The script in testbed/ that makes the initramfs, where a life wants another than the plain one.
@@ -181,13 +184,13 @@ TITLES = {"memory": "Memory of a guest of 512 MiB", "idle": "Move of an idle gue
           "reported": "The same, with reports under QEMU too", "at once": "The same as the first, right after it has freed",
           "busy": "The same as the first, with a guest that writes and deletes files",
           "compiling": "The same as the first, with a guest that compiles C programs, one after the other",
-          "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation",
+          "snapshot": "Snapshot of an idle guest of 1 GiB that has just freed 600 MiB", "sweep": "600 MiB of free memory, not reported, given back: sweep and inflation", "sweep a GiB": "The same, with 1 GiB",
           "network": "A TCP connection over a tap, and a ping"}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("binary", "kernel", "initrd", "output"):
+    for name in ("binary", "before", "kernel", "initrd", "output"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--monitor", choices=MONITORS, required=True)
     parser.add_argument("--life", choices=LIVES, required=True)

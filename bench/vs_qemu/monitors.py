@@ -1,4 +1,4 @@
-"""A guest of Aerate and the same guest of QEMU, behind one interface: what the benches ask of both."""
+"""A guest of Aerate, of an older Aerate and of QEMU, behind one interface: what the benches ask of all of them."""
 import contextlib
 import json
 import os
@@ -49,19 +49,24 @@ class Ticking(Vm):
 
 
 class Aerate(Ticking):
+    BINARY = "binary"  # which of the options names the program
+
     def __init__(self, options, memory_mib, free_pages="reports", tap=None):
         self.options, self.memory_mib = options, memory_mib
-        super().__init__(options.binary, options.kernel, options.initrd, "bench", memory=f"{memory_mib}M",
+        super().__init__(self.program(), options.kernel, options.initrd, "bench", memory=f"{memory_mib}M",
                          arguments=[*(["--no-reporting"] if free_pages == "none" else []), *(["--net", f"tap={tap}"] if tap else [])])
 
+    def program(self):
+        return getattr(self.options, self.BINARY)
+
     def _other(self, name, *words):
-        vm = Aerate.__new__(Aerate)
+        vm = type(self).__new__(type(self))
         vm.options, vm.memory_mib, vm.name, vm.runtime = self.options, self.memory_mib, name, self.runtime
-        vm.start([self.options.binary, *words, "--name", name])
+        vm.start([self.program(), *words, "--name", name])
         return vm
 
     def _cli(self, *words):
-        done = subprocess.run([self.options.binary, *words, "--json"], capture_output=True, text=True, timeout=MOVE_LIMIT_SECONDS, check=False)
+        done = subprocess.run([self.program(), *words, "--json"], capture_output=True, text=True, timeout=MOVE_LIMIT_SECONDS, check=False)
         if done.returncode != 0:
             raise GuestError(f"aerate {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout)
@@ -95,6 +100,10 @@ class Aerate(Ticking):
         began = time.monotonic()
         report = self._cli("sweep", self.name)
         return time.monotonic() - began, report["longest_hold_us"] / 1e3
+
+
+class Before(Aerate):
+    BINARY = "before"
 
 
 class Qemu(Ticking):
@@ -193,4 +202,4 @@ def move_balloon(vm, mib):
     return time.monotonic() - began
 
 
-MONITORS = {"aerate": Aerate, "qemu": Qemu}
+MONITORS = {"aerate": Aerate, "qemu": Qemu, "before": Before}

@@ -73,6 +73,8 @@ def escapes():
 class Escaper(Bubble):
     """A second VM of the same guest."""
 
+    is_attacked = True
+
     def __init__(self, name, flags=()):
         self.name, self.runtime = name, os.environ["AERATE_RUNTIME_DIR"]
         self.start([path("aerate"), "run", "--name", name, "--kernel", path("bubble"), "--mem", "64M", "--append", "bubble.script=serial", *flags])

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -304,6 +305,18 @@ def C27_a_plain_snapshot_keeps_an_operators_round():  # noqa: N802
     return f"command {before}"
 
 
+# Where this host's kernel does not have them: what they cannot do, they cannot do there either.
+MOUNT_IN_USER_SPACE = {"vfat": lambda image, folder: ["fusefat", "-o", "rw+", image, folder],
+                       "exfat": lambda image, folder: ["mount", "-t", "exfat-fuse", "-o", "loop", image, folder]}
+
+
+def no_driver(kind):
+    """Whether this kernel does not mount that kind of file system itself."""
+    if kind not in MOUNT_IN_USER_SPACE or subprocess.run(["modprobe", "-q", kind], stdin=subprocess.DEVNULL, check=False).returncode == 0:
+        return False
+    return not re.search(rf"\t{kind}$", pathlib.Path("/proc/filesystems").read_text(encoding="ascii"), re.M)
+
+
 @contextlib.contextmanager
 def file_system(kind):
     """A small one of that kind, or why there is none."""
@@ -320,7 +333,7 @@ def file_system(kind):
         image = os.path.join(work, "image")
         with open(image, "wb") as file:
             file.truncate(300 << 20)
-        commands = [[f"mkfs.{kind}", image], ["mount", "-o", "loop", image, folder]]
+        commands = [[f"mkfs.{kind}", image], MOUNT_IN_USER_SPACE[kind](image, folder) if no_driver(kind) else ["mount", "-o", "loop", image, folder]]
     for command in commands:
         try:
             made = subprocess.run(command, capture_output=True, text=True, check=False)

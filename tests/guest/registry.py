@@ -2,6 +2,7 @@
 from vm import GuestError
 
 SCENARIOS = []
+LONGEST = 180  # seconds; the longest takes half of it. A machine that hangs does not get that far: see run
 GUESTS = {}  # by name: makes one, from a Context
 
 
@@ -13,10 +14,12 @@ def guest(name):
     return add
 
 
-def scenario(guest_name=None, kernels=("6.1", "6.12")):
-    """`guest_name` names one of GUESTS; scenarios that follow each other and name the same one share it."""
+def scenario(guest_name=None, kernels=("6.1", "6.12"), minutes=None):
+    """`guest_name` names one of GUESTS; scenarios that follow each other and name the same one share it. One that may take so many
+    minutes runs only if it is asked for by name, and says something every two."""
     def add(function):
         function.guest, function.kernels = guest_name, kernels
+        function.by_name_only, function.longest = minutes is not None, minutes * 60 if minutes else LONGEST
         SCENARIOS.append(function)
         return function
     return add

@@ -73,17 +73,13 @@ class Context:
         return os.path.join(self.runtime, name)
 
 
-LONGEST_ATTEMPT = 180  # seconds; the longest takes half of it. A machine that hangs does not get that far: see run
-
-
-def give_up(*_):
-    raise GuestError(f"not done in {LONGEST_ATTEMPT} s")
-
-
 def attempt_scenario(function, context):
     """None, or what went wrong: a scenario that breaks in any way has failed."""
+    def give_up(*_):
+        raise GuestError(f"not done in {function.longest} s")
+
     signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LONGEST_ATTEMPT)
+    signal.alarm(function.longest)
     try:
         if function.guest:
             function(context, context.guest(function.guest))
@@ -127,6 +123,7 @@ import network  # noqa: E402, F401  pylint: disable=wrong-import-position,unused
 import private_disks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import sockets  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import clocks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
+import endurance  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import detached  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 
 
@@ -138,10 +135,11 @@ def main():
     parser.add_argument("--compiler-initrd", required=True, help="an initramfs that has a compiler too")
     parser.add_argument("--release", required=True, help="what uname -r begins with")
     parser.add_argument("--results", required=True, help="file that gets a line of JSON for each finished scenario")
-    parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end")
+    parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end; of those that run only by name, with --by-name")
     parser.add_argument("names", nargs="*", help="scenarios to run; all by default")
     if "--list" in sys.argv:
-        print("\n".join(function.__name__ for function in SCENARIOS if sys.argv[-1] in function.kernels))
+        print("\n".join(function.__name__ for function in SCENARIOS
+                        if sys.argv[-1] in function.kernels and function.by_name_only == ("--by-name" in sys.argv)))
         return 0
     arguments = parser.parse_args()
 
@@ -153,7 +151,8 @@ def main():
     # A line a finished scenario: whoever started this machine learns what is left to do should the machine itself die.
     with open(arguments.results, "a", encoding="utf-8") as results:
         for function in SCENARIOS:
-            if arguments.release not in function.kernels or function.__name__ not in (arguments.names or [function.__name__]):
+            wanted = function.__name__ in arguments.names if arguments.names else not function.by_name_only
+            if arguments.release not in function.kernels or not wanted:
                 continue
             result = run_scenario(function, context)
             failures += result["error"] is not None
