@@ -2,15 +2,11 @@
 
 #include "base/printable.hpp"
 
-#include <spdlog/sinks/ansicolor_sink.h>
-#include <spdlog/sinks/base_sink.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <ctime>
-#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -30,10 +26,9 @@ std::string written(std::chrono::system_clock::time_point time) {
     return fmt::format("{}.{:06}", std::string_view(text.data(), length), us % 1'000'000);
 }
 
-/// The operator's log: where messages go, and until there is one to standard error.
-class Destination final : public spdlog::sinks::base_sink<std::mutex> {
+/// The operator's log: where messages go, and until there is one to standard error. Any thread.
+class Destination {
 public:
-    Destination() { standard_error_.set_pattern("%^aerate: %l:%$ %v\r"); }
     void open(FileDescriptor file, std::string name) {
         const std::lock_guard lock(mutex_);
         file_ = std::move(file);
@@ -43,70 +38,61 @@ public:
         const std::lock_guard lock(mutex_);
         level_shown_ = shown;
     }
-
-private:
-    void sink_it_(const spdlog::details::log_msg& message) override {
-        if (!file_.valid())
-            return standard_error_.log(message);
-        const std::string line = fmt::format("{} [{}{}{}] {}\n", written(message.time), name_, level_shown_ ? ":" : "",
-                                             level_shown_ ? words[static_cast<std::size_t>(message.level)] : "",
-                                             std::string_view(message.payload.data(), message.payload.size()));
-        if (::write(file_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    void take(Level level, std::string_view message) {
+        const std::lock_guard lock(mutex_);
+        // The carriage return keeps lines straight while the guest's console has the terminal in raw mode.
+        const std::string line =
+            file_.valid() ? fmt::format("{} [{}{}{}] {}\n", written(std::chrono::system_clock::now()), name_,
+                                        level_shown_ ? ":" : "", level_shown_ ? words(level).in_file : "", message)
+                          : fmt::format("aerate: {}: {}\r\n", words(level).shown, message);
+        const int target = file_.valid() ? file_.get() : STDERR_FILENO;
+        if (::write(target, line.data(), line.size()) != static_cast<ssize_t>(line.size()) && file_.valid())
             all_lost.fetch_add(1, std::memory_order_relaxed);
     }
-    void flush_() override {}
 
-    static constexpr std::array<std::string_view, 7> words{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "ERROR", "OFF"};
-    // The carriage return keeps lines straight while the guest's console has the terminal in raw mode.
-    spdlog::sinks::ansicolor_stderr_sink_mt standard_error_;
+private:
+    struct Words {
+        std::string_view in_file; // as Firecracker has them
+        std::string_view shown;
+    };
+    static Words words(Level level) {
+        static constexpr std::array<Words, 6> all{{{.in_file = "TRACE", .shown = "trace"},
+                                                   {.in_file = "DEBUG", .shown = "debug"},
+                                                   {.in_file = "INFO", .shown = "info"},
+                                                   {.in_file = "WARN", .shown = "warning"},
+                                                   {.in_file = "ERROR", .shown = "error"},
+                                                   {.in_file = "OFF", .shown = "off"}}};
+        return all[static_cast<std::size_t>(level)];
+    }
+
+    std::mutex mutex_;
     FileDescriptor file_;
     std::string name_;
     bool level_shown_ = false;
 };
 
-const std::shared_ptr<Destination>& destination() {
-    static const auto made = std::make_shared<Destination>();
-    return made;
-}
-
-spdlog::logger& logger() {
-    static spdlog::logger instance = [] { return spdlog::logger("aerate", destination()); }();
+Destination& destination() {
+    static Destination instance;
     return instance;
 }
 
-spdlog::level::level_enum translate(Level level) {
-    switch (level) {
-    case Level::off:
-        return spdlog::level::off;
-    case Level::trace:
-        return spdlog::level::trace;
-    case Level::debug:
-        return spdlog::level::debug;
-    case Level::info:
-        return spdlog::level::info;
-    case Level::warning:
-        return spdlog::level::warn;
-    case Level::error:
-        break;
-    }
-    return spdlog::level::err;
-}
-
+std::atomic<Level> lowest{Level::info};
 std::atomic<std::uint64_t> all_held_back{0};
 
 } // namespace
 
 void set_level(Level level) {
-    logger().set_level(translate(level));
+    lowest.store(level, std::memory_order_relaxed);
 }
 void write_to(FileDescriptor file, std::string name) {
-    destination()->open(std::move(file), std::move(name));
+    destination().open(std::move(file), std::move(name));
 }
 void show_level(bool shown) {
-    destination()->show_level(shown);
+    destination().show_level(shown);
 }
 void write(Level level, std::string_view message) {
-    logger().log(translate(level), printable(message));
+    if (level >= lowest.load(std::memory_order_relaxed))
+        destination().take(level, printable(message));
 }
 
 bool GuestLogLimit::allow(Clock::time_point time) {
