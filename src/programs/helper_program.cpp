@@ -8,13 +8,13 @@ namespace aerate {
 
 namespace fs = std::filesystem;
 
-Result<fs::path> find_helper(const fs::path& in_checkout, const fs::path& installed, std::string_view otherwise) {
+Result<fs::path> find_helper(const fs::path& from_build, const fs::path& installed, std::string_view otherwise) {
     std::error_code ignored;
     const fs::path directory = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-    for (const fs::path& candidate : {directory / "../.." / in_checkout, directory / "../libexec/aerate" / installed})
+    for (const fs::path& candidate : {directory / from_build, directory / "../libexec/aerate" / installed})
         if (::access(candidate.c_str(), X_OK) == 0)
             return fs::weakly_canonical(candidate, ignored);
-    return fail("{} is not beside the build tree of {}: {}", in_checkout.string(), directory.string(), otherwise);
+    return fail("{} is not there, from {}: {}", from_build.string(), directory.string(), otherwise);
 }
 
 Error turn_into(std::vector<std::string> words) {

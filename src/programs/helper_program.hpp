@@ -9,9 +9,9 @@
 
 namespace aerate {
 
-/// Returns where a program is that comes along: in the checkout of which this is the build tree (build/PRESET/aerate),
-/// or where `cmake --install` has put it. `otherwise` ends the message of what fails.
-[[nodiscard]] Result<std::filesystem::path> find_helper(const std::filesystem::path& in_checkout,
+/// Returns where a program is that comes along: as seen from this program's build tree (build/PRESET of a checkout), or
+/// where `cmake --install` has put it. `otherwise` ends the message of what fails.
+[[nodiscard]] Result<std::filesystem::path> find_helper(const std::filesystem::path& from_build,
                                                         const std::filesystem::path& installed,
                                                         std::string_view otherwise);
 

@@ -40,10 +40,19 @@ std::string check_mirror(const std::string& mirror) {
 }
 
 Error make(const Options& options) {
-    auto program = find_helper("contrib/image/debian-image", "image/debian-image", "run from a checkout, or install");
+    constexpr std::string_view otherwise = "run from a checkout that is built, or install";
+    auto program = find_helper("../../contrib/image/debian-image", "image/debian-image", otherwise);
     if (!program)
         return std::move(program).error();
-    std::vector<std::string> words{program->string(), "--suite", options.suite, "--size",
+    const auto renew = find_helper("aerate-renew", "guest/aerate-renew", otherwise);
+    if (!renew)
+        return renew.error();
+    std::vector<std::string> words{program->string(),
+                                   "--renew",
+                                   renew->string(),
+                                   "--suite",
+                                   options.suite,
+                                   "--size",
                                    std::to_string(options.size.value)};
     const auto add = [&words](const char* flag, const std::string& value) {
         if (!value.empty())

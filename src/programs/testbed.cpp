@@ -72,8 +72,8 @@ Result<std::optional<std::string>> reason_for_testbed(TestbedUse use) {
 }
 
 Error run_in_testbed(const RunOptions& options) {
-    auto testbed =
-        find_helper("testbed/run", "testbed/run", "run from a checkout, or on a machine with virtualisation hardware");
+    auto testbed = find_helper("../../testbed/run", "testbed/run",
+                               "run from a checkout, or on a machine with virtualisation hardware");
     if (!testbed)
         return std::move(testbed).error();
     constexpr std::uint64_t beside_guest_mib = 1024;
