@@ -24,7 +24,7 @@ struct WatchedMapping {
     std::atomic<std::uintptr_t> end{0}; ///< 0: not in use; written last, cleared first
     std::atomic<bool> lost{false};
     std::atomic<bool> page_alone{false};
-    std::atomic<int> event{-1};
+    std::atomic<int> event{0}; ///< an entry of zeros, so that the table takes no room in the program
 };
 
 std::array<WatchedMapping, FileLossWatch::mappings_max> watched_mappings;
