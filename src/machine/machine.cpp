@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "base/log.hpp"
+#include "base/program_pages.hpp"
 #include "confine/confinement.hpp"
 #include "machine/places.hpp"
 #include "machine/threads.hpp"
@@ -135,7 +136,9 @@ Result<> Machine::confine_process() {
         if (!snapshot_path_.empty()) // what was recorded of it lies beside it
             places->push_back({std::filesystem::path(snapshot_path_).parent_path(), confine::Access::directory});
     }
-    return confine::before_guest(main_thread, places);
+    TRY(confine::before_guest(main_thread, places));
+    let_go_of_program_pages(); // what starting took
+    return {};
 }
 
 /// The log says it in Firecracker's words, which programs look for.
