@@ -2,6 +2,7 @@
 #include "control/version.hpp"
 #include "programs/command_line.hpp"
 #include "programs/commands.hpp"
+#include "programs/complete.hpp"
 #include "programs/output.hpp"
 #include "programs/process.hpp"
 
@@ -101,6 +102,8 @@ int main_with(int argc, char** argv) {
             return 0;
         };
     });
+    if (argc > 1 && std::string_view(argv[1]) == "complete") // for shells: its words are no command line of its own
+        return print_completions(app, {argv + 2, argv + argc});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
