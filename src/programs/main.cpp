@@ -50,12 +50,23 @@ std::string check_number(const std::string& text) {
 
 namespace {
 
-int no_such_command(const std::string& word) {
-    print_error(fmt::format("no such command: {}; \"aerate help\" lists them", word));
-    return wrong_usage_status;
+Command no_such_command(const std::string& word) {
+    return [word] {
+        print_error(fmt::format("no such command: {}; \"aerate help\" lists them", word));
+        return wrong_usage_status;
+    };
 }
 
-int main_with(int argc, char** argv) {
+Command print_this(std::string text) {
+    return [text = std::move(text)] {
+        print_text(text);
+        return 0;
+    };
+}
+
+/// Returns what the command line asks for. The parser, a hundred objects of it, is gone by then: a monitor runs for
+/// long.
+Command parse(int argc, char** argv) {
     CLI::App app("Runs virtual machines that cost their host only the memory they use.", "aerate");
     Command chosen;
     const std::string version = fmt::format("aerate {}", control::version);
@@ -86,38 +97,33 @@ int main_with(int argc, char** argv) {
     CLI::App& help = *app.add_subcommand("help", "Print this, or the help of a command");
     help.add_option("command", help_for, "name of the command")->option_text("[COMMAND]");
     help.callback([&] {
-        chosen = [&] {
-            const auto named = app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == help_for; });
-            if (!help_for.empty() && named.empty())
-                return no_such_command(help_for);
-            // help() of the whole would be that of the subcommand which was given: this one.
-            print_text(help_for.empty() ? app.get_formatter()->make_help(&app, "aerate", CLI::AppFormatMode::Normal)
-                                        : named.front()->help("aerate"));
-            return 0;
-        };
+        const auto named = app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == help_for; });
+        // help() of the whole would be that of the subcommand which was given: this one.
+        if (help_for.empty())
+            chosen = print_this(app.get_formatter()->make_help(&app, "aerate", CLI::AppFormatMode::Normal));
+        else
+            chosen = named.empty() ? no_such_command(help_for) : print_this(named.front()->help("aerate"));
     });
-    app.add_subcommand("version", "Print the version")->callback([&] {
-        chosen = [&] {
-            print("{}\n", version);
-            return 0;
-        };
-    });
-    if (argc > 1 && std::string_view(argv[1]) == "complete") // for shells: its words are no command line of its own
-        return print_completions(app, {argv + 2, argv + argc});
+    app.add_subcommand("version", "Print the version")->callback([&] { chosen = print_this(version + "\n"); });
+    if (argc > 1 && std::string_view(argv[1]) == "complete") { // for shells: its words are no command line of its own
+        const int status = print_completions(app, {argv + 2, argv + argc});
+        return [status] { return status; };
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) { // --help, --version
             std::ostringstream text;
             app.exit(error, text, text);
-            print_text(text.str());
-            return 0;
+            return print_this(text.str());
         }
-        print_error(explain_usage(app, error));
         const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
-        return firecracker ? firecracker_wrong_usage : wrong_usage_status;
+        return [what = explain_usage(app, error), firecracker] {
+            print_error(what);
+            return firecracker ? firecracker_wrong_usage : wrong_usage_status;
+        };
     }
-    return chosen();
+    return chosen;
 }
 
 /// The command line, with the subcommand that the program's own name stands for.
@@ -138,7 +144,8 @@ int main(int argc, char** argv) {
         return 1; // there is nowhere to say why
     try {
         std::vector<char*> words = aerate::with_command(argc, argv);
-        return aerate::end_output(aerate::main_with(static_cast<int>(words.size()) - 1, words.data()));
+        const aerate::Command chosen = aerate::parse(static_cast<int>(words.size()) - 1, words.data());
+        return aerate::end_output(chosen());
     } catch (const std::exception& error) {
         aerate::print_error(error.what());
         return 1;
