@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <exception>
@@ -16,6 +17,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace aerate {
@@ -54,7 +56,14 @@ int no_such_command(const std::string& word) {
     return wrong_usage_status;
 }
 
-int main_with(int argc, char** argv) {
+/// Returns the exit status for a command line that is wrong.
+int wrong_usage_of(std::string_view command) {
+    return command == "firecracker" ? firecracker_wrong_usage
+           : command == "jail"      ? jailer_wrong_usage
+                                    : wrong_usage_status;
+}
+
+int main_with(int argc, char** argv, std::vector<std::string> jailed_arguments) {
     CLI::App app("Runs virtual machines that cost their host only the memory they use.", "aerate");
     Command chosen;
     const std::string version = fmt::format("aerate {}", control::version);
@@ -81,6 +90,7 @@ int main_with(int argc, char** argv) {
     add_prove(app, chosen);
     add_vhost_user(app, chosen);
     add_firecracker(app, chosen);
+    add_jail(app, chosen, std::move(jailed_arguments));
     std::string help_for;
     CLI::App& help = *app.add_subcommand("help", "Print this, or the help of a command");
     help.add_option("command", help_for, "name of the command")->option_text("[COMMAND]");
@@ -111,8 +121,7 @@ int main_with(int argc, char** argv) {
             return 0;
         }
         print_error(explain_usage(app, error));
-        const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
-        return firecracker ? firecracker_wrong_usage : wrong_usage_status;
+        return wrong_usage_of(argc > 1 ? argv[1] : "");
     }
     return chosen();
 }
@@ -120,11 +129,24 @@ int main_with(int argc, char** argv) {
 /// The command line, with the subcommand that the program's own name stands for.
 std::vector<char*> with_command(int argc, char** argv) {
     static std::string firecracker = "firecracker";
+    static std::string jail = "jail";
     std::vector<char*> words(argv, argv + argc);
     if (argc > 0 && is_firecracker(argv[0]))
         words.insert(words.begin() + 1, firecracker.data());
-    words.push_back(nullptr);
+    if (argc > 0 && is_jailer(argv[0]))
+        words.insert(words.begin() + 1, jail.data());
     return words;
+}
+
+/// Takes off the command line of a jail what is its program's, whose flags are not ours to understand.
+std::vector<std::string> take_jailed_arguments(std::vector<char*>& words) {
+    if (words.size() < 2 || std::string_view(words[1]) != "jail")
+        return {};
+    const auto end =
+        std::ranges::find(words, std::string_view("--"), [](const char* word) { return std::string_view(word); });
+    std::vector<std::string> taken(end == words.end() ? end : end + 1, words.end());
+    words.erase(end, words.end());
+    return taken;
 }
 
 } // namespace
@@ -135,7 +157,10 @@ int main(int argc, char** argv) {
         return 1; // there is nowhere to say why
     try {
         std::vector<char*> words = aerate::with_command(argc, argv);
-        return aerate::end_output(aerate::main_with(static_cast<int>(words.size()) - 1, words.data()));
+        std::vector<std::string> jailed = aerate::take_jailed_arguments(words);
+        words.push_back(nullptr);
+        return aerate::end_output(
+            aerate::main_with(static_cast<int>(words.size()) - 1, words.data(), std::move(jailed)));
     } catch (const std::exception& error) {
         aerate::print_error(error.what());
         return 1;
