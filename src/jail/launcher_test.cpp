@@ -59,7 +59,7 @@ TEST(JailLauncher, ItsProgramIsOnItsOwn) {
     Request request = jails.request();
     request.new_pid_namespace = true;
     request.network = Network::its_own;
-    request.limits = {*ResourceLimit::parse("fsize=4096")};
+    request.limits = {*ResourceLimit::parse("fsize=0"), *ResourceLimit::parse("no-file=4")};
     ASSERT_EQ(jails.start(request), "");
     const pid_t pid = jails.pid_of();
     for (const std::string what : {"mnt", "pid", "net", "ipc", "uts", "cgroup"})
@@ -76,8 +76,8 @@ TEST(JailLauncher, ItsProgramIsOnItsOwn) {
     EXPECT_EQ(std::ranges::count(mounts, '\n'), 1) << mounts;
     EXPECT_THAT(mounts, HasSubstr("nosuid"));
     EXPECT_EQ(read_file(proc + "/environ"), "");
-    EXPECT_THAT(read_file(proc + "/limits"), ::testing::ContainsRegex("Max file size +4096 +4096"));
-    EXPECT_THAT(read_file(proc + "/limits"), ::testing::ContainsRegex("Max open files +2048 +2048"));
+    EXPECT_THAT(read_file(proc + "/limits"), ::testing::ContainsRegex("Max file size +0 +0"));
+    EXPECT_THAT(read_file(proc + "/limits"), ::testing::ContainsRegex("Max open files +4 +4"));
     EXPECT_EQ(entries(proc + "/fd"), (std::vector<std::string>{"0", "1", "2"}));
     EXPECT_EQ(fs::read_symlink(proc + "/fd/1"), "/dev/null");
     EXPECT_EQ(entries(proc + "/root"), (std::vector<std::string>{"dev", "idle", "idle.pid", "run"}));
@@ -93,6 +93,8 @@ TEST(JailLauncher, ItSharesTheHostsNetworkAndProcessesUnlessAskedNotTo) {
     AERATE_NEEDS_ROOT();
     Jails jails;
     ASSERT_EQ(jails.start(jails.request()), "");
+    EXPECT_THAT(read_file(fmt::format("/proc/{}/limits", jails.pid_of())),
+                ::testing::ContainsRegex("Max open files +2048 +2048"));
     EXPECT_TRUE(shares(jails.pid_of(), "net"));
     EXPECT_TRUE(shares(jails.pid_of(), "pid"));
 }

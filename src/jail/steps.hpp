@@ -26,10 +26,10 @@ enum class Step : std::uint8_t {
     bind_root,
     make_devices,
     enter_root,
-    set_limits,
     give_away, ///< directories and devices, to the jail's user
     start_process,
     leave_session,
+    set_limits, ///< which the steps before would run into
     drop_privileges,
     execute,
 };
