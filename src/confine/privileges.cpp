@@ -55,6 +55,14 @@ int in_bounding_set(unsigned capability) {
     return ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
 }
 
+Result<> keep_in_bounding_set(std::uint64_t mask) {
+    for (unsigned capability = 0; capability < capability_bits; ++capability)
+        if ((mask >> capability & 1) == 0 && in_bounding_set(capability) == 1 &&
+            ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+            return fail_errno("cannot give up capability {}", capability);
+    return {};
+}
+
 } // namespace
 
 Result<> keep_capabilities(std::span<const unsigned> kept) {
@@ -65,14 +73,15 @@ Result<> keep_capabilities(std::span<const unsigned> kept) {
     // The bounding set first: to change it takes CAP_SETPCAP. Who does not have that has no use for the set either, but
     // for programs with file capabilities, which no_new_privs rules out.
     if ((have.effective >> CAP_SETPCAP & 1) != 0)
-        for (unsigned capability = 0; capability < capability_bits; ++capability)
-            if ((mask >> capability & 1) == 0 && in_bounding_set(capability) == 1 &&
-                ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
-                return fail_errno("cannot give up capability {}", capability);
+        TRY(keep_in_bounding_set(mask));
     if (((have.effective | have.permitted) & ~mask) == 0 && have.inheritable == 0)
         return {}; // a thread that was started by one that had none
     // Clears the ambient set too: it is never more than the inheritable one (linux/security/commoncap.c).
     return set({.effective = have.effective & mask, .permitted = have.permitted & mask, .inheritable = 0});
+}
+
+Result<> give_up_bounding_set() {
+    return keep_in_bounding_set(0);
 }
 
 bool has_capabilities() {

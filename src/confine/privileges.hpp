@@ -13,6 +13,8 @@ namespace aerate::confine {
 /// Keeps these capabilities where they are held, and gives up all others: effective, permitted, inheritable, ambient
 /// and of what is executed. For the calling thread, and for those that it starts.
 [[nodiscard]] Result<> keep_capabilities(std::span<const unsigned> kept);
+/// Has nothing that is executed from now on get a capability by its file. REQUIRES: CAP_SETPCAP, else it fails.
+[[nodiscard]] Result<> give_up_bounding_set();
 /// Returns whether the calling thread has capabilities, or could get some by executing a program.
 [[nodiscard]] bool has_capabilities();
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -36,11 +37,16 @@ void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 void add_vhost_user(CLI::App&, Command& chosen);
 void add_firecracker(CLI::App&, Command& chosen);
+/// `arguments`: what stood after --, which no parser has seen.
+void add_jail(CLI::App&, Command& chosen, std::vector<std::string> arguments);
 
 /// Returns whether the program was started by Firecracker's name, through a link.
 [[nodiscard]] bool is_firecracker(std::string_view argv0);
 /// The exit status of `aerate firecracker` where the command line is wrong, as Firecracker's.
 inline constexpr int firecracker_wrong_usage = 153;
+/// Returns whether it was started by the name of Firecracker's launcher.
+[[nodiscard]] bool is_jailer(std::string_view argv0);
+inline constexpr int jailer_wrong_usage = 1;
 
 /// Checks for the parser: returns empty if `text` is a size, else what is wrong with it.
 std::string check_size(const std::string& text);

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <exception>
@@ -17,6 +18,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace aerate {
@@ -64,9 +66,16 @@ Command print_this(std::string text) {
     };
 }
 
+/// Returns the exit status for a command line that is wrong.
+int wrong_usage_of(std::string_view command) {
+    return command == "firecracker" ? firecracker_wrong_usage
+           : command == "jail"      ? jailer_wrong_usage
+                                    : wrong_usage_status;
+}
+
 /// Returns what the command line asks for. The parser, a hundred objects of it, is gone by then: a monitor runs for
 /// long.
-Command parse(int argc, char** argv) {
+Command parse(int argc, char** argv, std::vector<std::string> jailed_arguments) {
     CLI::App app("Runs virtual machines that cost their host only the memory they use.", "aerate");
     Command chosen;
     const std::string version = fmt::format("aerate {}", control::version);
@@ -93,6 +102,7 @@ Command parse(int argc, char** argv) {
     add_prove(app, chosen);
     add_vhost_user(app, chosen);
     add_firecracker(app, chosen);
+    add_jail(app, chosen, std::move(jailed_arguments));
     std::string help_for;
     CLI::App& help = *app.add_subcommand("help", "Print this, or the help of a command");
     help.add_option("command", help_for, "name of the command")->option_text("[COMMAND]");
@@ -117,10 +127,9 @@ Command parse(int argc, char** argv) {
             app.exit(error, text, text);
             return print_this(text.str());
         }
-        const bool firecracker = argc > 1 && std::string_view(argv[1]) == "firecracker";
-        return [what = explain_usage(app, error), firecracker] {
+        return [what = explain_usage(app, error), status = wrong_usage_of(argc > 1 ? argv[1] : "")] {
             print_error(what);
-            return firecracker ? firecracker_wrong_usage : wrong_usage_status;
+            return status;
         };
     }
     return chosen;
@@ -129,11 +138,24 @@ Command parse(int argc, char** argv) {
 /// The command line, with the subcommand that the program's own name stands for.
 std::vector<char*> with_command(int argc, char** argv) {
     static std::string firecracker = "firecracker";
+    static std::string jail = "jail";
     std::vector<char*> words(argv, argv + argc);
     if (argc > 0 && is_firecracker(argv[0]))
         words.insert(words.begin() + 1, firecracker.data());
-    words.push_back(nullptr);
+    if (argc > 0 && is_jailer(argv[0]))
+        words.insert(words.begin() + 1, jail.data());
     return words;
+}
+
+/// Takes off the command line of a jail what is its program's, whose flags are not ours to understand.
+std::vector<std::string> take_jailed_arguments(std::vector<char*>& words) {
+    if (words.size() < 2 || std::string_view(words[1]) != "jail")
+        return {};
+    const auto end =
+        std::ranges::find(words, std::string_view("--"), [](const char* word) { return std::string_view(word); });
+    std::vector<std::string> taken(end == words.end() ? end : end + 1, words.end());
+    words.erase(end, words.end());
+    return taken;
 }
 
 } // namespace
@@ -144,7 +166,10 @@ int main(int argc, char** argv) {
         return 1; // there is nowhere to say why
     try {
         std::vector<char*> words = aerate::with_command(argc, argv);
-        const aerate::Command chosen = aerate::parse(static_cast<int>(words.size()) - 1, words.data());
+        std::vector<std::string> jailed = aerate::take_jailed_arguments(words);
+        words.push_back(nullptr);
+        const aerate::Command chosen =
+            aerate::parse(static_cast<int>(words.size()) - 1, words.data(), std::move(jailed));
         return aerate::end_output(chosen());
     } catch (const std::exception& error) {
         aerate::print_error(error.what());
