@@ -77,6 +77,7 @@ void add_flags(CLI::App& command, Flags& flags) {
 template <typename Parsed>
 Result<std::vector<Parsed>> parse_all(const std::vector<std::string>& words) {
     std::vector<Parsed> all;
+    all.reserve(words.size());
     for (const std::string& word : words)
         all.push_back(TRY(Parsed::parse(word)));
     return all;
