@@ -10,6 +10,7 @@
 #include <cstdio>
 
 using namespace aerate;
+using namespace aerate::literals;
 
 Result<> run() {
     auto memory = TRY(GuestMemory::create({.regions = {{GuestAddress{0}, 256_MiB}}}));
