@@ -19,5 +19,5 @@ step() {
 
 # The one line of a log that says how much was done.
 summary() {
-    grep -E '^(layers: |hostile cases: |findings: |prove: |spin: |[0-9]+ passed, |format: |tidy: |fuzz: |[0-9]+% tests passed)' "$1" | tail -n 1
+    grep -E '^(layers: |version: |coverage: all|hostile cases: |findings: |prove: |spin: |[0-9]+ passed, |format: |tidy: |fuzz: |[0-9]+% tests passed)' "$1" | tail -n 1
 }
