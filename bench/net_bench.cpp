@@ -66,7 +66,7 @@ std::vector<std::byte> frame_of(std::size_t size) {
 
 struct Card {
     explicit Card(std::shared_ptr<BackEnd> back_end)
-        : net(Net::create(loop, fake.memory(), std::move(back_end), "eth0", {.mac = own_mac}).value())
+        : net(Net::create(loop, fake.memory(), {std::move(back_end)}, "eth0", {.mac = own_mac}).value())
         , receive(fake.queue(Net::queue_size, features))
         , transmit(fake.queue(Net::queue_size, features)) {
         virtio::Virtqueue* const queues[] = {&receive.device(), &transmit.device(), nullptr};

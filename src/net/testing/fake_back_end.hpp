@@ -32,6 +32,9 @@ inline Bytes make_frame(std::size_t size, const MacAddress& source = {2, 0, 0, 0
 
 class FakeBackEnd final : public BackEnd {
 public:
+    explicit FakeBackEnd(bool is_used = true)
+        : used(is_used) {}
+
     std::deque<Bytes> to_guest;
     std::vector<Bytes> sent;
     Outcome send_outcome = Outcome::done;
@@ -41,6 +44,8 @@ public:
     bool can_offload = true;
     GuestOffloads offloads_now{};
     unsigned receives = 0;
+    bool used;
+    bool refuses_use = false;
 
     /// The loop's watch sees it.
     void give(Bytes frame) {
@@ -64,6 +69,12 @@ public:
     [[nodiscard]] std::string label() const override { return "fake"; }
     [[nodiscard]] bool offloads() const override { return can_offload; }
     void set_guest_offloads(GuestOffloads offloads) override { offloads_now = offloads; }
+    [[nodiscard]] bool set_used(bool is_used) override {
+        if (is_used && refuses_use)
+            return false;
+        used = is_used;
+        return true;
+    }
     [[nodiscard]] int readable() const override { return frames_.fd(); }
     [[nodiscard]] int writable() const override { return room_[1].get(); }
     [[nodiscard]] Received receive(std::span<const iovec> pieces) override {
