@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,7 @@ public:
     unsigned receives = 0;
     bool used;
     bool refuses_use = false;
+    std::function<void()> when_empty{}; ///< called when it says so
 
     /// The loop's watch sees it.
     void give(Bytes frame) {
@@ -85,6 +87,8 @@ public:
             return {Outcome::dropped, 0};
         if (to_guest.empty()) {
             (void)frames_.drain();
+            if (when_empty)
+                when_empty();
             return {Outcome::later, 0};
         }
         const Bytes frame = std::move(to_guest.front());
