@@ -2,6 +2,8 @@
 // half in this process, the host's end a packet socket, or nobody. "Bare" is the same with one system call a frame and
 // no card: what the kernel's part of it costs.
 #include "base/check.hpp"
+#include "event/event_fd.hpp"
+#include "event/event_loop.hpp"
 #include "net/net.hpp"
 #include "net/tap.hpp"
 #include "virtio/testing/fake_driver.hpp"
@@ -11,6 +13,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 
 #include <linux/if_packet.h>
@@ -18,7 +21,12 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <cstring>
+#include <memory>
+#include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -46,10 +54,11 @@ std::shared_ptr<Tap> tap() {
 }
 
 /// A socket at the host's end.
-int packet_socket() {
-    const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+int packet_socket(std::uint16_t protocol = 0) {
+    const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(protocol));
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(protocol);
     address.sll_ifindex = static_cast<int>(::if_nametoindex("bench0"));
     CHECK(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
     return fd;
@@ -66,7 +75,7 @@ std::vector<std::byte> frame_of(std::size_t size) {
 
 struct Card {
     explicit Card(std::shared_ptr<BackEnd> back_end)
-        : net(Net::create(loop, fake.memory(), std::move(back_end), "eth0", {.mac = own_mac}).value())
+        : net(Net::create(loop, fake.memory(), {std::move(back_end)}, "eth0", {.mac = own_mac}).value())
         , receive(fake.queue(Net::queue_size, features))
         , transmit(fake.queue(Net::queue_size, features)) {
         virtio::Virtqueue* const queues[] = {&receive.device(), &transmit.device(), nullptr};
@@ -186,6 +195,119 @@ void receive_bare(benchmark::State& state) {
     });
 }
 BENCHMARK(receive_bare)->Arg(60)->Arg(1514);
+
+/// What receiving costs while the write log is kept: the same as receive(), into as many pages as there are buffers.
+void receive_logged(benchmark::State& state) {
+    const auto back_end = tap();
+    if (!back_end)
+        return state.SkipWithError("this host refuses a tap");
+    Card card(back_end);
+    if (state.range(1) != 0)
+        card.fake.memory().write_log().start();
+    std::uint64_t next = 0;
+    const auto refill = [&] {
+        while (card.receive.free_slots() > 0)
+            card.receive.add({writable_at({(4U << 20) + 4096 * (next++ % 1024)}, 1536)});
+    };
+    refill();
+    card.net->kicked({0});
+    receive_with(state, [&] {
+        card.turn();
+        while (card.receive.take_used()) {
+        }
+        refill();
+    });
+}
+BENCHMARK(receive_logged)->Args({60, 0})->Args({60, 1})->Args({1514, 0})->Args({1514, 1});
+
+/// A thread that is the card's, and one that is the guest's, each asleep until the other signals: as in a VM, with
+/// eventfds for KVM's.
+class Guest final : public virtio::DeviceHost {
+public:
+    explicit Guest(std::shared_ptr<BackEnd> back_end)
+        : net_(Net::create(loop_, fake_.memory(), {std::move(back_end)}, "eth0", {.mac = own_mac}).value())
+        , receive_(fake_.queue(Net::queue_size, features))
+        , transmit_(fake_.queue(Net::queue_size, features)) {
+        CHECK(fake_.memory().write(reply, frame_of(60)));
+        for (int i = 0; i < 64; ++i)
+            receive_.add({writable_at(buffers, 1536)});
+        virtio::Virtqueue* const queues[] = {&receive_.device(), &transmit_.device(), nullptr};
+        net_->activate({virtio::FeatureSet{features.bits}.with(feature::merged_receive_buffers), queues, this});
+        net_->kicked({0});
+        kicked_ = loop_.watch(kick_.fd(), [this] {
+            (void)kick_.drain();
+            net_->kicked({1});
+        });
+        card_ = std::thread([this] { loop_.run(); });
+        guest_ = std::thread([this] { answer(); });
+    }
+    ~Guest() {
+        ends_ = true;
+        interrupt_.signal();
+        guest_.join();
+        loop_.stop();
+        card_.join();
+        kicked_.cancel();
+        net_->reset();
+    }
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
+
+private:
+    void interrupt_queue(virtio::QueueIndex) override { interrupt_.signal(); }
+    void config_changed() override {}
+    void kick_again(virtio::QueueIndex queue) override {
+        loop_.post([this, queue] { net_->kicked(queue); });
+    }
+    void needs_reset(virtio::QueueIndex, std::string_view) override { CHECK(false); }
+    void answer() {
+        while (!ends_) {
+            pollfd event{.fd = interrupt_.fd(), .events = POLLIN, .revents = 0};
+            (void)::poll(&event, 1, -1);
+            (void)interrupt_.drain();
+            while (transmit_.take_used()) {
+            }
+            while (receive_.take_used()) {
+                receive_.add({writable_at(buffers, 1536)});
+                transmit_.add({readable_at(reply, header::size + 60)});
+                if (transmit_.kick_wanted())
+                    kick_.signal();
+            }
+        }
+    }
+
+    static constexpr virtio::FeatureSet features = split_ring_with_events;
+    static constexpr GuestAddress buffers{4U << 20};
+    static constexpr GuestAddress reply{8U << 20};
+    EventLoop loop_;
+    FakeDriver fake_;
+    EventFd kick_ = EventFd::create().value();
+    EventFd interrupt_ = EventFd::create().value();
+    std::unique_ptr<Net> net_;
+    FakeQueue receive_;
+    FakeQueue transmit_;
+    Subscription kicked_;
+    std::atomic<bool> ends_ = false;
+    std::thread card_;
+    std::thread guest_;
+};
+
+/// One small frame to the guest, and its answer.
+void there_and_back(benchmark::State& state) {
+    const auto back_end = tap();
+    if (!back_end)
+        return state.SkipWithError("this host refuses a tap");
+    const Guest guest(back_end);
+    const int host = packet_socket(0x88b5);
+    const auto frame = frame_of(60);
+    std::array<std::byte, 2048> room;
+    for (auto _ : state) {
+        CHECK(::send(host, frame.data() + header::size, 60, 0) == 60);
+        CHECK(::recv(host, room.data(), room.size(), 0) == 60);
+    }
+    ::close(host);
+}
+BENCHMARK(there_and_back)->UseRealTime()->MeasureProcessCPUTime();
 
 } // namespace
 } // namespace aerate::net

@@ -23,6 +23,7 @@ using fuzz::Script;
 constexpr MemoryRegion low{{0}, {4U << 20}};
 constexpr MemoryRegion high{{8U << 20}, {2U << 20}};
 constexpr std::uint16_t ring_size = 8;
+constexpr unsigned rings = 5; // of two pairs, with the control queue
 constexpr std::uint64_t ring_stride = 0x1000;
 constexpr std::uint64_t driver_offset = 0x400;
 constexpr std::uint64_t device_offset = 0x800;
@@ -52,7 +53,7 @@ public:
         options.drop_spoofed = script_.below(2) == 0;
         if (script_.below(4) == 0)
             options.receive = options.transmit = limits;
-        card_ = *Net::create(loop_, *memory_, back_end_, "eth0", options);
+        card_ = *Net::create(loop_, *memory_, {back_end_, second_}, "eth0", options);
     }
     ~Fuzzed() { reset(); }
     Fuzzed(const Fuzzed&) = delete;
@@ -76,22 +77,24 @@ private:
             return write_bytes();
         case 4:
         case 5:
-            card_->kicked({static_cast<std::uint16_t>(script_.below(4))});
+            card_->kicked({static_cast<std::uint16_t>(script_.below(rings + 1))});
             return turn();
         case 6: {
             auto frame = testing::make_frame(script_.take<std::uint16_t>() % 65551U);
             frame.resize(script_.below(8) == 0 ? script_.below(16) : frame.size());
-            back_end_->give(std::move(frame));
+            (script_.below(2) == 0 ? back_end_ : second_)->give(std::move(frame));
             return turn();
         }
         case 7:
+            second_->refuses_use = script_.below(8) == 0;
             if (script_.below(4) == 0)
-                return back_end_->be_full();
+                return (script_.below(2) == 0 ? back_end_ : second_)->be_full();
             back_end_->make_room();
             back_end_->send_outcome = script_.one_of({Outcome::done, Outcome::dropped, Outcome::gone});
             return;
         case 8:
             back_end_->make_room();
+            second_->make_room();
             return turn();
         case 9:
             return pause_and_resume();
@@ -151,11 +154,11 @@ private:
         store_little_endian(all.subspan(8), length);
         store_little_endian(all.subspan(12), static_cast<std::uint16_t>(script_.below(8)));
         store_little_endian(all.subspan(14), static_cast<std::uint16_t>(script_.below(ring_size + 1)));
-        const GuestAddress at = ring_at(script_.below(3));
+        const GuestAddress at = ring_at(script_.below(rings));
         (void)memory_->write({at.value + script_.below(ring_size) * 16}, bytes);
     }
     void make_available() {
-        const unsigned queue = script_.below(3);
+        const unsigned queue = script_.below(rings);
         const std::uint64_t ring = ring_at(queue).value + driver_offset;
         std::uint16_t& index = available_[queue];
         std::array<std::byte, 2> bytes{};
@@ -172,6 +175,8 @@ private:
         std::array<std::byte, 32> bytes{};
         for (std::byte& byte : bytes)
             byte = std::byte{script_.take<std::uint8_t>()};
+        if (script_.below(4) == 0)
+            bytes = {std::byte{4}, std::byte{0}, bytes[2] & std::byte{3}}; // so many pairs
         (void)memory_->write({data_start + script_.take<std::uint16_t>()}, bytes);
     }
 
@@ -180,10 +185,11 @@ private:
                                             .with(virtio::feature::version_1)
                                             .with(virtio::feature::event_index, script_.below(2) == 0)
                                             .with(virtio::feature::indirect_descriptors);
-        virtio::FeatureSet accepted{card_->offered_features().bits & ~(script_.below(2) == 0 ? 0ULL : 1ULL << 15)};
+        virtio::FeatureSet accepted{card_->offered_features().bits & ~(script_.below(2) == 0 ? 0ULL : 1ULL << 15) &
+                                    ~(script_.below(4) == 0 ? 1ULL << feature::multi_queue : 0ULL)};
         accepted.bits |= ring.bits;
-        std::array<virtio::Virtqueue*, 3> queues{};
-        for (unsigned i = 0; i < 3; ++i) {
+        std::array<virtio::Virtqueue*, rings> queues{};
+        for (unsigned i = 0; i < rings; ++i) {
             (void)memory_->fill(ring_at(i), {ring_stride}, std::byte{0});
             available_[i] = 0;
             const virtio::QueueRegisters registers{.size = ring_size,
@@ -211,9 +217,10 @@ private:
     std::unique_ptr<GuestMemory> memory_ =
         std::make_unique<GuestMemory>(*GuestMemory::create({.regions = {low, high}, .backing = Backing::anonymous}));
     std::shared_ptr<testing::FakeBackEnd> back_end_ = std::make_shared<testing::FakeBackEnd>();
+    std::shared_ptr<testing::FakeBackEnd> second_ = std::make_shared<testing::FakeBackEnd>(false);
     std::unique_ptr<Net> card_;
-    std::array<std::unique_ptr<virtio::Virtqueue>, 3> rings_;
-    std::array<std::uint16_t, 3> available_{};
+    std::array<std::unique_ptr<virtio::Virtqueue>, rings> rings_;
+    std::array<std::uint16_t, rings> available_{};
 };
 
 } // namespace

@@ -97,8 +97,18 @@ Result<void> UserNetworkConfig::check(UserNetworkConfig& config) {
 }
 
 Result<void> NetworkInterface::check(NetworkInterface& interface) {
-    return check_connection("network-interface", interface.host_dev_name, interface.user.has_value(),
-                            interface.fd.has_value());
+    TRY(check_connection("network-interface", interface.host_dev_name, interface.user.has_value(),
+                         interface.fd.has_value()));
+    if (!interface.fd && !interface.more_fds.empty())
+        return fail("network-interface.more_fds: are further queues of fd, which is missing");
+    if (interface.user && interface.pairs() > 1)
+        return fail("network-interface.queues: user networking has one");
+    if (interface.more_fds.size() >= queue_pairs_max)
+        return fail("network-interface.more_fds: a card has at most {} queues", queue_pairs_max);
+    if (interface.queues.value_or(interface.pairs()) != interface.pairs())
+        return fail("network-interface.queues: is {}, and there are {} descriptors: each is one queue",
+                    *interface.queues, interface.pairs());
+    return {};
 }
 
 Result<void> NetworkGrant::check(NetworkGrant& grant) {
@@ -127,10 +137,18 @@ Result<NetworkInterface> parse_net_flag(std::string_view text) {
             interface.host_dev_name = value;
             wrong = check_tap_name(value);
         } else if (name == "fd") {
-            interface.fd = number<std::uint32_t>(value);
-            wrong = interface.fd && *interface.fd > 2 && *interface.fd < (1U << 20)
+            const auto fd = number<std::uint32_t>(value);
+            if (!fd || *fd <= 2 || *fd >= (1U << 20))
+                wrong = "must be a descriptor that this program was started with, from 3 on";
+            else if (!interface.fd)
+                interface.fd = *fd;
+            else
+                interface.more_fds.push_back(*fd);
+        } else if (name == "queues") {
+            interface.queues = number<unsigned>(value);
+            wrong = interface.queues && *interface.queues >= 1 && *interface.queues <= queue_pairs_max
                         ? ""
-                        : "must be a descriptor that this program was started with, from 3 on";
+                        : "must be from 1 to 32";
         } else if (name == "mac") {
             interface.guest_mac = value;
             wrong = check_mac(value);
@@ -141,14 +159,16 @@ Result<NetworkInterface> parse_net_flag(std::string_view text) {
             interface.user->forward.emplace_back(value);
             wrong = check_forward(value);
         } else {
-            return refuse("", "must be tap=NAME, fd=N or user[,forward=[udp:]HOST:GUEST]..., and then maybe mac=MAC, "
-                              "mtu=BYTES, drop_spoofed");
+            return refuse("", "must be tap=NAME[,queues=N], fd=N[,fd=M]... or user[,forward=[udp:]HOST:GUEST]..., and "
+                              "then maybe mac=MAC, mtu=BYTES, drop_spoofed");
         }
         if (!wrong.empty())
             return refuse(name, wrong);
     }
-    if (auto checked = NetworkInterface::check(interface); !checked)
+    if (!check_connection("", interface.host_dev_name, interface.user.has_value(), interface.fd.has_value()))
         return refuse("", "must have one of tap=NAME, fd=N, user");
+    if (auto checked = NetworkInterface::check(interface); !checked)
+        return refuse("", checked.error().message);
     if (interface.user)
         TRY(UserNetworkConfig::check(*interface.user));
     return interface;
@@ -160,12 +180,13 @@ Result<NetworkGrant> parse_net_grant(std::string_view text) {
         return fail("--net {}: must be ID=tap=NAME, ID=fd=N or ID=user[,forward=HOST:GUEST]..., and then maybe mac=MAC",
                     text);
     auto interface = TRY(parse_net_flag(text.substr(equals + 1)));
-    if (interface.mtu || interface.drop_spoofed_mac)
-        return fail("--net {}: mtu and drop_spoofed are as they were saved", text);
+    if (interface.mtu || interface.drop_spoofed_mac || interface.queues)
+        return fail("--net {}: mtu, queues and drop_spoofed are as they were saved", text);
     return NetworkGrant{.iface_id = std::string(text.substr(0, equals)),
                         .host_dev_name = std::move(interface.host_dev_name),
                         .user = std::move(interface.user),
                         .fd = interface.fd,
+                        .more_fds = std::move(interface.more_fds),
                         .guest_mac = std::move(interface.guest_mac)};
 }
 

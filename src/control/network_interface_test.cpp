@@ -14,6 +14,11 @@ TEST(NetFlag, SaysWhatTheCardIsConnectedTo) {
               (NetworkInterface{
                   .host_dev_name = "tap0", .guest_mac = "02:00:00:00:00:0A", .mtu = 9000, .drop_spoofed_mac = true}));
     EXPECT_EQ(parse_net_flag("fd=7")->fd, 7U);
+    EXPECT_EQ(parse_net_flag("fd=7")->pairs(), 1U);
+    EXPECT_EQ(*parse_net_flag("fd=7,fd=9,fd=8"), (NetworkInterface{.fd = 7, .more_fds = {9, 8}}));
+    EXPECT_EQ(parse_net_flag("fd=7,fd=9,fd=8,queues=3")->pairs(), 3U);
+    EXPECT_EQ(*parse_net_flag("tap=tap0,queues=4"), (NetworkInterface{.host_dev_name = "tap0", .queues = 4}));
+    EXPECT_EQ(parse_net_flag("tap=tap0")->pairs(), 1U);
     EXPECT_EQ(parse_net_flag("user,forward=2222:22,forward=udp:53:5353")->user,
               (UserNetworkConfig{{"2222:22", "udp:53:5353"}}));
     EXPECT_EQ(mac_bytes("02:00:00:00:00:0A"), (MacBytes{2, 0, 0, 0, 0, 10}));
@@ -39,6 +44,15 @@ TEST(NetFlag, RefusesWhatItDoesNotKnow) {
                              "user,forward=1:2:3",
                              "user=1",
                              "bridge=br0",
+                             "tap=a,queues=0",
+                             "tap=a,queues=33",
+                             "tap=a,queues=x",
+                             "tap=a,queues",
+                             "user,queues=2",
+                             "fd=7,fd=8,queues=3",
+                             "fd=7,queues=2",
+                             "fd=7,fd=8,queues=1",
+                             "fd=7,fd=2",
                              "tap=a,",
                              "tap=a,,mtu=1500"}) {
         const bool only_a_comma = std::string_view(text) == "tap=a,";
@@ -51,6 +65,8 @@ TEST(NetGrant, NamesAnInterfaceAndItsConnection) {
     ASSERT_TRUE(grant) << grant.error().message;
     EXPECT_EQ(*grant, (NetworkGrant{.iface_id = "eth0", .host_dev_name = "tap1", .guest_mac = "02:00:00:00:00:02"}));
     EXPECT_TRUE(parse_net_grant("eth0=user")->user);
+    EXPECT_EQ(parse_net_grant("eth0=fd=5,fd=6")->more_fds, (std::vector<std::uint32_t>{6}));
+    EXPECT_FALSE(parse_net_grant("eth0=tap=a,queues=2")) << "the guest's card has as many as it has";
     for (const auto* text : {"", "tap=tap0", "eth0", "=user", "eth0=", "eth0=tap=a,mtu=1500", "e/0=user"})
         EXPECT_FALSE(parse_net_grant(text)) << text;
 }
@@ -70,6 +86,11 @@ TEST(NetworkInterface, IsReadAndPrintedAsFirecrackersAndAsOurs) {
           R"({"iface_id": "a", "user": {"forward": ["x"]}})",
           R"({"iface_id": "a", "host_dev_name": "t", "guest_mac": "x"})",
           R"({"iface_id": "a", "host_dev_name": "t", "mtu": 67})",
+          R"({"iface_id": "a", "host_dev_name": "t", "queues": 0})",
+          R"({"iface_id": "a", "host_dev_name": "t", "queues": 33})",
+          R"({"iface_id": "a", "host_dev_name": "t", "more_fds": [5]})", R"({"iface_id": "a", "more_fds": [5]})",
+          R"({"iface_id": "a", "user": {}, "queues": 2})",
+          R"({"iface_id": "a", "fd": 5, "more_fds": [6], "queues": 1})",
           R"({"iface_id": "a", "host_dev_name": "t", "vhost": true})"})
         EXPECT_FALSE(read(json)) << json;
 }

@@ -112,7 +112,7 @@ void choose_mac_addresses(VmConfig& config) {
 }
 
 /// Each interface has an ID, an address and a back end of its own.
-static Result<void> validate(const std::vector<NetworkInterface>& interfaces) {
+static Result<void> validate(const std::vector<NetworkInterface>& interfaces, unsigned vcpus) {
     std::set<std::string_view> ids;
     std::set<MacBytes> addresses;
     std::set<std::string_view> taps;
@@ -128,6 +128,12 @@ static Result<void> validate(const std::vector<NetworkInterface>& interfaces) {
                         interface.host_dev_name);
         if (interface.fd && !descriptors.insert(*interface.fd).second)
             return fail("network-interfaces: fd {} is used twice", *interface.fd);
+        for (const std::uint32_t fd : interface.more_fds)
+            if (!descriptors.insert(fd).second)
+                return fail("network-interfaces: fd {} is used twice", fd);
+        if (interface.pairs() > vcpus)
+            return fail("network-interfaces: {} has {} queues and the VM {} vCPUs: one for each at the most", id,
+                        interface.pairs(), vcpus);
     }
     return {};
 }
@@ -170,12 +176,17 @@ Result<void> validate(const VmConfig& config) {
     for (const Drive& drive : config.drives)
         if (!ids.insert(drive.drive_id).second)
             return fail("drives: drive_id {} is used twice", drive.drive_id);
-    TRY(validate(config.network_interfaces));
+    TRY(validate(config.network_interfaces, machine.vcpu_count));
     if (config.mmds)
-        for (const std::string& id : config.mmds->network_interfaces)
-            if (std::ranges::find(config.network_interfaces, id, &NetworkInterface::iface_id) ==
-                config.network_interfaces.end())
+        for (const std::string& id : config.mmds->network_interfaces) {
+            const auto found = std::ranges::find(config.network_interfaces, id, &NetworkInterface::iface_id);
+            if (found == config.network_interfaces.end())
                 return fail("mmds-config.network_interfaces: the VM has no network interface {}", id);
+            if (found->pairs() > 1)
+                return fail("mmds-config.network_interfaces: {} has {} queues: the metadata service serves a card with "
+                            "one",
+                            id, found->pairs());
+        }
     return {};
 }
 

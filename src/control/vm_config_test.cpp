@@ -190,5 +190,25 @@ TEST(VmConfig, ValidationAcrossFields) {
     EXPECT_TRUE(validate(config));
 }
 
+TEST(VmConfig, ACardHasAPairOfQueuesForEachVcpuAtTheMost) {
+    const auto wrong = [](unsigned vcpus, NetworkInterface card, bool metadata = false) -> std::string {
+        VmConfig config;
+        config.machine.vcpu_count = vcpus;
+        card.iface_id = "eth0";
+        config.network_interfaces.push_back(std::move(card));
+        if (metadata)
+            config.mmds = MmdsConfig{.network_interfaces = {"eth0"}};
+        const auto valid = validate(config);
+        return valid ? "" : valid.error().message;
+    };
+    EXPECT_EQ(wrong(2, {.host_dev_name = "tap0", .queues = 2}), "");
+    EXPECT_EQ(wrong(1, {.host_dev_name = "tap0", .queues = 2}),
+              "network-interfaces: eth0 has 2 queues and the VM 1 vCPUs: one for each at the most");
+    EXPECT_NE(wrong(2, {.fd = 5, .more_fds = {6, 7}}), "");
+    EXPECT_EQ(wrong(2, {.fd = 5, .more_fds = {5}}), "network-interfaces: fd 5 is used twice");
+    EXPECT_NE(wrong(2, {.host_dev_name = "tap0", .queues = 2}, true), "");
+    EXPECT_EQ(wrong(2, {.host_dev_name = "tap0"}, true), "");
+}
+
 } // namespace
 } // namespace aerate::control

@@ -125,7 +125,7 @@ const std::shared_ptr<const DiskImage>& HostFiles::disk(const std::string& drive
     return found->second;
 }
 
-const std::shared_ptr<net::BackEnd>& HostFiles::network(const std::string& iface_id) const {
+const net::BackEnds& HostFiles::network(const std::string& iface_id) const {
     const auto found = networks_.find(iface_id);
     CHECK(found != networks_.end());
     return found->second;
@@ -133,17 +133,19 @@ const std::shared_ptr<net::BackEnd>& HostFiles::network(const std::string& iface
 
 Result<> HostFiles::open_network(const control::NetworkInterface& interface,
                                  const std::optional<control::MmdsConfig>& mmds) {
-    auto back_end = TRY(open_back_end(interface));
+    auto back_ends = TRY(open_back_ends(interface));
     if (mmds && mmds->serves(interface.iface_id)) {
         const auto address = control::parse_ipv4(mmds->ipv4_address);
         if (!address)
             return fail("mmds-config.ipv4_address: {} is no IPv4 address", printable(mmds->ipv4_address));
         auto endpoint = TRY(mmds::open_endpoint(*address));
+        CHECK(back_ends.size() == 1); // validate() has seen to that
+        auto& back_end = back_ends.front();
         back_end =
             TRY(mmds::Detour::create(std::move(back_end), std::move(endpoint.tun), *address, metadata_counters_));
         metadata_listeners_.push_back(std::make_shared<const FileDescriptor>(std::move(endpoint.listener)));
     }
-    networks_.emplace(interface.iface_id, std::move(back_end));
+    networks_.emplace(interface.iface_id, std::move(back_ends));
     return {};
 }
 
@@ -301,7 +303,8 @@ Result<ForeignConfig::Settled> ForeignConfig::settle(const control::FileGrants& 
     }
     for (const control::NetworkInterface& interface : wanted_.network_interfaces) {
         TRY(files->open_network(interface, wanted_.mmds));
-        log::info("network interface {} is {}", interface.iface_id, files->network(interface.iface_id)->label());
+        log::info("network interface {} is {}", interface.iface_id,
+                  files->network(interface.iface_id).front()->label());
     }
     if (wanted_.vsock) {
         TRY(files->open_vsock(*wanted_.vsock));

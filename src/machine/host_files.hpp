@@ -48,7 +48,7 @@ public:
     [[nodiscard]] const std::shared_ptr<const UnixListener>& vsock() const;
     /// Returns null if none was named, and none came along. Then the guest cannot be booted.
     /// REQUIRES: the configuration that these were opened for has that interface.
-    [[nodiscard]] const std::shared_ptr<net::BackEnd>& network(const std::string& iface_id) const;
+    [[nodiscard]] const net::BackEnds& network(const std::string& iface_id) const;
     /// Where the metadata service's guest connects: one for each interface that is configured for it.
     [[nodiscard]] const std::vector<std::shared_ptr<const FileDescriptor>>& metadata_listeners() const {
         return metadata_listeners_;
@@ -74,7 +74,7 @@ private:
     [[nodiscard]] Result<> open_boot_files(const std::string& kernel, const std::string& initrd);
 
     std::map<std::string, std::shared_ptr<const DiskImage>> disks_;
-    std::map<std::string, std::shared_ptr<net::BackEnd>> networks_;
+    std::map<std::string, net::BackEnds> networks_;
     std::vector<std::shared_ptr<const FileDescriptor>> metadata_listeners_;
     std::shared_ptr<mmds::Counters> metadata_counters_ = std::make_shared<mmds::Counters>();
     std::shared_ptr<const UnixListener> vsock_;

@@ -290,7 +290,7 @@ TEST_F(HostFilesTest, TheMetadataServiceListensForTheInterfacesThatAreConfigured
     auto with = HostFiles::open(config);
     ASSERT_TRUE(with) << with.error().message;
     ASSERT_EQ((*with)->metadata_listeners().size(), 1U);
-    EXPECT_EQ((*with)->network("eth1")->label(), "tap tap1");
+    EXPECT_EQ((*with)->network("eth1").front()->label(), "tap tap1");
     with->reset();
 
     // A guest from outside takes the configuration along.

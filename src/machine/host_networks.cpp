@@ -17,28 +17,37 @@ namespace {
 
 using control::quoted;
 
-Result<std::shared_ptr<net::BackEnd>> start(const control::UserNetworkConfig& config) {
+Result<net::BackEnds> start(const control::UserNetworkConfig& config) {
     using Protocol = net::ForwardedPort::Protocol;
     std::vector<net::ForwardedPort> ports;
     for (const std::string& text : config.forward)
         if (const auto forward = control::parse_forward(text))
             ports.push_back({forward->udp ? Protocol::udp : Protocol::tcp, forward->host, forward->guest});
-    return TRY(net::start_user_network(ports));
+    return net::BackEnds{TRY(net::start_user_network(ports))};
 }
 
-/// Works on a duplicate: should the number be a descriptor of this program's own, that one is left as it is.
-Result<std::shared_ptr<net::BackEnd>> adopt(std::uint32_t number) {
+/// Returns a duplicate: should the number be a descriptor of this program's own, that one is left as it is.
+Result<FileDescriptor> take(std::uint32_t number) {
     const int fd = static_cast<int>(number);
     FileDescriptor ours = host::descriptor([fd] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 0); });
     if (!ours.valid())
         return fail_errno("descriptor {}: start this program with it open, as with \"{}<>/dev/...\" in a shell", fd,
                           fd);
     (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return ours;
+}
+
+Result<net::BackEnds> adopt(std::uint32_t number, const std::vector<std::uint32_t>& more) {
+    std::vector<FileDescriptor> ours;
+    ours.push_back(TRY(take(number)));
+    for (const std::uint32_t another : more)
+        ours.push_back(TRY(take(another)));
     int type = 0;
     socklen_t size = sizeof type;
-    if (::getsockopt(ours.get(), SOL_SOCKET, SO_TYPE, &type, &size) == 0)
-        return TRY(net::StreamSocket::adopt(std::move(ours), fmt::format("descriptor {}", fd)));
-    return TRY(net::Tap::adopt(std::move(ours)));
+    if (more.empty() && ::getsockopt(ours.front().get(), SOL_SOCKET, SO_TYPE, &type, &size) == 0)
+        return net::BackEnds{
+            TRY(net::StreamSocket::adopt(std::move(ours.front()), fmt::format("descriptor {}", number)))};
+    return net::adopt_tap(std::move(ours));
 }
 
 std::string missing_text(const control::NetworkInterface& interface) {
@@ -49,13 +58,13 @@ std::string missing_text(const control::NetworkInterface& interface) {
 
 } // namespace
 
-Result<std::shared_ptr<net::BackEnd>> open_back_end(const control::NetworkInterface& interface) {
-    auto opened = [&]() -> Result<std::shared_ptr<net::BackEnd>> {
+Result<net::BackEnds> open_back_ends(const control::NetworkInterface& interface) {
+    auto opened = [&]() -> Result<net::BackEnds> {
         if (interface.user)
-            return TRY(start(*interface.user));
+            return start(*interface.user);
         if (interface.fd)
-            return TRY(adopt(*interface.fd));
-        return TRY(net::Tap::open(interface.host_dev_name));
+            return adopt(*interface.fd, interface.more_fds);
+        return net::open_tap(interface.host_dev_name, static_cast<std::uint16_t>(interface.pairs()));
     }();
     if (!opened)
         return fail_because(opened.error(), "network interface {}", interface.iface_id);
@@ -72,9 +81,18 @@ Result<> grant_networks(std::vector<control::NetworkInterface>& interfaces,
     for (control::NetworkInterface& interface : interfaces) {
         const auto granted = std::ranges::find(grants, interface.iface_id, &control::NetworkGrant::iface_id);
         if (granted != grants.end()) {
+            const unsigned pairs = interface.pairs();
             interface.host_dev_name = granted->host_dev_name;
             interface.user = granted->user;
             interface.fd = granted->fd;
+            interface.more_fds = granted->more_fds;
+            if (granted->host_dev_name.empty() && granted->more_fds.size() + 1 != pairs)
+                return fail(
+                    "--net {}: is {} pairs of queues, and the guest's card has {}: each descriptor is one, and a "
+                    "tap that was made with multi_queue any number",
+                    interface.iface_id, granted->more_fds.size() + 1, pairs);
+            if (pairs > 1)
+                interface.queues = pairs;
             if (!granted->guest_mac.empty())
                 interface.guest_mac = granted->guest_mac;
         } else if (!origin.own_seal || interface.fd) {

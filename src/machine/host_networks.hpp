@@ -5,14 +5,14 @@
 #include "control/network_interface.hpp"
 #include "net/backend.hpp"
 
-#include <memory>
 #include <string>
 #include <vector>
 
 namespace aerate {
 
-/// Opens what the interface names: a tap, a descriptor that this process was started with, or networking by passt.
-[[nodiscard]] Result<std::shared_ptr<net::BackEnd>> open_back_end(const control::NetworkInterface&);
+/// Opens what the interface names: a tap, descriptors that this process was started with, or networking by passt. There
+/// is one for each of its queues.
+[[nodiscard]] Result<net::BackEnds> open_back_ends(const control::NetworkInterface&);
 
 struct NetworkOrigin {
     std::string command;   ///< how the operator grants one, for the message that asks for it

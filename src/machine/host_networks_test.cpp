@@ -45,6 +45,20 @@ TEST(HostNetworks, AGrantTakesThePlaceOfAllThatWasSavedButTheAddress) {
               (NetworkInterface{.iface_id = "eth1", .host_dev_name = "tap1", .guest_mac = "02:00:00:00:00:09"}));
 }
 
+TEST(HostNetworks, ACardWithSeveralQueuesHasAsManyAgain) {
+    const auto takes = [](NetworkGrant grant) {
+        std::vector<NetworkInterface> interfaces{{.iface_id = "eth0", .host_dev_name = "tap0", .queues = 2}};
+        grant.iface_id = "eth0";
+        const auto granted = grant_networks(interfaces, {grant}, {.command = ""});
+        return granted && interfaces[0].pairs() == 2;
+    };
+    EXPECT_TRUE(takes({.host_dev_name = "tap1"}));
+    EXPECT_TRUE(takes({.fd = 5, .more_fds = {6}}));
+    EXPECT_FALSE(takes({.fd = 5}));
+    EXPECT_FALSE(takes({.fd = 5, .more_fds = {6, 7}}));
+    EXPECT_FALSE(takes({.user = UserNetworkConfig{}}));
+}
+
 TEST(HostNetworks, TheOperatorsOwnSealIsTheOperatorsWordButForDescriptors) {
     auto interfaces = saved();
     EXPECT_TRUE(grant_networks(interfaces, {}, {.command = "", .own_seal = true}));
@@ -53,14 +67,14 @@ TEST(HostNetworks, TheOperatorsOwnSealIsTheOperatorsWordButForDescriptors) {
 }
 
 TEST(HostNetworks, ADescriptorIsASocketOrATapAndStaysAsItIs) {
-    const auto open = [](int fd) { return open_back_end({.iface_id = "eth0", .fd = static_cast<std::uint32_t>(fd)}); };
+    const auto open = [](int fd) { return open_back_ends({.iface_id = "eth0", .fd = static_cast<std::uint32_t>(fd)}); };
     std::array<int, 2> ends{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
     const FileDescriptor ours(ends[0]);
     const FileDescriptor peer(ends[1]);
     const auto opened = open(ours.get());
     ASSERT_TRUE(opened) << opened.error().message;
-    EXPECT_FALSE((*opened)->offloads());
+    EXPECT_FALSE(opened->front()->offloads());
 
     std::array<int, 2> pipe{};
     ASSERT_EQ(::pipe(pipe.data()), 0);
@@ -74,7 +88,7 @@ TEST(HostNetworks, ADescriptorIsASocketOrATapAndStaysAsItIs) {
 }
 
 TEST(HostNetworks, ATapThatDoesNotExistOrMayNotBeMadeIsSaidByItsName) {
-    const auto opened = open_back_end({.iface_id = "eth0", .host_dev_name = "no/such"});
+    const auto opened = open_back_ends({.iface_id = "eth0", .host_dev_name = "no/such"});
     ASSERT_FALSE(opened);
     EXPECT_TRUE(opened.error().message.contains("network interface eth0")) << opened.error().message;
 }

@@ -92,7 +92,7 @@ TEST_F(OwnersDeathTest, C26_a_disk_is_its_loops) {
 }
 
 TEST_F(OwnersDeathTest, C26_a_network_card_is_its_loops) {
-    const auto card = *Net::create(loop(), fake_.memory(), std::make_shared<net::testing::FakeBackEnd>(), "eth0", {});
+    const auto card = *Net::create(loop(), fake_.memory(), {std::make_shared<net::testing::FakeBackEnd>()}, "eth0", {});
     EXPECT_TURNED_AWAY(card->announce());
     EXPECT_TURNED_AWAY(card->change_limits({}, {}));
     EXPECT_TURNED_AWAY((void)card->save());

@@ -10,8 +10,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace aerate::net {
 
@@ -45,6 +47,9 @@ public:
     [[nodiscard]] virtual bool offloads() const = 0;
     /// What it may give from now on.
     virtual void set_guest_offloads(GuestOffloads) = 0;
+    /// Whether the network puts frames for the guest here: of a card's back ends the first always has some, the others
+    /// from then on. False if the host refuses; nothing has changed then.
+    [[nodiscard]] virtual bool set_used(bool) { return true; }
 
     /// Readable when receive() has something to say.
     [[nodiscard]] virtual int readable() const = 0;
@@ -59,5 +64,8 @@ public:
     [[nodiscard]] virtual Outcome flush() { return Outcome::done; }
     static constexpr std::size_t iovecs_max = 1024; // UIO_MAXIOV
 };
+
+/// A card's: one for each pair of queues, all to the same network. The first is in use, the others are not.
+using BackEnds = std::vector<std::shared_ptr<BackEnd>>;
 
 } // namespace aerate::net

@@ -98,10 +98,10 @@ TEST(ControlQueue, N18_OffloadsThatWereNotAcceptedAndEndlessCommandsAreRefused) 
 }
 
 TEST(ControlQueue, N18_WithoutTheFeatureThereIsNoSuchCommand) {
-    EXPECT_FALSE(parse_control_command(command(3, 0, 0, 0), {}));
-    EXPECT_FALSE(parse_control_command(command(5, 0, 8, 0), {}));
-    EXPECT_TRUE(parse_control_command(command(3, 0, 0, 0), everything));
-    EXPECT_EQ(parse_control_command(command(5, 0, 8, 0), everything), ControlCommand(SetGuestOffloads{}));
+    EXPECT_FALSE(parse_control_command(command(3, 0, 0, 0), {}, 1));
+    EXPECT_FALSE(parse_control_command(command(5, 0, 8, 0), {}, 1));
+    EXPECT_TRUE(parse_control_command(command(3, 0, 0, 0), everything, 1));
+    EXPECT_EQ(parse_control_command(command(5, 0, 8, 0), everything, 1), ControlCommand(SetGuestOffloads{}));
 }
 
 } // namespace

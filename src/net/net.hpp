@@ -1,10 +1,13 @@
-// virtio-net (virtio 1.2, 5.1): a network card, with one pair of queues and a control queue.
+// virtio-net (virtio 1.2, 5.1): a network card, with a pair of queues for each of its back ends, and a control queue.
 //
 // Frames are read from the back end straight into the guest's buffers and written straight out of them. A frame's
 // header and Ethernet addresses alone are copied on their way out, so that what is looked at is what is sent.
 //
 // A back end that is full keeps the driver's frames in their ring, and one that has nothing keeps its buffers there:
 // the card waits for a descriptor then, or for its rate limiter.
+//
+// All pairs are one loop's. The first is in use, and others are when the driver says so (VIRTIO_NET_F_MQ). One that is
+// not has its receive buffers in their ring; a frame that the driver puts there to be sent is dropped.
 #pragma once
 
 #include "base/error.hpp"
@@ -14,14 +17,13 @@
 #include "net/backend.hpp"
 #include "net/offloads.hpp"
 #include "net/queue_layout.hpp"
-#include "net/receive_chains.hpp"
+#include "net/queue_pair.hpp"
 #include "net/transmit_frame.hpp"
 #include "net/wire.hpp"
 #include "protocol/rate_limiter.hpp"
 #include "virtio/device.hpp"
 #include "virtio/throttle.hpp"
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -59,10 +61,10 @@ struct NetOptions {
 class Net final : public virtio::Device {
 public:
     static constexpr std::uint16_t queue_size = 256;
-    static constexpr std::uint16_t pairs = 1;
 
-    /// `id` is the interface's, unique in its VM. The back end may be that of a card before this one.
-    [[nodiscard]] static Result<std::unique_ptr<Net>> create(EventLoop&, GuestMemory&, std::shared_ptr<net::BackEnd>,
+    /// `id` is the interface's, unique in its VM. There is a pair of queues for each of the back ends, which may be
+    /// those of a card before this one. REQUIRES: there is one at least.
+    [[nodiscard]] static Result<std::unique_ptr<Net>> create(EventLoop&, GuestMemory&, net::BackEnds,
                                                              const std::string& id, const NetOptions&);
     ~Net() override;
 
@@ -87,15 +89,8 @@ public:
 private:
     /// A link pulse: down, until the driver has seen that, then up.
     enum class Pulse : std::uint8_t { none, wanted, down };
-    /// A frame that was read and is not delivered: its buffers wait for the rate limiter, or it for more buffers.
-    struct Frame {
-        std::size_t bytes{};
-        std::size_t spilled{}; ///< of these, what is in the spill
-        bool local{};          ///< the rate limiter has no say
-    };
 
-    Net(EventLoop&, GuestMemory&, std::shared_ptr<net::BackEnd>, const std::string& id, const NetOptions&,
-        std::unique_ptr<std::byte[], host::FreeMemory> spill);
+    Net(EventLoop&, GuestMemory&, std::vector<net::QueuePair>, const std::string& id, const NetOptions&);
 
     using Served = std::expected<bool, virtio::RingFault>;
     [[nodiscard]] Served serve(virtio::QueueIndex, virtio::Virtqueue&) override;
@@ -106,36 +101,43 @@ private:
     void on_resume() override;
 
     // net_receive.cpp
-    [[nodiscard]] Served receive(virtio::Virtqueue&);
+    [[nodiscard]] Served receive(net::QueuePair&, virtio::Virtqueue&);
     /// False: it is not delivered, and waits.
-    [[nodiscard]] std::expected<bool, virtio::RingFault> deliver(virtio::Virtqueue&, bool heed_limiter);
-    void wait_for_frames();
-    void stop_receiving();
+    [[nodiscard]] std::expected<bool, virtio::RingFault> deliver(net::QueuePair&, virtio::Virtqueue&,
+                                                                 bool heed_limiter);
+    void wait_for_frames(net::QueuePair&);
+    void put_down(net::QueuePair&);
+    /// Serves all receive queues again, or all transmit queues; each time another one first.
+    void serve_all_again(virtio::QueueIndex net::QueuePair::*);
     [[nodiscard]] bool merges() const { return accepted_.has(net::feature::merged_receive_buffers); }
 
     // net_transmit.cpp
-    [[nodiscard]] Served transmit(virtio::Virtqueue&);
-    [[nodiscard]] bool send(virtio::Virtqueue&, const virtio::DescriptorChain&);
-    void wait_for_room();
+    [[nodiscard]] Served transmit(net::QueuePair&, virtio::Virtqueue&);
+    [[nodiscard]] bool send(net::QueuePair&, virtio::Virtqueue&, const virtio::DescriptorChain&);
+    void wait_for_room(net::QueuePair&);
 
     // net_control.cpp
     [[nodiscard]] Served control(virtio::Virtqueue&);
     [[nodiscard]] std::uint32_t answer(const virtio::DescriptorChain&);
     [[nodiscard]] bool carry_out(const virtio::DescriptorChain&);
     void set_offloads(virtio::FeatureSet);
+    /// False if the host refuses: there are as many as before then. REQUIRES: there are so many.
+    [[nodiscard]] bool use_pairs(std::uint16_t);
+    [[nodiscard]] bool uses(const net::QueuePair& pair) const { return pair.receive_queue.value < 2 * used_pairs_; }
+    [[nodiscard]] std::uint16_t pairs() const { return static_cast<std::uint16_t>(pairs_.size()); }
+    [[nodiscard]] net::BackEnd& back_end() const { return *pairs_.front().back_end; }
     void back_end_gone();
     void announce_now();
     void begin_pulse();
     void end_pulse();
     [[nodiscard]] std::uint16_t status() const;
 
-    static constexpr virtio::QueueIndex receive_queue{0};
-    static constexpr virtio::QueueIndex transmit_queue{1};
-    static constexpr std::array<std::uint16_t, 2 * pairs + 1> queue_sizes_{queue_size, queue_size, queue_size};
-
     EventLoop& loop_;
     GuestMemory& memory_;
-    std::shared_ptr<net::BackEnd> back_end_;
+    std::vector<net::QueuePair> pairs_;
+    std::uint16_t used_pairs_ = 1; ///< the first ones
+    std::size_t turn_ = 0;         ///< says who is served first
+    const std::vector<std::uint16_t> queue_sizes_;
     const NetOptions options_;
     NetCounters counters_;
 
@@ -143,17 +145,9 @@ private:
     virtio::FeatureSet offloads_; ///< that the driver uses now: see GUEST_OFFLOADS
     bool gone_ = false;           ///< the back end is
 
-    net::ReceiveChains chains_;
-    std::unique_ptr<std::byte[], host::FreeMemory> spill_; ///< what of a frame no buffer has room for
-    std::optional<Frame> frame_;
-    virtio::Throttle receive_throttle_;
-    Subscription frames_;
-    bool no_frames_ = false; ///< and frames_ tells when there are
-    unsigned failures_in_a_row_ = 0;
-
-    net::TransmitFrame sent_;
+    virtio::Throttle receive_throttle_; ///< all queues'
     virtio::Throttle transmit_throttle_;
-    Subscription room_;
+    net::TransmitFrame sent_;
     std::size_t turn_bytes_ = 0; ///< that this turn has sent
 
     std::optional<net::Announcement> announcement_; ///< under way, or due when the guest runs

@@ -50,11 +50,13 @@ std::uint32_t Net::answer(const virtio::DescriptorChain& chain) {
 
 bool Net::carry_out(const virtio::DescriptorChain& chain) {
     std::array<std::byte, control_command_max> bytes{};
-    const auto command = parse_control_command(gather(memory_, chain.readable, bytes), accepted_);
+    const auto command = parse_control_command(gather(memory_, chain.readable, bytes), accepted_, pairs());
     if (!command)
         return false;
     if (const auto* const set = std::get_if<SetGuestOffloads>(&*command)) {
         set_offloads(set->features);
+    } else if (const auto* const set_pairs = std::get_if<SetPairs>(&*command)) {
+        return use_pairs(set_pairs->pairs);
     } else {
         // Before the command is used (5.1.6.5.4.2).
         announce_bit_ = false;
@@ -75,7 +77,7 @@ void Net::announce() {
 void Net::announce_now() {
     const auto frame = reverse_arp(options_.mac);
     const iovec piece{const_cast<std::byte*>(frame.data()), frame.size()};
-    if (back_end_->send({&piece, 1}) == Outcome::done)
+    if (back_end().send({&piece, 1}) == Outcome::done)
         ++counters_.announcements;
     if (accepted_.has(feature::guest_announce)) {
         announce_bit_ = true;

@@ -18,7 +18,8 @@ struct SavedNet {
     protocol::RateLimiterState transmit{};
 };
 
-constexpr std::uint32_t state_version = 1;
+// Version 2: and the pairs of queues that are used. Without MQ there is one, and an older monitor can read it.
+constexpr std::uint32_t state_version = 2;
 
 template <typename Codec>
 void describe(Codec& codec, Described<Codec, SavedNet>& saved) {
@@ -36,7 +37,10 @@ virtio::DeviceState Net::save() const {
                    .offloads = offloads_.bits,
                    .receive = receive_throttle_.save(),
                    .transmit = transmit_throttle_.save()});
-    return {.version = state_version, .bytes = state.take()};
+    if (!accepted_.has(feature::multi_queue))
+        return {.version = 1, .bytes = state.take()};
+    state(used_pairs_);
+    return {.version = 2, .bytes = state.take()};
 }
 
 Result<> Net::restore(const virtio::DeviceState& state) {
@@ -47,10 +51,17 @@ Result<> Net::restore(const virtio::DeviceState& state) {
     SavedNet saved;
     Decoder decoder(state.bytes);
     decoder(saved);
+    std::uint16_t used_pairs = 1;
+    if (state.version >= 2)
+        decoder(used_pairs);
     const virtio::FeatureSet offloads{saved.offloads};
-    if (!decoder.complete() || !offloads.within({guest_offload_features.bits & accepted_.bits}) ||
+    const bool several = accepted_.has(feature::multi_queue);
+    if (!decoder.complete() || used_pairs < 1 || used_pairs > (several ? pairs() : 1) ||
+        !offloads.within({guest_offload_features.bits & accepted_.bits}) ||
         (saved.announce && !accepted_.has(feature::guest_announce)))
         return fail("its saved state is malformed");
+    if (!use_pairs(used_pairs))
+        return fail("{} cannot have {} queues at once: see the messages before", back_end().label(), used_pairs);
     set_offloads(offloads);
     announce_bit_ = saved.announce;
     receive_throttle_.restore(saved.receive);
@@ -65,6 +76,9 @@ std::vector<virtio::Metric> Net::metrics() const {
     CHECK(loop_.owned_here());
     const std::vector<std::pair<std::string, std::string>> device{{"device", name()}};
     const NetCounters& c = counters_;
+    std::uint64_t malformed_buffers = 0;
+    for (const QueuePair& pair : pairs_)
+        malformed_buffers += pair.chains.malformed();
     return {
         {"net_rx_bytes_count", "Bytes of frames that the guest was given", c.rx_bytes, device},
         {"net_rx_packets_count", "Frames that the guest was given", c.rx_packets, device},
@@ -84,7 +98,7 @@ std::vector<virtio::Metric> Net::metrics() const {
         {"net_cfg_fails", "Writes to the configuration, which is read-only", c.config_writes, device},
         {"net_announcements", "Frames that told the network where the guest is now", c.announcements, device},
         {"guest_net_tx_malformed_frames", "Frames of the guest that made no sense", c.tx_malformed_frames, device},
-        {"guest_net_rx_malformed_buffers", "Receive buffers that made no sense", chains_.malformed(), device},
+        {"guest_net_rx_malformed_buffers", "Receive buffers that made no sense", malformed_buffers, device},
         {"guest_net_control_refused", "Control commands that made no sense", c.control_refused, device},
     };
 }

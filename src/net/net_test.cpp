@@ -69,6 +69,18 @@ TEST_P(NetTest, ReceivesIntoOneBufferOrMergesSeveral) {
     EXPECT_EQ(card.receive->device().in_flight(), 4) << "the rest is held for the next frame";
 }
 
+TEST_P(NetTest, TheDriverHasAFrameBeforeTheBackEndIsAskedForAnother) {
+    Card card(GetParam());
+    card.receive->add({writable(2000)});
+    card.receive->add({writable(2000)});
+    card.kick_receive();
+    bool had_it = false;
+    card.back_end->when_empty = [&] { had_it = card.receive->take_used().has_value(); };
+    card.back_end->give(make_frame(60));
+    card.run();
+    EXPECT_TRUE(had_it);
+}
+
 TEST_P(NetTest, AFrameWaitsForBuffersAndIsReadIntoThemWithoutTheRestLost) {
     Card card(GetParam());
     const Bytes frame = make_frame(3000);

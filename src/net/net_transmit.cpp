@@ -13,30 +13,30 @@ constexpr std::size_t bytes_a_turn = 1U << 20;
 
 } // namespace
 
-Net::Served Net::transmit(virtio::Virtqueue& queue) {
+Net::Served Net::transmit(QueuePair& pair, virtio::Virtqueue& queue) {
     turn_bytes_ = 0;
-    auto more =
-        take_chains(queue, queue.size(), [&](const virtio::DescriptorChain& chain) { return send(queue, chain); });
+    auto more = take_chains(queue, queue.size(),
+                            [&](const virtio::DescriptorChain& chain) { return send(pair, queue, chain); });
     // The rest of a frame that went in part is not to wait for the next one.
-    if (!room_.active() && back_end_->flush() == Outcome::later)
-        wait_for_room();
+    if (!pair.room.active() && pair.back_end->flush() == Outcome::later)
+        wait_for_room(pair);
     return more;
 }
 
 /// False ends the turn: the frame is the ring's again, or there were enough of them.
-bool Net::send(virtio::Virtqueue& queue, const virtio::DescriptorChain& chain) {
+bool Net::send(QueuePair& pair, virtio::Virtqueue& queue, const virtio::DescriptorChain& chain) {
     if (!sent_.assign(memory_, chain)) {
         ++counters_.tx_malformed_frames;
         queue.complete(chain.id, 0);
         return true;
     }
     const bool spoofed = !sent_.is_from(options_.mac);
-    if (!(spoofed && options_.drop_spoofed) && !gone_) {
+    if (!(spoofed && options_.drop_spoofed) && !gone_ && uses(pair)) {
         if (!transmit_throttle_.take(sent_.size())) {
             queue.give_back(chain.id);
             return false;
         }
-        switch (back_end_->send(sent_.pieces())) {
+        switch (pair.back_end->send(sent_.pieces())) {
         case Outcome::done:
             ++counters_.tx_packets;
             counters_.tx_bytes += sent_.size() - header::size;
@@ -47,7 +47,7 @@ bool Net::send(virtio::Virtqueue& queue, const virtio::DescriptorChain& chain) {
         case Outcome::later:
             transmit_throttle_.put_back(sent_.size());
             queue.give_back(chain.id);
-            wait_for_room();
+            wait_for_room(pair);
             return false;
         case Outcome::dropped:
             ++counters_.tx_fails;
@@ -68,10 +68,10 @@ bool Net::send(virtio::Virtqueue& queue, const virtio::DescriptorChain& chain) {
     return turn_bytes_ < bytes_a_turn;
 }
 
-void Net::wait_for_room() {
-    room_ = loop_.watch_writable(back_end_->writable(), [this] {
-        room_.cancel();
-        serve_again(transmit_queue);
+void Net::wait_for_room(QueuePair& pair) {
+    pair.room = loop_.watch_writable(pair.back_end->writable(), [this, &pair] {
+        pair.room.cancel();
+        serve_again(pair.transmit_queue);
     });
 }
 

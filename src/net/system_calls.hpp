@@ -10,6 +10,7 @@
 
 namespace aerate {
 
-inline constexpr auto net_calls = std::to_array<confine::Rule>({{SYS_ioctl, confine::request(TUNSETOFFLOAD)}});
+inline constexpr auto net_calls = std::to_array<confine::Rule>(
+    {{SYS_ioctl, confine::request(TUNSETOFFLOAD)}, {SYS_ioctl, confine::request(TUNSETQUEUE)}});
 
 } // namespace aerate

@@ -1,4 +1,4 @@
-// A real tap, in a network namespace of the test's own.
+// Real taps, in a network namespace of the test's own.
 #include "net/announcement.hpp"
 #include "net/tap.hpp"
 
@@ -61,6 +61,35 @@ protected:
                 return {frame.begin(), frame.begin() + got};
         }
         return {};
+    }
+
+    /// Makes an interface ready for bind(), and sends so many frames to it from the host's side.
+    void send_to(const char* interface, int frames) {
+        const FileDescriptor socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+        ifreq request{};
+        std::strcpy(request.ifr_name, interface);
+        request.ifr_flags = IFF_UP;
+        ASSERT_EQ(::ioctl(socket.get(), SIOCSIFFLAGS, &request), 0);
+        ASSERT_EQ(::ioctl(socket.get(), SIOCGIFINDEX, &request), 0);
+        sockaddr_ll address{};
+        address.sll_family = AF_PACKET;
+        address.sll_ifindex = request.ifr_ifindex;
+        std::array<std::byte, 100> frame{};
+        frame[12] = std::byte{0x88};
+        frame[13] = std::byte{0xb5}; // for experiments
+        for (int i = 0; i < frames; ++i)
+            ASSERT_EQ(::sendto(socket.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&address),
+                               sizeof address),
+                      100);
+    }
+    /// How many of them have come to a queue.
+    static int come_to(BackEnd& queue) {
+        std::array<std::byte, 2048> room{};
+        const iovec piece{room.data(), room.size()};
+        int count = 0;
+        for (Received got; (got = queue.receive({&piece, 1})).outcome == Outcome::done;)
+            count += got.bytes == header::size + 100 && room[header::size + 12] == std::byte{0x88} ? 1 : 0;
+        return count;
     }
 
     std::shared_ptr<Tap> tap_;
@@ -132,6 +161,65 @@ TEST_F(TapTest, ADescriptorOfOneIsAdoptedAndOneThatWasDeletedIsGone) {
 
     FileDescriptor plain(::open("/dev/null", O_RDWR));
     EXPECT_FALSE(Tap::adopt(std::move(plain)));
+}
+
+TEST_F(TapTest, OfSeveralQueuesThoseThatAreUsedHaveFrames) {
+    const auto queues = open_tap("aerate-many", 3);
+    ASSERT_TRUE(queues) << queues.error().message;
+    ASSERT_EQ(queues->size(), 3U);
+    send_to("aerate-many", 8);
+    EXPECT_EQ(come_to(*queues->at(0)), 8);
+    ASSERT_TRUE(queues->at(2)->set_used(true));
+    ASSERT_TRUE(queues->at(0)->set_used(false));
+    send_to("aerate-many", 8);
+    EXPECT_EQ(come_to(*queues->at(2)), 8) << "the only one that is used";
+    ASSERT_TRUE(queues->at(0)->set_used(true));
+    for (const auto& queue : *queues) {
+        queue->set_guest_offloads({.checksum = true, .tso4 = true});
+        queue->set_guest_offloads({});
+        ASSERT_TRUE(queue->set_used(false));
+        ASSERT_TRUE(queue->set_used(false)) << "twice is once";
+    }
+}
+
+TEST_F(TapTest, ATapThatWasMadeForSeveralQueuesIsAttachedToForOneAndNotTheOtherWayRound) {
+    const auto two = open_tap("aerate-two", 2);
+    ASSERT_TRUE(two) << two.error().message;
+    EXPECT_TRUE(Tap::open("aerate-two"));
+    tap_.reset();
+    const auto one = Tap::open("aerate-one");
+    ASSERT_TRUE(one);
+    const auto refused = open_tap("aerate-one", 2);
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().message.contains("multi_queue")) << refused.error().message;
+}
+
+TEST_F(TapTest, DescriptorsOfOneTapsQueuesAreAdoptedTogether) {
+    const auto open = [](const char* name, int flags) {
+        FileDescriptor opened(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+        ifreq request{};
+        std::strcpy(request.ifr_name, name);
+        request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | flags);
+        EXPECT_EQ(::ioctl(opened.get(), TUNSETIFF, &request), 0);
+        return opened;
+    };
+    const auto adopt = [](FileDescriptor first, FileDescriptor second) {
+        std::vector<FileDescriptor> both;
+        both.push_back(std::move(first));
+        both.push_back(std::move(second));
+        return adopt_tap(std::move(both));
+    };
+    const auto adopted = adopt(open("aerate-two", IFF_MULTI_QUEUE), open("aerate-two", IFF_MULTI_QUEUE));
+    ASSERT_TRUE(adopted) << adopted.error().message;
+    send_to("aerate-two", 8);
+    EXPECT_EQ(come_to(*adopted->at(0)), 8) << "the second is not used";
+
+    const auto others = adopt(open("aerate-two", IFF_MULTI_QUEUE), open("aerate-three", IFF_MULTI_QUEUE));
+    ASSERT_FALSE(others);
+    EXPECT_TRUE(others.error().message.contains("aerate-three")) << others.error().message;
+    const auto plain = adopt(open("aerate-four", 0), open("aerate-five", 0));
+    ASSERT_FALSE(plain);
+    EXPECT_TRUE(plain.error().message.contains("IFF_MULTI_QUEUE")) << plain.error().message;
 }
 
 TEST_F(TapTest, AnInterfaceThatIsDownDropsFrames) {

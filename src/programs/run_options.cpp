@@ -58,9 +58,10 @@ void add_vm_flags(CLI::App& run, Flags& flags) {
         ->type_name("FILE[,ro|,private[=DIR]][,on_error=report|pause]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    run.add_option("--net", vm.nets,
-                   "network card; may be repeated: user[,forward=HOST:GUEST]..., tap=NAME or fd=N; "
-                   "then ,mac=MAC ,mtu=BYTES ,drop_spoofed")
+    run.add_option(
+           "--net", vm.nets,
+           "network card; may be repeated: user[,forward=HOST:GUEST]..., tap=NAME[,queues=N] or fd=N[,fd=M]...; "
+           "then ,mac=MAC ,mtu=BYTES ,drop_spoofed")
         ->option_text("NET")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -21,9 +21,11 @@ namespace fs = std::filesystem;
 
 std::vector<int> numbers_of(const auto& cards) {
     std::vector<int> fds;
-    for (const auto& card : cards)
+    for (const auto& card : cards) {
         if (card.fd)
             fds.push_back(static_cast<int>(*card.fd));
+        fds.insert(fds.end(), card.more_fds.begin(), card.more_fds.end());
+    }
     return fds;
 }
 

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ inline Bytes make_frame(std::size_t size, const MacAddress& source = {2, 0, 0, 0
 
 class FakeBackEnd final : public BackEnd {
 public:
+    explicit FakeBackEnd(bool is_used = true)
+        : used(is_used) {}
+
     std::deque<Bytes> to_guest;
     std::vector<Bytes> sent;
     Outcome send_outcome = Outcome::done;
@@ -41,6 +45,9 @@ public:
     bool can_offload = true;
     GuestOffloads offloads_now{};
     unsigned receives = 0;
+    bool used;
+    bool refuses_use = false;
+    std::function<void()> when_empty{}; ///< called when it says so
 
     /// The loop's watch sees it.
     void give(Bytes frame) {
@@ -64,6 +71,12 @@ public:
     [[nodiscard]] std::string label() const override { return "fake"; }
     [[nodiscard]] bool offloads() const override { return can_offload; }
     void set_guest_offloads(GuestOffloads offloads) override { offloads_now = offloads; }
+    [[nodiscard]] bool set_used(bool is_used) override {
+        if (is_used && refuses_use)
+            return false;
+        used = is_used;
+        return true;
+    }
     [[nodiscard]] int readable() const override { return frames_.fd(); }
     [[nodiscard]] int writable() const override { return room_[1].get(); }
     [[nodiscard]] Received receive(std::span<const iovec> pieces) override {
@@ -74,6 +87,8 @@ public:
             return {Outcome::dropped, 0};
         if (to_guest.empty()) {
             (void)frames_.drain();
+            if (when_empty)
+                when_empty();
             return {Outcome::later, 0};
         }
         const Bytes frame = std::move(to_guest.front());
