@@ -1,8 +1,8 @@
 #include "machine/machine.hpp"
 
+#include "base/after_start.hpp"
 #include "base/check.hpp"
 #include "base/log.hpp"
-#include "base/program_pages.hpp"
 #include "confine/confinement.hpp"
 #include "machine/places.hpp"
 #include "machine/threads.hpp"
@@ -137,7 +137,7 @@ Result<> Machine::confine_process() {
             places->push_back({std::filesystem::path(snapshot_path_).parent_path(), confine::Access::directory});
     }
     TRY(confine::before_guest(main_thread, places));
-    let_go_of_program_pages(); // what starting took
+    let_go_of_what_starting_took();
     return {};
 }
 

@@ -1,6 +1,7 @@
-#include "base/program_pages.hpp"
+#include "base/after_start.hpp"
 
 #include <link.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <sys/mman.h>
@@ -29,7 +30,8 @@ int let_go(dl_phdr_info* program, std::size_t, void*) {
 
 } // namespace
 
-void let_go_of_program_pages() {
+void let_go_of_what_starting_took() {
+    ::malloc_trim(0);
 #ifdef NDEBUG
     ::dl_iterate_phdr(let_go, nullptr);
 #endif

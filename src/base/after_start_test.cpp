@@ -1,4 +1,4 @@
-#include "base/program_pages.hpp"
+#include "base/after_start.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -50,16 +50,16 @@ long resident_kib(const void* address) {
     return kib;
 }
 
-TEST(ProgramPages, AreGoneAndComeBackAsTheyWere) {
+TEST(AfterStart, TheProgramsPagesAreGoneAndComeBackAsTheyWere) {
     ASSERT_TRUE(all_are_there());
     const long before = resident_kib(constants.data());
     ASSERT_GE(before, static_cast<long>(size >> 10));
-    let_go_of_program_pages();
+    let_go_of_what_starting_took();
 #ifdef NDEBUG
     EXPECT_LE(resident_kib(constants.data()), before - static_cast<long>(size >> 11));
 #endif
     EXPECT_TRUE(all_are_there());
-    let_go_of_program_pages();
+    let_go_of_what_starting_took();
     std::string text = "code runs on";
     EXPECT_EQ(text + "!", "code runs on!");
 }
