@@ -39,6 +39,7 @@ Result<FileDescriptor> take(std::uint32_t number) {
 
 Result<net::BackEnds> adopt(std::uint32_t number, const std::vector<std::uint32_t>& more) {
     std::vector<FileDescriptor> ours;
+    ours.reserve(1 + more.size());
     ours.push_back(TRY(take(number)));
     for (const std::uint32_t another : more)
         ours.push_back(TRY(take(another)));

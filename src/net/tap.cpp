@@ -155,6 +155,7 @@ Result<BackEnds> first_is_used(std::vector<std::shared_ptr<Tap>> queues) {
 
 Result<BackEnds> open_tap(const std::string& name, std::uint16_t queues) {
     std::vector<std::shared_ptr<Tap>> opened;
+    opened.reserve(queues);
     for (std::uint16_t i = 0; i < queues; ++i)
         opened.push_back(TRY(Tap::open(name, queues > 1 ? Tap::Queues::several : Tap::Queues::one)));
     return first_is_used(std::move(opened));
@@ -162,6 +163,7 @@ Result<BackEnds> open_tap(const std::string& name, std::uint16_t queues) {
 
 Result<BackEnds> adopt_tap(std::vector<FileDescriptor> descriptors) {
     std::vector<std::shared_ptr<Tap>> adopted;
+    adopted.reserve(descriptors.size());
     const auto queues = descriptors.size() > 1 ? Tap::Queues::several : Tap::Queues::one;
     for (FileDescriptor& fd : descriptors) {
         adopted.push_back(TRY(Tap::adopt(std::move(fd), queues)));

@@ -15,9 +15,10 @@ def ip(*words):
 
 
 @contextlib.contextmanager
-def tap(name, address, default_route=False):
+def tap(name, address, default_route=False, queues=1):
     """A tap of this host that is up and has an address."""
-    ip("tuntap", "add", "dev", name, "mode", "tap", "vnet_hdr")
+    several = ["multi_queue"] if queues > 1 else []
+    ip("tuntap", "add", "dev", name, "mode", "tap", "vnet_hdr", *several)
     try:
         ip("address", "add", f"{address}/24", "dev", name)
         ip("link", "set", name, "up")
@@ -25,7 +26,7 @@ def tap(name, address, default_route=False):
             ip("route", "add", "default", "via", address.rsplit(".", 1)[0] + ".254", "dev", name)
         yield
     finally:
-        ip("tuntap", "del", "dev", name, "mode", "tap")
+        ip("tuntap", "del", "dev", name, "mode", "tap", *several)
 
 
 def port_of(mac):
@@ -126,6 +127,63 @@ def network_moves_with_its_guest(context):
                     require(send_to_guest(there, "10.96.0.2", data) == hashlib.md5(data).hexdigest(), "other bytes came than were sent")
         finally:
             ip("link", "del", "gbr0")
+
+
+def queues_used(name):
+    """The pairs of a tap that its monitor has attached."""
+    return len([queue for queue in os.listdir(f"/sys/class/net/{name}/queues") if queue.startswith("tx-")])
+
+
+@scenario(None)
+def network_with_several_queues(context):
+    """Two pairs of queues for two vCPUs: the guest uses both, with checksums, and so does its clone."""
+    def has_two(vm):
+        queues = vm.check("ls /sys/class/net/eth0/queues | grep -c rx-").split()[-1]
+        require(queues == "2", f"the guest's card has {queues} pairs of queues")
+        for cpu in (0, 1):
+            mask = vm.check(f"cat /sys/class/net/eth0/queues/tx-{cpu}/xps_cpus").split()[-1]
+            require(int(mask, 16) == 1 << cpu, f"queue {cpu} is that of the processors {mask}")
+
+    def both_send(vm, address):
+        """One connection from each vCPU at once; what either sends is what comes."""
+        with socket.create_server((address, 7002)) as server:
+            server.settimeout(60 * PATIENCE)
+            sends = " & ".join(f"(dd if=/dev/urandom of=/tmp/out{cpu} bs=1M count=2 2>/dev/null; taskset {1 << cpu} nc {address} 7002 </tmp/out{cpu}; md5sum </tmp/out{cpu} >/tmp/sum{cpu})"
+                               for cpu in (0, 1))
+            vm.send(f"{sends} & wait; cat /tmp/sum0 /tmp/sum1 | sort | tr -d ' -' | tr '\\n' '+'; echo")
+            digests = []
+            for _ in range(2):
+                connection, _ = server.accept()
+                digests.append(hashlib.md5())
+                with connection:
+                    while piece := connection.recv(1 << 20):
+                        digests[-1].update(piece)
+            match, _ = vm.wait_for(r"^([0-9a-f]{32}\+[0-9a-f]{32})\+", 60)
+            vm.wait_for(r"##END", 60)
+        came = "+".join(sorted(digest.hexdigest() for digest in digests))
+        require(match[1] == came, f"the guest sent {match[1]}, and {came} came")
+
+    def receives(vm, address):
+        data = os.urandom(2 << 20)
+        require(send_to_guest(vm, address, data) == hashlib.md5(data).hexdigest(), "other bytes came than were sent")
+
+    with tap("gtap0", "10.93.0.1", queues=2), tap("gtap1", "10.92.0.1", queues=2):
+        with context.vm(vcpus=2, arguments=["--net", "tap=gtap0,queues=2,mac=02:00:00:00:00:41"]) as vm:
+            vm.wait_ready()
+            has_two(vm)
+            up(vm, "10.93.0.2")
+            require(queues_used("gtap0") == 2, f"the tap has {queues_used('gtap0')} queues")
+            receives(vm, "10.93.0.2")
+            both_send(vm, "10.93.0.1")
+            context.cli("snapshot", vm.name, context.file("queues.snap"))
+            with context.other("restore", context.file("queues.snap"), "--net", "net0=tap=gtap1,mac=02:00:00:00:00:42") as clone:
+                clone.wait_until(lambda: clone.run("ip address flush dev eth0")[0] == 0 or "no shell", 30)
+                up(clone, "10.92.0.2")
+                has_two(clone)
+                require(queues_used("gtap1") == 2, "the clone's tap has another number of queues")
+                receives(clone, "10.92.0.2")
+                both_send(clone, "10.92.0.1")
+                require(counter(clone, "net_tx_fails") == 0, "frames of the clone went nowhere")
 
 
 @scenario(None, kernels=("6.12",))
