@@ -13,6 +13,12 @@
 namespace aerate {
 namespace {
 
+#ifdef NDEBUG
+constexpr bool released = true;
+#else
+constexpr bool released = false;
+#endif
+
 /// Looks at the first object of the process, which is the program.
 int let_go(dl_phdr_info* program, std::size_t, void*) {
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -32,9 +38,8 @@ int let_go(dl_phdr_info* program, std::size_t, void*) {
 
 void let_go_of_what_starting_took() {
     ::malloc_trim(0);
-#ifdef NDEBUG
-    ::dl_iterate_phdr(let_go, nullptr);
-#endif
+    if constexpr (released)
+        ::dl_iterate_phdr(let_go, nullptr);
 }
 
 } // namespace aerate
