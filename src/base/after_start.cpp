@@ -38,7 +38,7 @@ int let_go(dl_phdr_info* program, std::size_t, void*) {
 
 void let_go_of_what_starting_took() {
     ::malloc_trim(0);
-    if constexpr (released)
+    if (released)
         ::dl_iterate_phdr(let_go, nullptr);
 }
 
