@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <vector>
 
 namespace aerate::snapshot {
@@ -117,9 +119,17 @@ Result<> NewFile::begin_with_existing(ByteCount length, const std::function<bool
 }
 
 Result<> NewFile::resize(ByteCount length) {
-    if (operations_->truncate(file_.get(), length) != 0)
+    if (operations_->truncate(file_.get(), length) == 0)
+        return {};
+    struct stat status{};
+    const int code = errno;
+    const bool longer = ::fstat(file_.get(), &status) == 0 && length.value > static_cast<std::uint64_t>(status.st_size);
+    errno = code;
+    if (code != EPERM || !longer)
         return cannot("make room");
-    return {};
+    // ftruncate(2): a file system may extend a file by nothing but what is written behind its end.
+    constexpr std::byte last{};
+    return write(std::span(&last, 1), {length.value - 1});
 }
 
 Result<> NewFile::write(std::span<const std::byte> bytes, ByteCount offset) {

@@ -35,6 +35,7 @@ public:
     bool links = true;
     bool rename_flags = true;
     bool punch_holes = true;
+    bool extends = true; ///< by truncate()
     ByteCount longest{~0ULL};
 
     int open(int directory, const std::string& name, int flags) override {
@@ -50,6 +51,11 @@ public:
     int truncate(int fd, ByteCount length) override {
         if (length > longest) {
             errno = EFBIG;
+            return -1;
+        }
+        if (struct stat now{};
+            !extends && ::fstat(fd, &now) == 0 && static_cast<std::uint64_t>(now.st_size) < length.value) {
+            errno = EPERM;
             return -1;
         }
         return fails("truncate") ? -1 : FileOperations::truncate(fd, length);
@@ -197,7 +203,7 @@ INSTANTIATE_TEST_SUITE_P(Snapshot, Fault,
 
 // What a file system lacks is found out before anything is written, and another way is taken.
 TEST(Writer, C30_WhateverTheFileSystemLacksASnapshotIsWrittenAndNoFileIsReplacedUnasked) {
-    for (unsigned lacking = 0; lacking < 16; ++lacking) {
+    for (unsigned lacking = 0; lacking < 32; ++lacking) {
         SCOPED_TRACE(lacking);
         for (const Existing existing : {Existing::refuse, Existing::replace}) {
             const TemporaryDirectory directory;
@@ -206,6 +212,7 @@ TEST(Writer, C30_WhateverTheFileSystemLacksASnapshotIsWrittenAndNoFileIsReplaced
             files.links = (lacking & 2U) == 0;
             files.rename_flags = (lacking & 4U) == 0;
             files.punch_holes = (lacking & 8U) == 0;
+            files.extends = (lacking & 16U) == 0;
             const auto written = write_all(directory / "a", existing, files, 1);
             ASSERT_TRUE(written) << written.error().message;
             EXPECT_EQ(look(directory / "a", {}, *written), Found::fresh);
