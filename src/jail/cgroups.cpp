@@ -92,6 +92,9 @@ Result<> make(const Cgroup& cgroup) {
         if (auto enabled = enable(here.get(), cgroup.enable, path); !enabled)
             return enabled;
         path += "/" + name;
+        // One that an earlier jail has left has its limits, too. One that is in use stays, and is refused below.
+        if (name == cgroup.name && &name == &names.back())
+            (void)::unlinkat(here.get(), name.c_str(), AT_REMOVEDIR);
         FileDescriptor next =
             TRY(open_below(here.get(), name, path, cgroup.name.empty() ? Missing::refuse : Missing::make));
         if (cgroup.inherits_cpuset)

@@ -6,8 +6,8 @@
 
 namespace aerate::jail {
 
-/// Makes the cgroup, and its parents where they are missing, and writes its settings. One that an earlier jail has left
-/// is used again. Fails if processes are in it, or it is another user's.
+/// Makes the cgroup, anew if an earlier jail has left it, and its parents where they are missing, and writes its
+/// settings. Fails if processes are in it, or it is another user's.
 [[nodiscard]] Result<> make(const Cgroup&);
 /// Moves this process there.
 [[nodiscard]] Result<> join(const Cgroup&);

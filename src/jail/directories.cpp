@@ -58,7 +58,8 @@ Result<FileDescriptor> open_or_make(int directory, const std::string& name, cons
     if (FileDescriptor there = open_entry(directory, name, flags); there.valid())
         return there;
     if (errno == ENOENT && missing == Missing::make) {
-        if (::mkdirat(directory, name.c_str(), 0755) != 0 && errno != EEXIST)
+        // Others may enter it, and not open it: whoever has it open can lock it.
+        if (::mkdirat(directory, name.c_str(), 0711) != 0 && errno != EEXIST)
             return fail_errno("cannot make the directory {}", path);
         if (FileDescriptor made = open_entry(directory, name, flags); made.valid())
             return made;
@@ -125,7 +126,8 @@ Result<FileDescriptor> open_below(int directory, const std::string& name, const 
     FileDescriptor found = TRY(open_or_make(directory, name, path, missing, O_RDONLY | O_DIRECTORY));
     const struct stat status = TRY(status_of(found.get(), path));
     TRY(check_owner(status, path, also));
-    if ((status.st_mode & others_may_write) != 0)
+    // Of what may be `also`'s the mode says nothing: that user can change it.
+    if ((status.st_mode & others_may_write) != 0 && status.st_uid != also)
         return fail("{} can be written to by others, who could exchange what is in it: chmod go-w {}", path, path);
     return found;
 }

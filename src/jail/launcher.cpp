@@ -4,6 +4,7 @@
 #include "base/regular_file.hpp"
 #include "confine/privileges.hpp"
 #include "jail/cgroups.hpp"
+#include "jail/inheritance.hpp"
 #include "jail/namespaces.hpp"
 #include "jail/place.hpp"
 #include "jail/start.hpp"
@@ -14,9 +15,11 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <ctime>
 
 namespace aerate::jail {
@@ -67,7 +70,7 @@ private:
     Result<> set_limits();
     Result<> start_process();
     Result<> leave_session() const;
-    Result<> drop_privileges() const;
+    Result<> drop_privileges();
     Result<> execute();
 
     const Request& request_;
@@ -75,8 +78,11 @@ private:
     std::uint64_t began_us_;
     std::uint64_t began_cpu_us_;
     std::uint64_t launcher_cpu_us_ = 0;
-    FileDescriptor nothing_; ///< /dev/null
+    mode_t umask_ = 0;                      ///< that of the program, too
+    void (*file_too_large_)(int) = SIG_DFL; ///< as the program is to have it
+    FileDescriptor nothing_;                ///< /dev/null
     FileDescriptor program_;
+    bool is_aerate_ = false; ///< it has to be told which of its commands it is
     std::vector<Cgroup> cgroups_;
     std::optional<Place> place_;
     FileDescriptor mount_;
@@ -136,6 +142,9 @@ Result<> Launcher::take(Step step) {
 
 Result<> Launcher::close_descriptors() {
     TRY(confine::close_all_but({}));
+    TRY(check_standard_streams());
+    umask_ = ::umask(022);                           // what is made here has the modes that are asked for
+    file_too_large_ = std::signal(SIGXFSZ, SIG_IGN); // an error of the copy says more
     if (!request_.daemonize)
         return {};
     nothing_ = host::descriptor([] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); });
@@ -144,6 +153,7 @@ Result<> Launcher::close_descriptors() {
 
 Result<> Launcher::open_program() {
     if (request_.program.empty()) {
+        is_aerate_ = true;
         program_ = host::descriptor([] { return ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC); });
         return program_.valid() ? Result<>() : fail_errno("cannot open this program, by /proc/self/exe");
     }
@@ -152,6 +162,10 @@ Result<> Launcher::open_program() {
         return fail("{} is not executable", request_.program);
     if (auto checked = check_only_we_write(file, request_.program); !checked)
         return fail_because(std::move(checked).error(), "{}", request_.program);
+    struct stat own{};
+    struct stat status{};
+    is_aerate_ = request_.name.text() != "firecracker" && ::stat("/proc/self/exe", &own) == 0 &&
+                 ::fstat(file.fd.get(), &status) == 0 && own.st_dev == status.st_dev && own.st_ino == status.st_ino;
     program_ = std::move(file.fd);
     return {};
 }
@@ -193,7 +207,7 @@ Result<> Launcher::leave_session() const {
     return {};
 }
 
-Result<> Launcher::drop_privileges() const {
+Result<> Launcher::drop_privileges() {
     TRY(confine::give_up_bounding_set()); // while we may
     if (caller_ == Caller::root) {
         if (::setgroups(0, nullptr) != 0)
@@ -203,16 +217,19 @@ Result<> Launcher::drop_privileges() const {
         if (::setresuid(request_.user, request_.user, request_.user) != 0)
             return fail_errno("cannot become the user {}", request_.user);
     }
+    if (started_)
+        TRY(started_->stay_with_parent());
+    TRY(leave_keyring());
     TRY(confine::keep_capabilities({}));
     TRY(confine::give_up_new_privileges());
     if (confine::has_capabilities())
         return fail("capabilities are left");
-    return {};
+    return leave_terminal_alone();
 }
 
 Result<> Launcher::execute() {
     std::vector<std::string> words{"/" + request_.name.text()};
-    if (request_.program.empty())
+    if (is_aerate_)
         words.emplace_back("firecracker");
     const auto number = [](std::uint64_t value) { return fmt::format("{}", value); };
     words.insert(words.end(), {"--id", request_.id.text(), "--start-time-us", number(began_us_), "--start-time-cpu-us",
@@ -224,6 +241,8 @@ Result<> Launcher::execute() {
         arguments.push_back(word.data());
     arguments.push_back(nullptr);
     char* environment[] = {nullptr};
+    ::umask(umask_);
+    (void)std::signal(SIGXFSZ, file_too_large_);
     if (started_)
         started_->about_to_execute();
     ::execve(words.front().c_str(), arguments.data(), environment);

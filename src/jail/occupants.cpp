@@ -12,28 +12,77 @@
 #include <string>
 
 namespace aerate::jail {
+namespace {
+
+bool is_same(const struct stat& a, const struct stat& b) {
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/// Calls `look` with each number that names a directory of /proc, until it returns true. ENOENT and ESRCH stay in the
+/// error: a process may end at any time.
+template <typename Look>
+Result<bool> each_number(const std::string& path, const Look& look) {
+    FileDescriptor directory =
+        host::descriptor([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (!directory.valid())
+        return fail_errno("cannot look for processes in {}", path);
+    const auto close = [](DIR* stream) { ::closedir(stream); };
+    const std::unique_ptr<DIR, decltype(close)> entries(::fdopendir(directory.release()));
+    if (!entries)
+        return fail_errno("cannot read {}", path);
+    while (const dirent* entry = ::readdir(entries.get())) { // NOLINT(concurrency-mt-unsafe): a stream of our own
+        const std::string name = entry->d_name;
+        pid_t number = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), number).ptr == name.data() + name.size() &&
+            look(number))
+            return true;
+    }
+    return false;
+}
+
+/// Returns whether a root directory is that one, or below it, where a namespace of users lets a program have another
+/// root. A process's own mounts are seen through its root.
+bool is_inside(const std::string& root, const struct stat& wanted) {
+    FileDescriptor here = host::descriptor([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); });
+    struct stat status{};
+    if (!here.valid() || ::fstat(here.get(), &status) != 0)
+        return false;
+    constexpr unsigned depth_max = 4096; // PATH_MAX / 2, of "../"
+    for (unsigned depth = 0; depth < depth_max; ++depth) {
+        if (is_same(status, wanted))
+            return true;
+        FileDescriptor above =
+            host::descriptor([&] { return ::openat(here.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC); });
+        struct stat next{};
+        if (!above.valid() || ::fstat(above.get(), &next) != 0 || is_same(next, status))
+            return false;
+        here = std::move(above);
+        status = next;
+    }
+    return false;
+}
+
+} // namespace
 
 Result<std::optional<pid_t>> process_in(int directory) {
     const struct stat wanted = TRY(status_of(directory, "the jail's root"));
-    FileDescriptor proc = host::descriptor([] { return ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-    if (!proc.valid())
-        return fail_errno("cannot look for processes in /proc");
-    const int fd = proc.get();
-    const auto close = [](DIR* stream) { ::closedir(stream); };
-    const std::unique_ptr<DIR, decltype(close)> entries(::fdopendir(proc.release()));
-    if (!entries)
-        return fail_errno("cannot read /proc");
-    while (const dirent* entry = ::readdir(entries.get())) { // NOLINT(concurrency-mt-unsafe): a stream of our own
-        const std::string name = entry->d_name;
-        pid_t pid = 0;
-        if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr != name.data() + name.size())
-            continue;
-        struct stat root{};
-        if (::fstatat(fd, (name + "/root").c_str(), &root, 0) == 0 && root.st_dev == wanted.st_dev &&
-            root.st_ino == wanted.st_ino)
-            return pid;
-    }
-    return std::nullopt;
+    struct stat own{};
+    std::optional<pid_t> found;
+    const bool has_own = ::stat("/", &own) == 0;
+    TRY(each_number("/proc", [&](pid_t pid) {
+        // Each thread: one goes on when the first of its process has ended, which has no root any more.
+        const std::string tasks = fmt::format("/proc/{}/task", pid);
+        const auto inside = each_number(tasks, [&](pid_t task) {
+            const std::string root = fmt::format("{}/{}/root", tasks, task);
+            struct stat status{};
+            const bool same_as_ours = has_own && ::stat(root.c_str(), &status) == 0 && is_same(status, own);
+            return !same_as_ours && is_inside(root, wanted);
+        });
+        if (inside.value_or(false))
+            found = pid;
+        return found.has_value();
+    }));
+    return found;
 }
 
 } // namespace aerate::jail

@@ -1,4 +1,4 @@
-// Who lives in a directory: a process whose root it is.
+// Who lives in a directory: a process whose root it is, or is below it.
 #pragma once
 
 #include "base/error.hpp"
@@ -9,8 +9,8 @@
 
 namespace aerate::jail {
 
-/// Returns a process whose root directory this is, by the kernel's word: no file in the jail, which its process could
-/// change, is asked.
+/// Returns a process whose root directory this is, or one in it, by the kernel's word: no file in the jail, which its
+/// process could change, is asked.
 [[nodiscard]] Result<std::optional<pid_t>> process_in(int directory);
 
 } // namespace aerate::jail

@@ -55,6 +55,8 @@ Result<Place> Place::open(const Request& request, Missing missing) {
     Place place(request, path + "/root");
     place.all_jails_ = std::move(all);
     place.jail_ = TRY(open_below(place.all_jails_.get(), request.id.text(), path, missing));
+    if (missing == Missing::make)
+        TRY(place.close_to_others(path));
     if (::flock(place.jail_.get(), LOCK_EX | LOCK_NB) != 0)
         return errno == EWOULDBLOCK ? fail("{} is being started or removed by another process", path)
                                     : fail_errno("cannot lock {}", path);
@@ -76,6 +78,15 @@ Result<Place> Place::open(const Request& request, Missing missing) {
     if (root)
         place.root_ = *std::move(root);
     return place;
+}
+
+/// Whoever may open the directory could lock it for ever; whoever may enter it reaches what the jail's program offers
+/// in there: devices, and files that run as its user.
+Result<> Place::close_to_others(const std::string& path) const {
+    if (::geteuid() == 0 && ::fchown(jail_.get(), 0, group_) != 0)
+        return fail_errno("cannot give {} to the group {}", path, group_);
+    return ::fchmod(jail_.get(), ::geteuid() == 0 ? 0710 : 0700) == 0 ? Result<>()
+                                                                      : fail_errno("cannot close {} to others", path);
 }
 
 Result<> Place::clear() {
@@ -129,10 +140,10 @@ Result<> Place::copy_program(int program) {
     return ::fchmod(copy.get(), 0555) == 0 ? Result<>() : fail_errno("cannot make {} executable", path);
 }
 
-Result<FileDescriptor> Place::own_directory(int above, const std::string& name, const std::string& path) {
+Result<FileDescriptor> Place::private_directory(int above, const std::string& name, const std::string& path) {
     FileDescriptor directory = TRY(open_below(above, name, path, Missing::make, user_));
-    if (::fchown(directory.get(), ::geteuid(), ::getegid()) != 0 || ::fchmod(directory.get(), 0700) != 0)
-        return fail_errno("cannot have {} for ourselves", path);
+    if (::fchmod(directory.get(), 0700) != 0)
+        return fail_errno("cannot close {} to others", path);
     FileDescriptor again = host::descriptor([&] { return ::fcntl(directory.get(), F_DUPFD_CLOEXEC, 3); });
     if (!again.valid())
         return fail_errno("cannot keep {} open", path);
@@ -141,9 +152,11 @@ Result<FileDescriptor> Place::own_directory(int above, const std::string& name, 
 }
 
 Result<> Place::make_devices(bool bound) {
-    TRY(own_directory(root_.get(), "run", path_ + "/run"));
-    const FileDescriptor dev = TRY(own_directory(root_.get(), "dev", path_ + "/dev"));
-    const FileDescriptor net = TRY(own_directory(dev.get(), "net", path_ + "/dev/net"));
+    // What clear() has left of them is the jail's user's already, who cannot enter our root: they stay that user's, so
+    // that a start that fails changes nothing.
+    TRY(private_directory(root_.get(), "run", path_ + "/run"));
+    const FileDescriptor dev = TRY(private_directory(root_.get(), "dev", path_ + "/dev"));
+    const FileDescriptor net = TRY(private_directory(dev.get(), "net", path_ + "/dev/net"));
     for (const Device& device : devices()) {
         const int directory = device.directory.empty() ? dev.get() : net.get();
         if (bound)

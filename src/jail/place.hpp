@@ -48,7 +48,8 @@ private:
         , group_(request.group)
         , path_(std::move(path)) {}
 
-    [[nodiscard]] Result<FileDescriptor> own_directory(int above, const std::string& name, const std::string& path);
+    [[nodiscard]] Result<FileDescriptor> private_directory(int above, const std::string& name, const std::string& path);
+    [[nodiscard]] Result<> close_to_others(const std::string& path) const;
     [[nodiscard]] Result<> clear_devices() const;
     [[nodiscard]] Result<> clear_sockets() const;
 

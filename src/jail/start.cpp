@@ -65,13 +65,20 @@ Result<pid_t> Start::wait() {
 }
 
 Result<> Start::wait_for_parent() {
-    // Until the privileges are dropped, which resets it (linux/kernel/cred.c, commit_creds()), or execution is near.
+    // Until the privileges are dropped, which resets it (linux/kernel/cred.c, commit_creds()): see stay_with_parent().
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
         return fail_errno("cannot end with the launcher");
     char word = 0;
     if (receive(other_.get(), &word, 1) != 1)
         return fail("the launcher has ended");
     return {};
+}
+
+Result<> Start::stay_with_parent() {
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return fail_errno("cannot end with the launcher");
+    char word = 0; // one that ended in between is known by its socket
+    return ::recv(other_.get(), &word, 1, MSG_DONTWAIT | MSG_PEEK) == 0 ? fail("the launcher has ended") : Result<>();
 }
 
 void Start::about_to_execute() {

@@ -24,6 +24,8 @@ public:
 
     // In the child:
     [[nodiscard]] Result<> wait_for_parent();
+    /// Again, after a change of the user: see wait_for_parent().
+    [[nodiscard]] Result<> stay_with_parent();
     void about_to_execute();
     [[noreturn]] void give_up(const Error&);
 

@@ -16,9 +16,9 @@ enum class Step : std::uint8_t {
     close_descriptors,
     open_program,
     open_directories, ///< and locks the jail's until the program runs
+    make_cgroup,      ///< which says whether the jail runs, as the directory does: before anything is cleared
     clear_leftovers,  ///< of a jail that has ended, or of a launcher that was killed
     copy_program,
-    make_cgroup,
     join_cgroup,
     join_network,
     unshare_user, ///< without root: its namespace is what allows the rest

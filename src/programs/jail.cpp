@@ -47,21 +47,33 @@ CLI::Option& repeatable(CLI::Option* option) {
     return *option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
 }
 
+/// A script's variable that is not set would otherwise mean what is usual: the host's network, say.
+std::string check_not_empty(const std::string& value) {
+    return value.empty() ? "it is empty: leave the option out for what is usual" : "";
+}
+
 void add_flags(CLI::App& command, Flags& flags) {
-    command.add_option("--id", flags.id, "name of the jail, and of the VM in it")->type_name("NAME");
+    command.add_option("--id", flags.id, "name of the jail, and of the VM in it")
+        ->type_name("NAME")
+        ->check(check_not_empty);
     command.add_option("--exec-file", flags.program, "the program that runs in the jail (default: aerate firecracker)")
-        ->type_name("FILE");
-    command.add_option("--uid", flags.user, "number of the user that the program runs as")->type_name("USER");
-    command.add_option("--gid", flags.group, "number of its group")->type_name("GROUP");
+        ->type_name("FILE")
+        ->check(check_not_empty);
+    command.add_option("--uid", flags.user, "number of the user that the program runs as")
+        ->type_name("USER")
+        ->check(check_not_empty);
+    command.add_option("--gid", flags.group, "number of its group")->type_name("GROUP")->check(check_not_empty);
     repeatable(command.add_option("--cgroup", flags.cgroups, "sets a file of the jail's cgroup; may be repeated"))
         .type_name("FILE=VALUE");
     command.add_option("--cgroup-version", flags.cgroup_version, "1 or 2 (default: as this host has them)")
-        ->type_name("VERSION");
+        ->type_name("VERSION")
+        ->check(check_not_empty);
     command.add_option("--parent-cgroup", flags.parent_cgroup, "where its cgroup is (default: the program's name)")
-        ->type_name("PATH");
+        ->type_name("PATH")
+        ->check(check_not_empty);
     command.add_option("--chroot-base-dir", flags.base, "where jails are")->type_name("DIR")->capture_default_str();
     auto* const netns = command.add_option("--netns", flags.netns, "the network namespace that it joins");
-    netns->type_name("FILE");
+    netns->type_name("FILE")->check(check_not_empty);
     command.add_flag("--new-net-ns", flags.new_network, "has a network namespace of its own, with nothing in it")
         ->excludes(netns);
     repeatable(command.add_option("--resource-limit", flags.limits,
