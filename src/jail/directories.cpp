@@ -126,7 +126,7 @@ Result<FileDescriptor> open_below(int directory, const std::string& name, const 
     FileDescriptor found = TRY(open_or_make(directory, name, path, missing, O_RDONLY | O_DIRECTORY));
     const struct stat status = TRY(status_of(found.get(), path));
     TRY(check_owner(status, path, also));
-    // Of what may be `also`'s the mode says nothing: that user can change it.
+    // The mode says nothing where the owner is `also`, who can change it.
     if ((status.st_mode & others_may_write) != 0 && status.st_uid != also)
         return fail("{} can be written to by others, who could exchange what is in it: chmod go-w {}", path, path);
     return found;
