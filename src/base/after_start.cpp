@@ -28,8 +28,8 @@ int let_go(dl_phdr_info* program, std::size_t, void*) {
             continue;
         const std::uintptr_t start = (program->dlpi_addr + segment.p_vaddr) / page * page;
         const std::uintptr_t end = (program->dlpi_addr + segment.p_vaddr + segment.p_memsz + page - 1) / page * page;
-        (void)::madvise(reinterpret_cast<void*>(start), end - start,
-                        MADV_DONTNEED); // NOLINT(performance-no-int-to-ptr)
+        auto* const place = reinterpret_cast<void*>(start); // NOLINT(performance-no-int-to-ptr)
+        (void)::madvise(place, end - start, MADV_DONTNEED);
     }
     return 1;
 }

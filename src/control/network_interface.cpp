@@ -141,7 +141,7 @@ Result<NetworkInterface> parse_net_flag(std::string_view text) {
             if (!fd || *fd <= 2 || *fd >= (1U << 20))
                 wrong = "must be a descriptor that this program was started with, from 3 on";
             else if (!interface.fd)
-                interface.fd = *fd;
+                interface.fd = fd;
             else
                 interface.more_fds.push_back(*fd);
         } else if (name == "queues") {
