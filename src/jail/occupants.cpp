@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <memory>
 #include <string>
@@ -16,6 +17,11 @@ namespace {
 
 bool is_same(const struct stat& a, const struct stat& b) {
     return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/// Returns whether an error is the host's own: it must not pass for a jail in which nobody is.
+bool is_refusal(int code) {
+    return code == EMFILE || code == ENFILE || code == ENOMEM;
 }
 
 /// Calls `look` with each number that names a directory of /proc, until it returns true. ENOENT and ESRCH stay in the
@@ -42,11 +48,13 @@ Result<bool> each_number(const std::string& path, const Look& look) {
 
 /// Returns whether a root directory is that one, or below it, where a namespace of users lets a program have another
 /// root. A process's own mounts are seen through its root.
-bool is_inside(const std::string& root, const struct stat& wanted) {
+Result<bool> is_inside(const std::string& root, const struct stat& wanted) {
     FileDescriptor here = host::descriptor([&] { return ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); });
     struct stat status{};
+    if (!here.valid() && is_refusal(errno))
+        return fail_errno("cannot look at {}", root);
     if (!here.valid() || ::fstat(here.get(), &status) != 0)
-        return false;
+        return false;                    // it has ended, or is another user's
     constexpr unsigned depth_max = 4096; // PATH_MAX / 2, of "../"
     for (unsigned depth = 0; depth < depth_max; ++depth) {
         if (is_same(status, wanted))
@@ -54,6 +62,8 @@ bool is_inside(const std::string& root, const struct stat& wanted) {
         FileDescriptor above =
             host::descriptor([&] { return ::openat(here.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC); });
         struct stat next{};
+        if (!above.valid() && is_refusal(errno))
+            return fail_errno("cannot look above {}", root);
         if (!above.valid() || ::fstat(above.get(), &next) != 0 || is_same(next, status))
             return false;
         here = std::move(above);
@@ -69,6 +79,7 @@ Result<std::optional<pid_t>> process_in(int directory) {
     struct stat own{};
     std::optional<pid_t> found;
     const bool has_own = ::stat("/", &own) == 0;
+    Result<> looked;
     TRY(each_number("/proc", [&](pid_t pid) {
         // Each thread: one goes on when the first of its process has ended, which has no root any more.
         const std::string tasks = fmt::format("/proc/{}/task", pid);
@@ -76,12 +87,20 @@ Result<std::optional<pid_t>> process_in(int directory) {
             const std::string root = fmt::format("{}/{}/root", tasks, task);
             struct stat status{};
             const bool same_as_ours = has_own && ::stat(root.c_str(), &status) == 0 && is_same(status, own);
-            return !same_as_ours && is_inside(root, wanted);
+            if (same_as_ours)
+                return false;
+            auto result = is_inside(root, wanted);
+            if (!result)
+                looked = std::unexpected(std::move(result).error());
+            return !looked || *result;
         });
-        if (inside.value_or(false))
+        if (!inside && is_refusal(inside.error().system_error))
+            looked = std::unexpected(inside.error());
+        if (looked && inside.value_or(false))
             found = pid;
-        return found.has_value();
+        return found.has_value() || !looked;
     }));
+    TRY(std::move(looked));
     return found;
 }
 

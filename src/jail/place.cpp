@@ -80,8 +80,8 @@ Result<Place> Place::open(const Request& request, Missing missing) {
     return place;
 }
 
-/// Whoever may open the directory could lock it for ever; whoever may enter it reaches what the jail's program offers
-/// in there: devices, and files that run as its user.
+/// Keeps other users out of the directory. A user who can open it can hold its lock for ever; one who can enter it can
+/// use what the jail's program offers in there: devices, and files that run as its user.
 Result<> Place::close_to_others(const std::string& path) const {
     if (::geteuid() == 0 && ::fchown(jail_.get(), 0, group_) != 0)
         return fail_errno("cannot give {} to the group {}", path, group_);

@@ -27,8 +27,8 @@ Result<std::shared_ptr<Tap>> Tap::open(const std::string& name, Queues queues) {
         request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | more_flags);
         return ::ioctl(fd.get(), TUNSETIFF, &request) == 0;
     };
-    // Whoever made a tap for several queues has it attached to as such, also for one (linux/drivers/net/tun.c,
-    // tun_set_iff).
+    // The kernel lets a tap that was made for several queues be attached to only with IFF_MULTI_QUEUE, even for one
+    // queue (linux/drivers/net/tun.c, tun_set_iff).
     const bool attached =
         queues == Queues::several ? attach(IFF_MULTI_QUEUE) : attach(0) || (errno == EINVAL && attach(IFF_MULTI_QUEUE));
     if (!attached) {
