@@ -89,10 +89,10 @@ Result<std::optional<pid_t>> process_in(int directory) {
             const bool same_as_ours = has_own && ::stat(root.c_str(), &status) == 0 && is_same(status, own);
             if (same_as_ours)
                 return false;
-            auto result = is_inside(root, wanted);
+            const auto result = is_inside(root, wanted);
             if (!result)
-                looked = std::unexpected(std::move(result).error());
-            return !looked || *result;
+                looked = std::unexpected(result.error());
+            return result.value_or(true);
         });
         if (!inside && is_refusal(inside.error().system_error))
             looked = std::unexpected(inside.error());
