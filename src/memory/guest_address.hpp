@@ -48,6 +48,9 @@ struct PageRange {
     return end > first ? PageRange{first, {end.value - first.value}} : PageRange{};
 }
 
+/// All that there can be.
+inline constexpr PageRange every_page{{0}, {~0ULL}};
+
 /// Returns the whole pages inside [address, address + length), rounded inwards; empty when there is none or when it
 /// wraps.
 [[nodiscard]] constexpr PageRange whole_pages_inside(GuestAddress address, ByteCount length) {

@@ -315,9 +315,13 @@ void GuestMemory::collect_touched(PageBitmap& into) const {
     impl_->residency.collect_touched(impl_->files.pages(), into);
 }
 
-void GuestMemory::collect_populated(PageBitmap& into) const {
-    impl_->residency.collect_populated(into);
-    into.add(impl_->handler ? impl_->handler->pages() : impl_->files.pages());
+void GuestMemory::collect_populated(PageBitmap& into, PageRange in) const {
+    impl_->residency.collect_populated(in, into);
+    into.add(impl_->handler ? impl_->handler->pages() : impl_->files.pages(), in);
+}
+
+bool GuestMemory::passes_over_holes() const {
+    return impl_->residency.passes_over_holes();
 }
 
 ByteCount GuestMemory::resident() const {

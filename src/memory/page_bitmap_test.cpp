@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <random>
 #include <set>
@@ -140,16 +141,65 @@ TEST_P(PageBitmapModel, AgreesWithASet) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PageBitmapModel, testing::Range<std::uint64_t>(0, 40));
 
-TEST(PageBitmap, CountsWhatTheOtherLacks) {
-    PageBitmap all(PageCount{300});
-    all.set(range(10, 200));
-    PageBitmap other(PageCount{128}); // shorter: it lacks everything beyond
-    other.set(range(0, 70));
-    EXPECT_EQ(all.count_without(other, range(0, 300)), PageCount{140});
-    EXPECT_EQ(all.count_without(other, range(60, 20)), PageCount{10});
-    EXPECT_EQ(all.count_without(all, range(0, 300)), 0_pages);
-    EXPECT_EQ(other.count_without(all, range(0, 128)), PageCount{10});
+/// The same with two bitmaps that take from each other, of sizes at which some of 16 MiB are empty.
+class TwoPageBitmaps : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(TwoPageBitmaps, AgreeWithSets) {
+    std::mt19937_64 random(GetParam());
+    const auto below = [&](std::uint64_t limit) { return random() % limit; };
+    std::array<std::uint64_t, 2> sizes{};
+    std::array<PageBitmap, 2> bitmaps;
+    std::array<std::set<std::uint64_t>, 2> models;
+    for (std::size_t i = 0; i < 2; ++i) {
+        sizes[i] = 1 + below(300'000); // more groups than a word has bits
+        bitmaps[i] = PageBitmap(PageCount{sizes[i]});
+    }
+    for (int step = 0; step < 200; ++step) {
+        const std::size_t i = below(2);
+        const std::size_t other = 1 - i;
+        const PageRange some = range(below(sizes[i]), below(20) == 0 ? below(9000) : below(100));
+        const std::uint64_t end = std::min(some.end().value, sizes[i]);
+        switch (below(7)) {
+        case 0:
+        case 1:
+        case 2:
+            bitmaps[i].set(some);
+            for (std::uint64_t frame = some.first.value; frame < end; ++frame)
+                models[i].insert(frame);
+            break;
+        case 3:
+            bitmaps[i].clear(some);
+            models[i].erase(models[i].lower_bound(some.first.value), models[i].lower_bound(end));
+            break;
+        case 4:
+            bitmaps[i].move_into(bitmaps[other]);
+            models[i].erase(models[i].lower_bound(sizes[other]), models[i].end());
+            models[other].merge(models[i]);
+            models[i].clear();
+            break;
+        case 5:
+            bitmaps[i].add(bitmaps[other], some);
+            for (const std::uint64_t frame : models[other])
+                if (frame >= some.first.value && frame < end)
+                    models[i].insert(frame);
+            break;
+        default:
+            bitmaps[i].remove(bitmaps[other]);
+            for (const std::uint64_t frame : models[other])
+                models[i].erase(frame);
+        }
+        for (std::size_t k = 0; k < 2; ++k) {
+            ASSERT_EQ(bitmaps[k].count().value, models[k].size()) << step;
+            auto expected = models[k].begin();
+            for (const PageRange& run : runs_of(bitmaps[k]))
+                for (std::uint64_t frame = run.first.value; frame < run.end().value; ++frame)
+                    ASSERT_EQ(*expected++, frame) << step;
+            ASSERT_EQ(expected, models[k].end()) << step;
+        }
+    }
 }
+
+INSTANTIATE_TEST_SUITE_P(Seeds, TwoPageBitmaps, testing::Range<std::uint64_t>(0, 20));
 
 TEST(PageBitmap, ConcurrentSetAndMoveLoseNothing) {
     constexpr std::uint64_t frames = 1 << 14;

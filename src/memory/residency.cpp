@@ -50,6 +50,8 @@ constexpr std::uint64_t entry_is_present = 1ULL << 63;
 
 // Bounds how long one call holds mmap_lock, and the buffers.
 constexpr ByteCount chunk_size{64U << 20};
+// A scan passes over what has no page tables in no time, and stops by itself when it has found as much as a chunk.
+constexpr ByteCount scanned_size{1U << 30};
 
 /// A stretch of one region, small enough for one look.
 struct Chunk {
@@ -144,6 +146,7 @@ bool Residency::Question::scan(const FileDescriptor& pagemap, const Chunk& chunk
         arguments.end = end;
         arguments.ranges = reinterpret_cast<std::uintptr_t>(ranges.data());
         arguments.ranges_max = ranges.size();
+        arguments.pages_max = whole_pages_of(chunk_size).value;
         arguments.category_inverted = category_inverted;
         arguments.category_mask = category_mask;
         arguments.category_anyof_mask = category_anyof_mask;
@@ -186,12 +189,16 @@ Residency::Residency(Backing backing, std::span<const MappedRegion> regions, Met
 }
 
 template <typename Visit>
-void Residency::visit(const Question& question, const PageBitmap* within, Visit&& visit) const {
+void Residency::visit(const Question& question, PageRange in, const PageBitmap* within, Visit&& visit) const {
+    const PageCount step =
+        whole_pages_of(method_ == Method::pagemap_scan && within == nullptr ? scanned_size : chunk_size);
     for (const MappedRegion& region : regions_) {
-        for (ByteCount offset{}; offset < region.guest.length; offset += chunk_size) {
-            const ByteCount length = std::min(chunk_size, region.guest.length - offset);
-            const Chunk chunk{region.host + offset.value,
-                              {frame_of({region.guest.start.value + offset.value}), whole_pages_of(length)}};
+        const FrameNumber begin = frame_of(region.guest.start);
+        PageRange left = intersection(in, {begin, whole_pages_of(region.guest.length)});
+        for (; left.count > PageCount{0};
+             left = {{left.first.value + step.value}, left.count - std::min(step, left.count)}) {
+            const PageRange frames{left.first, std::min(step, left.count)};
+            const Chunk chunk{region.host + bytes_of({frames.first.value - begin.value}).value, frames};
             if (within != nullptr && within->count(chunk.frames) == PageCount{0})
                 continue;
             // These fail only when the kernel is out of memory.
@@ -220,7 +227,7 @@ ByteCount Residency::total() const {
         return of_files;
     }
     PageCount total{};
-    visit(Question::resident, nullptr, [&](PageRange range) { total += range.count; });
+    visit(Question::resident, every_page, nullptr, [&](PageRange range) { total += range.count; });
     return bytes_of(total);
 }
 
@@ -228,18 +235,18 @@ ByteCount Residency::shared() const {
     if (backing_ == Backing::memfd || method_ == Method::mincore)
         return {};
     PageCount shared{};
-    visit(Question::shared, nullptr, [&](PageRange range) { shared += range.count; });
+    visit(Question::shared, every_page, nullptr, [&](PageRange range) { shared += range.count; });
     return bytes_of(shared);
 }
 
 PageCount Residency::within(const PageBitmap& bitmap) const {
     PageCount found{};
     if (backing_ != Backing::memfd) {
-        visit(Question::resident, &bitmap, [&](PageRange range) { found += bitmap.count(range); });
+        visit(Question::resident, every_page, &bitmap, [&](PageRange range) { found += bitmap.count(range); });
         return found;
     }
     PageCount data{};
-    visit_data([&](PageRange range) {
+    visit_data(every_page, [&](PageRange range) {
         data += range.count;
         found += bitmap.count(range);
     });
@@ -249,36 +256,40 @@ PageCount Residency::within(const PageBitmap& bitmap) const {
 }
 
 void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
-    visit(Question::mapped, &pages, [&](PageRange range) {
+    visit(Question::mapped, every_page, &pages, [&](PageRange range) {
         for (PageRange run = pages.next_run(range.first); run.count > PageCount{0} && run.first < range.end();
              run = pages.next_run(run.end()))
             into.set(intersection(run, range));
     });
 }
 
-void Residency::collect_populated(PageBitmap& into) const {
-    if (backing_ != Backing::memfd) {
-        visit(Question::populated, nullptr, [&](PageRange range) { into.set(range); });
-        return;
-    }
-    visit_data([&](PageRange range) { into.set(range); });
+void Residency::collect_populated(PageRange in, PageBitmap& into) const {
+    const auto set = [&](PageRange range) { into.set(range); };
+    if (backing_ == Backing::memfd)
+        visit_data(in, set);
+    else
+        visit(Question::populated, in, nullptr, set);
 }
 
 /// Visits what is in the file, whichever process maps it, in RAM or swapped out (shmem_file_llseek in mm/shmem.c).
 template <typename Visit>
-void Residency::visit_data(Visit&& visit) const {
+void Residency::visit_data(PageRange in, Visit&& visit) const {
     for (const MappedRegion& region : regions_) {
-        const auto first = static_cast<off_t>(region.fd_offset.value);
-        const off_t end = first + static_cast<off_t>(region.guest.length.value);
+        const FrameNumber begin = frame_of(region.guest.start);
+        const PageRange frames = intersection(in, {begin, whole_pages_of(region.guest.length)});
+        if (frames.count == PageCount{0})
+            continue;
+        const auto first =
+            static_cast<off_t>(region.fd_offset.value + bytes_of({frames.first.value - begin.value}).value);
+        const off_t end = first + static_cast<off_t>(bytes_of(frames.count).value);
         off_t data = ::lseek(region.fd, first, SEEK_DATA);
         if (data < 0 && errno != ENXIO) // it is unknown; ENXIO says that there is no more
             data = first;
         while (data >= first && data < end) {
             const off_t told = ::lseek(region.fd, data, SEEK_HOLE);
             const off_t hole = told < 0 ? end : std::min(end, told);
-            visit(PageRange{
-                {frame_of(region.guest.start).value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
-                whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
+            visit(PageRange{{frames.first.value + (static_cast<std::uint64_t>(data - first) >> page_shift)},
+                            whole_pages_of({static_cast<std::uint64_t>(hole - data)})});
             data = ::lseek(region.fd, hole, SEEK_DATA);
         }
     }

@@ -39,17 +39,21 @@ public:
     [[nodiscard]] PageCount within(const PageBitmap&) const;
     /// Adds those of `pages` that this process has mapped.
     void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
-    /// Adds every page that may hold something: in doubt, all.
-    void collect_populated(PageBitmap& into) const;
+    /// Returns whether what holds nothing is passed over at once, whatever its size.
+    [[nodiscard]] bool passes_over_holes() const {
+        return backing_ == Backing::memfd || method_ == Method::pagemap_scan;
+    }
+    /// Adds every page of the range that may hold something: in doubt, all.
+    void collect_populated(PageRange in, PageBitmap& into) const;
 
 private:
     struct Question;
-    /// Visits every page that the answer is yes for; with `within`, of those set there.
+    /// Visits every page of the range that the answer is yes for; with `within`, of those near one that is set there.
     template <typename Visit>
-    void visit(const Question&, const PageBitmap* within, Visit&&) const;
-    /// Visits every page that a memfd's file has.
+    void visit(const Question&, PageRange in, const PageBitmap* within, Visit&&) const;
+    /// Visits every page of the range that a memfd's file has.
     template <typename Visit>
-    void visit_data(Visit&&) const;
+    void visit_data(PageRange in, Visit&&) const;
 
     Backing backing_;
     std::span<const MappedRegion> regions_;
