@@ -162,16 +162,16 @@ void LiveGuest::throttle(unsigned percent) {
 
 void LiveGuest::run_on() {
     forget_sync();
-    writes_ = {};
-    // An operator's round is left as it is, unless a round of ours took its place.
-    if (asked_for_hints_)
-        // The hardware outlives its loop; this object may be gone by then.
-        balloon_loop().post([&hardware = hardware_] { hardware.balloon->hinting().done(); });
     on_main([this] {
         if (purpose_ == Purpose::move)
             hardware_.take_back_disks();
         run_states_.release();
     });
+    writes_ = {}; // meanwhile: KVM may take a while to end its log
+    // An operator's round is left as it is, unless a round of ours took its place.
+    if (asked_for_hints_)
+        // The hardware outlives its loop; this object may be gone by then.
+        balloon_loop().post([&hardware = hardware_] { hardware.balloon->hinting().done(); });
 }
 
 void LiveGuest::gone() {

@@ -37,7 +37,7 @@ control::MigrationStatus status_of(const migration::SourceProgress& progress) {
             .compression = migration::name_of(progress.form),
             .pages = progress.pages,
             .delta = progress.delta,
-            .zero = progress.zero + progress.absent,
+            .zero = progress.zero,
             .hinted = progress.hinted,
             .pending = progress.pending,
             .dirty_rate = progress.dirty_per_second,

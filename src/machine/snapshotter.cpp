@@ -139,8 +139,7 @@ void Snapshotter::tell(const protocol::PrecopyEvent& event) {
     case Effect::freeze:
         return freeze();
     case Effect::send:
-    case Effect::send_zero:
-        return write(effect->pages, effect->kind == Effect::send_zero);
+        return write(effect->pages);
     case Effect::hand_over:
         return complete();
     case Effect::run_on:
@@ -229,16 +228,10 @@ void Snapshotter::copy() {
     tell({Event::send, {{}, piece}});
 }
 
-void Snapshotter::write(PageRange run, bool known_zero) {
-    Result<> written;
-    if (known_zero) {
-        written = writer_->drop(run);
-    } else {
-        const auto bytes = guest_.memory().span(address_of(run.first), bytes_of(run.count));
-        CHECK(bytes); // what is pending lies in one region
-        written = writer_->add(run, *bytes);
-    }
-    if (!written)
+void Snapshotter::write(PageRange run) {
+    const auto bytes = guest_.memory().span(address_of(run.first), bytes_of(run.count));
+    CHECK(bytes); // what is pending lies in one region
+    if (auto written = writer_->add(run, *bytes); !written)
         return give_up(std::move(written).error());
     later([this] { copy(); })();
 }
@@ -247,7 +240,6 @@ void Snapshotter::write(PageRange run, bool known_zero) {
 /// ends here does not end before the file is there.
 void Snapshotter::complete() {
     const auto whole = options_.file.base ? writer_->add_unchanged(guest_.memory()) : Result<>();
-    guest_.stop_tracking();
     if (!whole) {
         guest_.run_on();
         return end(std::unexpected(whole.error()));
@@ -257,9 +249,11 @@ void Snapshotter::complete() {
         return end(fail("the file that holds the guest's memory was cut short or cannot be read"));
     }
     report_.data = bytes_of(writer_->written());
-    if (!options_.stop)
-        guest_.run_on();
     report_.hold = since(frozen_);
+    if (options_.stop)
+        guest_.stop_tracking();
+    else
+        guest_.run_on();
     syncing_ = true;
     guest_.sync(later([this](Result<> synced) { disks_synced(std::move(synced)); }));
 }

@@ -76,7 +76,7 @@ private:
     Result<> write_holes();
     void saved(const snapshot::Digest&);
     void copy();
-    void write(PageRange, bool known_zero);
+    void write(PageRange);
     void complete();
     void disks_synced(Result<>);
     void give_up(Error);

@@ -20,6 +20,8 @@ Result<std::optional<std::uint64_t>> memory_root(GuestMemory& memory, const Page
     needed.remove(unneeded);
     std::vector<std::byte> blocks;
     std::vector<std::byte> pages;
+    const auto next = [&needed](FrameNumber from) { return needed.next_run(from, PageCount{1}); };
+    PageRange page = next({0});
     for (const MappedRegion& region : memory.regions()) {
         const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
         for (FrameNumber first = all.first; first < all.end(); first.value += block.value) {
@@ -27,12 +29,12 @@ Result<std::optional<std::uint64_t>> memory_root(GuestMemory& memory, const Page
                 return std::nullopt;
             pages.clear();
             const std::uint64_t end = std::min(first.value + block.value, all.end().value);
-            for (FrameNumber frame = first; frame.value < end; ++frame.value) {
-                if (!needed.test(frame) || memory.is_zero(frame))
+            for (; page.count > PageCount{} && page.first.value < end; page = next(page.end())) {
+                if (memory.is_zero(page.first))
                     continue;
-                const auto content = memory.span(address_of(frame), page_size);
+                const auto content = memory.span(address_of(page.first), page_size);
                 CHECK(content);
-                append(pages, frame.value);
+                append(pages, page.first.value);
                 append(pages, checksum(*content));
             }
             append(blocks, checksum(pages));

@@ -29,7 +29,7 @@ OutgoingStream::OutgoingStream(EventLoop& loop, unsigned number, GuestMemory& me
         log::warning("pages are sent whole, not as deltas: {}", made.error().message);
 }
 
-void OutgoingStream::give(std::vector<Pages>&& pages, unsigned round) {
+void OutgoingStream::give(std::vector<PageRange>&& pages, unsigned round) {
     CHECK(loop_.owned_here());
     round_ = round;
     queue_.insert(queue_.end(), pages.begin(), pages.end());
@@ -71,7 +71,7 @@ void OutgoingStream::work() {
     const auto worked = [&]() -> Result<> {
         while (!stopped_ && !queue_.empty() && !flushed_) {
             TRY(take(queue_.front()));
-            if (queue_.front().range.count == PageCount{})
+            if (queue_.front().count == PageCount{})
                 queue_.pop_front();
         }
         if (stopped_ || !queue_.empty() || !ending_)
@@ -96,24 +96,12 @@ void OutgoingStream::work() {
 }
 
 /// Takes from the beginning of `pages` what fits into a frame; one that is full is sent.
-Result<> OutgoingStream::take(Pages& pages) {
-    PageCount taken = pages.range.count;
-    if (pages.absent) {
-        if (!builder_.add_zero(pages.range)) {
-            TRY(flush());
-            CHECK(builder_.add_zero(pages.range));
-        }
-        absent_in_frame_ += taken;
-        sent_.absent += taken;
-        if (cache_)
-            cache_->forget(pages.range);
-    } else {
-        taken = TRY(read(pages.range));
-        if (taken < pages.range.count || builder_.room() == PageCount{} || deltas_.full())
-            TRY(flush());
-    }
+Result<> OutgoingStream::take(PageRange& pages) {
+    const PageCount taken = TRY(read(pages));
+    if (taken < pages.count || builder_.room() == PageCount{} || deltas_.full())
+        TRY(flush());
     sent_.taken += taken;
-    pages.range = {{pages.range.first.value + taken.value}, pages.range.count - taken};
+    pages = {{pages.first.value + taken.value}, pages.count - taken};
     return {};
 }
 
@@ -170,7 +158,7 @@ Result<> OutgoingStream::flush_pages() {
     sent_.data += counts.data;
     sent_.length += builder_.length();
     sent_.stored += builder_.stored();
-    sent_.zero += counts.zero - std::exchange(absent_in_frame_, {});
+    sent_.zero += counts.zero;
     return {};
 }
 

@@ -23,18 +23,13 @@ namespace aerate::migration {
 
 class OutgoingStream {
 public:
-    struct Pages {
-        PageRange range;
-        bool absent = false; ///< known to read as zero
-    };
     /// Since the last report, but for `wire`.
     struct Sent {
         ByteCount wire;  ///< on this stream in all
         PageCount taken; ///< of what was given; of that:
         PageCount data;
         PageCount delta;
-        PageCount zero; ///< seen to be
-        PageCount absent;
+        PageCount zero;   ///< as a run, not as content
         ByteCount length; ///< content, before compression
         ByteCount stored; ///< and after
         CompressionSetting form;
@@ -55,7 +50,7 @@ public:
     OutgoingStream(EventLoop&, unsigned number, GuestMemory&, FrameWriter&, const SourceOptions& options, Callbacks);
 
     // Loop thread.
-    void give(std::vector<Pages>&&, unsigned round);
+    void give(std::vector<PageRange>&&, unsigned round);
     /// Told when everything that was given is sent.
     void end_round(unsigned round);
     /// Keeps to no limit of bandwidth from here on.
@@ -69,7 +64,7 @@ private:
 
     void work_soon();
     void work();
-    [[nodiscard]] Result<> take(Pages&);
+    [[nodiscard]] Result<> take(PageRange&);
     [[nodiscard]] Result<PageCount> read(PageRange);
     [[nodiscard]] bool send_as_delta(FrameNumber);
     [[nodiscard]] Result<> flush();
@@ -87,13 +82,12 @@ private:
     Callbacks callbacks_;
     std::atomic<bool> stopped_{false};
 
-    std::deque<Pages> queue_;
+    std::deque<PageRange> queue_;
     unsigned round_ = 0;
     bool ending_ = false;
     bool queued_ = false; ///< work()
     bool flushed_ = false;
     PageFrameBuilder builder_;
-    PageCount absent_in_frame_;
     Compressor compressor_;
     CompressionChoice choice_;
     LinkRate link_;

@@ -22,8 +22,8 @@ struct OutgoingStreams::Lane {
     std::optional<OutgoingStream> stream;
 
     PageCount waiting;
-    std::vector<OutgoingStream::Pages> given; ///< since deliver()
-    Transcript transcript;                    ///< at the end of the last round
+    std::vector<PageRange> given; ///< since deliver()
+    Transcript transcript;        ///< at the end of the last round
     ByteCount wire;
 };
 
@@ -86,14 +86,14 @@ OutgoingStream::Callbacks OutgoingStreams::callbacks_of(unsigned number) {
                 }};
 }
 
-PageCount OutgoingStreams::give(PageRange range, bool absent) {
+PageCount OutgoingStreams::give(PageRange range) {
     CHECK(loop_.owned_here());
     const PageRange part = on_one_stream(range, options_.streams);
     Lane& lane = *lanes_[stream_of(range.first, options_.streams)];
     if (lane.waiting >= most_waiting)
         return {};
     lane.waiting += part.count;
-    lane.given.push_back({part, absent});
+    lane.given.push_back(part);
     return part.count;
 }
 

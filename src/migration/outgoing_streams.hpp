@@ -34,7 +34,7 @@ public:
     [[nodiscard]] Result<> join();
 
     /// Gives one stream as much of the beginning of `range` as is its, if it has room. Returns how much that was.
-    PageCount give(PageRange range, bool absent);
+    PageCount give(PageRange range);
     /// Starts sending what was given.
     void deliver(unsigned round);
     void end_round(unsigned round);

@@ -24,18 +24,12 @@ void Source::Engine::begin() {
     const PageCount size = guest_.memory().address_space();
     auto& layers = precopy_.layers;
     auto nothing = protocol::PageLayers<PagesFromLowest>::create(size);
-    auto populated = PageBitmap::create(size);
-    if (!nothing || !populated)
-        return trouble(nothing ? std::move(populated).error() : std::move(nothing).error());
+    if (!nothing)
+        return trouble(std::move(nothing).error());
     layers = *std::move(nothing);
-    for (const MappedRegion& region : guest_.memory().regions()) {
-        const PageRange all{frame_of(region.guest.start), whole_pages_of(region.guest.length)};
-        layers.pending.set(all);
-        layers.absent.set(all);
-    }
-    // Writes are tracked already: what is not populated now reads as zero until it is in the log.
-    guest_.memory().collect_populated(*populated);
-    layers.absent.remove(*populated);
+    // Writes are tracked already: what is not populated now reads as zero, as it does at the destination, until it is
+    // in the log. So nothing of it is ever sent, and a large guest that uses little costs little.
+    guest_.memory().collect_populated(layers.pending.filling());
     gathered_ = Clock::now();
     tell(RoundEvent::start);
 }

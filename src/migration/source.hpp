@@ -65,7 +65,6 @@ struct SourceProgress {
     PageCount pages;                      ///< with content; a page counts each time it is sent
     PageCount delta;                      ///< of them, as what differs
     PageCount zero;                       ///< as a run, content seen to be zero
-    PageCount absent;                     ///< as a run, known to be absent
     PageCount hinted;                     ///< not sent on the guest's word, though there was something in them
     PageCount pending;                    ///< with content, as far as is known
     PageCount dirty_per_second;           ///< in the last round

@@ -133,7 +133,7 @@ private:
     std::optional<Error> error_;
 
     std::unique_ptr<OutgoingStreams> streams_;
-    OutgoingStream::Pages carried_; ///< taken out of pending, for a stream that had no room
+    PageRange carried_; ///< taken out of pending, for a stream that had no room
     bool pump_queued_ = false;
     bool round_ending_ = false;
     AfterRound after_round_ = AfterRound::next;

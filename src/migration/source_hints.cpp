@@ -21,8 +21,7 @@ void Source::Engine::publish() {
 }
 
 HintPatience::Duration Source::Engine::use_hint(PageRange range) {
-    const auto& layers = precopy_.layers;
-    const PageCount spared = layers.pending.bits().count_without(layers.absent.bits(), range);
+    const PageCount spared = precopy_.layers.pending.bits().count(range);
     progress_.hinted += spared;
     tell(RoundEvent::hinted, range);
     return throughput_.time_for(spared);

@@ -17,8 +17,7 @@ void Source::Engine::tell(RoundEvent kind, PageRange pages) {
         return close_hints();
     case RoundEffect::freeze:
         return freeze();
-    case RoundEffect::send: // these four are pump()'s
-    case RoundEffect::send_zero:
+    case RoundEffect::send: // these three are pump()'s
     case RoundEffect::drained:
     case RoundEffect::hand_over:
     case RoundEffect::run_on: // resume() does it
@@ -67,11 +66,8 @@ void Source::Engine::synced(Result<> result) {
         tell(RoundEvent::finish);
 }
 
-/// Estimates what is pending: absent pages take a few bytes a run.
 void Source::Engine::look_at_pending() {
-    const auto& layers = precopy_.layers;
-    progress_.pending =
-        layers.pending.bits().count_without(layers.absent.bits(), {{0}, guest_.memory().address_space()});
+    progress_.pending = precopy_.layers.pending.count();
     progress_.expected = throughput_.time_for(progress_.pending);
 }
 
@@ -104,7 +100,7 @@ void Source::Engine::pump() {
     pump_queued_ = false;
     hints_.take(); // what came meanwhile need not be sent
     while (!ended_ && !error_) {
-        if (carried_.range.count == PageCount{}) {
+        if (carried_.count == PageCount{}) {
             const auto effect = protocol::step(precopy_, {RoundEvent::send, {{}, stream_chunk}});
             if (!effect)
                 return;
@@ -112,13 +108,12 @@ void Source::Engine::pump() {
                 return end_round(AfterRound::next);
             if (effect->kind == RoundEffect::hand_over)
                 return end_round(AfterRound::save);
-            carried_ = {effect->pages, effect->kind == RoundEffect::send_zero};
+            carried_ = effect->pages;
         }
-        PageRange& range = carried_.range;
-        const PageCount given = streams_->give(range, carried_.absent);
+        const PageCount given = streams_->give(carried_);
         if (given == PageCount{})
             return streams_->deliver(progress_.round); // and go on when there is room
-        range = {{range.first.value + given.value}, range.count - given};
+        carried_ = {{carried_.first.value + given.value}, carried_.count - given};
     }
 }
 
@@ -131,7 +126,6 @@ void Source::Engine::account(const OutgoingStreams::Sent& sent) {
     progress_.pages += sent.data + sent.delta;
     progress_.delta += sent.delta;
     progress_.zero += sent.zero;
-    progress_.absent += sent.absent;
     progress_.data += sent.length;
     progress_.stored += sent.stored;
     progress_.form = sent.form;

@@ -18,7 +18,6 @@ namespace aerate::protocol {
 template <PageSet Set>
 struct PageLayers {
     Set log;     ///< written or discarded since the last harvest
-    Set absent;  ///< read as zero when tracking began, and not in any log that is harvested
     Set pending; ///< to be sent in this round
     Set hinted;  ///< free by the guest's word and not written since, nor sent: its content does not matter
 
@@ -26,10 +25,8 @@ struct PageLayers {
 
     /// Creates empty layers for an address space of that size. Fails when the host refuses the memory.
     static Result<PageLayers> create(PageCount size) {
-        return PageLayers{.log = TRY(Set::create(size)),
-                          .absent = TRY(Set::create(size)),
-                          .pending = TRY(Set::create(size)),
-                          .hinted = TRY(Set::create(size))};
+        return PageLayers{
+            .log = TRY(Set::create(size)), .pending = TRY(Set::create(size)), .hinted = TRY(Set::create(size))};
     }
 
     /// REQUIRES: hinting is closed, so that no hint of the old generation meets the new one. Every log is gathered in
@@ -37,7 +34,6 @@ struct PageLayers {
     /// KVM's log which is read now and cleared chunk by chunk later would not do, as a write between the two leaves
     /// none.
     void harvest() {
-        absent.remove(log);
         hinted.remove(log);
         log.move_into(pending);
     }
@@ -51,15 +47,7 @@ struct PageLayers {
     /// Returns the next pages to send, which leave `pending`. Empty when there are none.
     /// REQUIRES: their content is read after this returns.
     [[nodiscard]] PageRange take_pending(PageCount limit) {
-        PageRange run = pending.next_run({0}, limit);
-        if (run.count == PageCount{})
-            return run;
-        // A run is all absent or all present.
-        const bool first_is_absent = absent.test(run.first);
-        PageCount same{1};
-        while (same < run.count && absent.test({run.first.value + same.value}) == first_is_absent)
-            same += PageCount{1};
-        run.count = same;
+        const PageRange run = pending.next_run({0}, limit);
         pending.clear(run);
         hinted.clear(run);
         return run;

@@ -47,7 +47,6 @@ struct PrecopyEffect {
         close,     ///< stop hinting: when it is done no hint is in flight
         freeze,    ///< stop devices and vCPUs
         send,      ///< read these pages now and send them
-        send_zero, ///< these read as zero
         drained,   ///< nothing is pending: next_round or finish
         hand_over, ///< the other side has everything
         run_on,    ///< release the guest and its hinted pages, stop logging
@@ -101,7 +100,7 @@ std::optional<PrecopyEffect> step(Precopy<Set>& state, const PrecopyEvent& event
         const PageRange run = state.layers.take_pending(event.pages.count);
         if (run.count == PageCount{})
             return go(when_empty, effect_when_empty);
-        return PrecopyEffect{state.layers.absent.test(run.first) ? Effect::send_zero : Effect::send, run};
+        return PrecopyEffect{Effect::send, run};
     };
 
     switch (event.kind) {

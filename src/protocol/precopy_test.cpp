@@ -16,8 +16,7 @@ struct Fixture {
     Precopy<PageBitmap> precopy;
 
     explicit Fixture(PrecopyPlan plan = PrecopyPlan::migration) {
-        for (PageBitmap* set :
-             {&precopy.layers.log, &precopy.layers.absent, &precopy.layers.pending, &precopy.layers.hinted})
+        for (PageBitmap* set : {&precopy.layers.log, &precopy.layers.pending, &precopy.layers.hinted})
             *set = PageBitmap({128});
         precopy.plan = plan;
         precopy.layers.pending.set({{0}, {128}});
@@ -77,23 +76,6 @@ TEST(Precopy, AHintAfterTheRoundChangesNothing) {
     EXPECT_EQ(migration.effect(Event::closed), Effect::gather);
     migration.step(Event::hinted, {{0}, {128}});
     EXPECT_EQ(migration.precopy.layers.pending.count(), PageCount{128});
-}
-
-TEST(Precopy, AnAbsentPageTravelsAsZeroUntilItMayHaveBeenWritten) {
-    Fixture migration;
-    migration.begin();
-    migration.send_all();
-    migration.precopy.layers.absent.set({{0}, {4}});
-    migration.precopy.layers.pending.set({{0}, {4}});
-    migration.precopy.layers.log.set({{1}, {1}});
-    EXPECT_EQ(migration.effect(Event::next_round), Effect::close);
-    EXPECT_EQ(migration.effect(Event::closed), Effect::gather);
-    EXPECT_EQ(migration.effect(Event::gathered), Effect::publish);
-    migration.step(Event::published);
-    EXPECT_EQ(migration.step(Event::send, {{}, {1000}}), (PrecopyEffect{Effect::send_zero, {{0}, {1}}}));
-    EXPECT_EQ(migration.step(Event::send, {{}, {1000}}), (PrecopyEffect{Effect::send, {{1}, {1}}}));
-    EXPECT_EQ(migration.step(Event::send, {{}, {1000}}), (PrecopyEffect{Effect::send_zero, {{2}, {2}}}));
-    EXPECT_EQ(migration.effect(Event::send, {{}, {1000}}), Effect::drained);
 }
 
 TEST(Precopy, ASnapshotSendsNothingBeforeTheFreeze) {

@@ -32,11 +32,11 @@ std::uint64_t HintModel::fingerprint(const State& state) const {
         bit((holds() || exact) && state.held.has(page));
         bit((setting_.use == Use::skip_unwritten || setting_.verifies || !setting_.reduce) && layers.hinted.has(page));
         for (const SmallPages& set :
-             {state.live,          state.data,         state.in_flight,   state.landed,     state.dirty,
-              state.got,           state.guarded,      state.behind,      state.written,    state.decided,
-              state.ever_hinted,   layers.log,         layers.absent,     layers.pending,   state.sweep.log,
-              state.sweep.written, state.sweep.hinted, state.sweep.later, state.sweep.zero, state.looked_at,
-              state.zero,          state.touched,      state.owed})
+             {state.live,         state.data,        state.in_flight,  state.landed,    state.dirty,
+              state.got,          state.guarded,     state.behind,     state.written,   state.decided,
+              state.ever_hinted,  layers.log,        layers.pending,   state.sweep.log, state.sweep.written,
+              state.sweep.hinted, state.sweep.later, state.sweep.zero, state.looked_at, state.zero,
+              state.touched,      state.owed})
             bit(set.has(page));
         for (unsigned at = 0; at < state.queued; ++at)
             bit(counts(at) && state.queue[at].kind == Chain::Kind::hint && state.queue[at].value == page);

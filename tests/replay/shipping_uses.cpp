@@ -14,7 +14,7 @@ using SweepPhase = protocol::Sweep<PageBitmap>::Phase;
 WriteGatherer::WriteGatherer(SteppedMonitor& monitor, SchedulePages& pages)
     : monitor_(monitor)
     , pages_(pages)
-    , tracker_(monitor.memory, make_dirty_log(monitor.vm)) {}
+    , tracker_(monitor.memory, make_dirty_log(monitor.vm, monitor.memory)) {}
 
 Result<> WriteGatherer::start() {
     tracking_ = TRY(tracker_.track());
@@ -52,8 +52,8 @@ ShippingPrecopy::ShippingPrecopy(SteppedMonitor& monitor, SchedulePages& pages, 
     , writes_(monitor, pages)
     , received_(pages.frames().size()) {
     copy_.plan = plan;
-    auto& [log, absent, pending, hinted] = copy_.layers;
-    for (PageBitmap* const set : {&log, &absent, &pending, &hinted})
+    auto& [log, pending, hinted] = copy_.layers;
+    for (PageBitmap* const set : {&log, &pending, &hinted})
         *set = PageBitmap(monitor.memory.address_space());
     for (const FrameNumber frame : pages.frames())
         pending.set({frame, {1}});
@@ -134,8 +134,6 @@ Result<> ShippingPrecopy::send() {
         return {};
     if (effect->kind == Effect::send)
         return receive(effect->pages);
-    if (effect->kind == Effect::send_zero)
-        received_[pages_.page_of(effect->pages.first)].clear();
     return {};
 }
 

@@ -64,14 +64,6 @@ std::span<const std::byte> PageFrameBuilder::last_content() const {
     return std::span(frame_).subspan(content_at + bytes_of(counts_.data - PageCount{1}).value, page_size.value);
 }
 
-bool PageFrameBuilder::add_zero(PageRange range) {
-    if (runs_.size() >= frame_runs || range.count.value > longest_run)
-        return false;
-    runs_.push_back({range, PageRun::Kind::zero});
-    counts_.zero += range.count;
-    return true;
-}
-
 std::span<std::byte> PageFrameBuilder::finish(Compressor* compressor) {
     frame_.resize(largest_frame);
     std::vector<std::byte>* frame = &frame_;

@@ -42,14 +42,11 @@ public:
     PageCount add(GuestMemory&, PageRange range);
     /// Returns what the page that was added last holds; empty when that is zeros.
     [[nodiscard]] std::span<const std::byte> last_content() const;
-    /// Adds pages without looking at them, all or none.
-    bool add_zero(PageRange range);
 
     [[nodiscard]] bool empty() const { return runs_.empty(); }
     [[nodiscard]] PageCount room() const;
     [[nodiscard]] const Counts& counts() const { return counts_; }
-    /// Returns the frame, with room for its header in front; valid until the next call of add() or add_zero(), which
-    /// begin anew.
+    /// Returns the frame, with room for its header in front; valid until the next call of add(), which begins anew.
     [[nodiscard]] std::span<std::byte> finish(Compressor* compressor = nullptr);
     /// Returns the length of the content of the frame that finish() returned last: before and after.
     [[nodiscard]] ByteCount length() const { return length_; }

@@ -21,9 +21,9 @@ TEST(PageFrame, HoldsRunsAndTheContentOfThoseThatHaveOne) {
     PageFrameBuilder builder;
     EXPECT_TRUE(builder.empty());
     EXPECT_EQ(builder.add(memory, {{0}, {6}}), PageCount{6});
-    EXPECT_TRUE(builder.add_zero({{100}, {1000}}));
+    EXPECT_EQ(builder.add(memory, {{100}, {400}}), PageCount{400});
     EXPECT_EQ(builder.counts().data, PageCount{3});
-    EXPECT_EQ(builder.counts().zero, PageCount{3 + 1000});
+    EXPECT_EQ(builder.counts().zero, PageCount{3 + 400});
     const auto payload = builder.finish().subspan(frame_header_size);
     EXPECT_TRUE(builder.empty());
     std::vector<std::byte> decoded;
@@ -31,7 +31,7 @@ TEST(PageFrame, HoldsRunsAndTheContentOfThoseThatHaveOne) {
     ASSERT_TRUE(frame) << frame.error().message;
     using enum PageRun::Kind;
     const std::vector<PageRun> expected{{{{0}, {1}}, zero}, {{{1}, {2}}, data}, {{{3}, {1}}, zero},
-                                        {{{4}, {1}}, data}, {{{5}, {1}}, zero}, {{{100}, {1000}}, zero}};
+                                        {{{4}, {1}}, data}, {{{5}, {1}}, zero}, {{{100}, {400}}, zero}};
     EXPECT_EQ(frame->runs, expected);
     ASSERT_EQ(frame->content.size(), 3 * 4096U);
     EXPECT_EQ(frame->content[0], std::byte{2});
@@ -53,10 +53,9 @@ TEST(PageFrame, TakesNoMoreThanFits) {
     // Each second page: as many runs as a frame may have.
     auto sparse = memory_with({});
     for (std::uint64_t frame = 0; frame < 2048; frame += 2)
-        ASSERT_TRUE(builder.add_zero({{frame}, {1}}));
+        ASSERT_EQ(builder.add(sparse, {{frame}, {1}}), PageCount{1});
     EXPECT_EQ(builder.room(), PageCount{});
-    EXPECT_FALSE(builder.add_zero({{4000}, {1}}));
-    EXPECT_EQ(builder.add(sparse, {{4000}, {1}}), PageCount{});
+    EXPECT_EQ(builder.add(sparse, {{2047}, {1}}), PageCount{});
 }
 
 TEST(PageFrame, CompressedContentIsDecodedOrRefused) {
