@@ -126,7 +126,7 @@ Result<void> measure(ByteCount size, int rounds) {
                 continue;
             }
             const auto guest = TRY(Guest::create(kvm, size, method));
-            const auto log = make_dirty_log(guest->vm);
+            const auto log = make_dirty_log(guest->vm, guest->memory);
             if (auto done = round(*guest, *log, figures[method]); !done)
                 fmt::print("{}: {}\n", name_of(method), done.error().message);
         }

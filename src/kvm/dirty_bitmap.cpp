@@ -29,11 +29,11 @@ Result<void> DirtyBitmap::start() {
         if (memory_ == nullptr)
             return fail_errno("the host has no memory to log what the guest writes");
     }
-    TRY(vm_.set_dirty_logging(DirtyLogging::on));
-    if (vm_.dirty_method() == DirtyMethod::manual_bitmap_sliced) {
-        PageBitmap nothing; // the log began with every page in it
-        take(nothing);
-    }
+    if (populated_.size() != guest_.address_space())
+        populated_ = TRY(PageBitmap::create(guest_.address_space()));
+    for (const MemorySlot slot : vm_.slots())
+        if (is_populated(slot))
+            TRY(begin(slot));
     return {};
 }
 
@@ -41,10 +41,40 @@ Result<void> DirtyBitmap::stop() {
     return vm_.set_dirty_logging(DirtyLogging::off);
 }
 
+/// Begins the log of one slot, with nothing in it.
+Result<void> DirtyBitmap::begin(const MemorySlot& slot) {
+    TRY(vm_.set_memory_region(slot.id, slot.memory, DirtyLogging::on));
+    if (vm_.dirty_method() == DirtyMethod::manual_bitmap_sliced) {
+        PageBitmap nothing; // the log began with every page in it
+        take_slot(slot, nothing);
+    }
+    return {};
+}
+
+bool DirtyBitmap::is_populated(const MemorySlot& slot) {
+    if (!guest_.passes_over_holes())
+        return true; // the log is cheaper than the look
+    guest_.collect_populated(populated_, frames_of(slot));
+    return populated_.clear(frames_of(slot)) > PageCount{};
+}
+
 void DirtyBitmap::take(PageBitmap& into) {
-    for (const auto& slot : vm_.slots())
+    for (const MemorySlot slot : vm_.slots()) {
         if (slot.logging == DirtyLogging::on)
             take_slot(slot, into);
+        else
+            take_unlogged(slot, into);
+    }
+}
+
+/// Begins the log first: what is written before is populated, and what is written after is in the next take. A slot
+/// that KVM does not log is looked at again each time, and all that it holds counts as written.
+void DirtyBitmap::take_unlogged(const MemorySlot& slot, PageBitmap& into) {
+    if (!is_populated(slot))
+        return;
+    if (auto begun = begin(slot); !begun)
+        log::error("cannot log what the guest writes, assuming all that it has: {}", begun.error().message);
+    guest_.collect_populated(into, frames_of(slot));
 }
 
 void DirtyBitmap::take_slot(const MemorySlot& slot, PageBitmap& into) {

@@ -5,10 +5,10 @@
 
 namespace aerate {
 
-std::unique_ptr<DirtyLog> make_dirty_log(Vm& vm) {
+std::unique_ptr<DirtyLog> make_dirty_log(Vm& vm, const GuestMemory& memory) {
     if (vm.dirty_method() == DirtyMethod::ring)
         return std::make_unique<DirtyRingLog>(vm);
-    return std::make_unique<DirtyBitmap>(vm);
+    return std::make_unique<DirtyBitmap>(vm, memory);
 }
 
 } // namespace aerate

@@ -8,7 +8,8 @@
 
 namespace aerate {
 
-/// REQUIRES: `vm` outlives the log, stays where it is, and has all of its slots and vCPUs when the log is started.
-[[nodiscard]] std::unique_ptr<DirtyLog> make_dirty_log(Vm& vm);
+/// REQUIRES: `vm` and `memory`, which its slots map, outlive the log and stay where they are; the VM has all of its
+/// slots and vCPUs when the log is started.
+[[nodiscard]] std::unique_ptr<DirtyLog> make_dirty_log(Vm& vm, const GuestMemory& memory);
 
 } // namespace aerate

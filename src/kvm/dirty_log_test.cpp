@@ -3,7 +3,7 @@
 #include "kvm/dirty_log.hpp"
 #include "kvm/dirty_ring.hpp"
 #include "kvm/ioctl.hpp"
-#include "kvm/testing/tiny_guest.hpp"
+#include "kvm/testing/dirty_methods.hpp"
 #include "memory/dirty_tracker.hpp"
 
 #include <array>
@@ -17,62 +17,23 @@ namespace {
 
 using namespace literals;
 using namespace std::chrono_literals;
+using testing::EveryDirtyMethod;
+using testing::let_it_write_once;
+using testing::Program;
 using testing::TinyGuest;
-using Program = std::vector<std::uint8_t>;
-
-std::string test_name(const ::testing::TestParamInfo<DirtyMethod>& info) {
-    constexpr std::array names{"eager_bitmap", "manual_bitmap", "manual_bitmap_sliced", "ring"};
-    return names.at(static_cast<std::size_t>(info.param));
-}
-
-struct EveryDirtyMethod : testing::WithKvm, ::testing::WithParamInterface<DirtyMethod> {
-    void SetUp() override {
-        WithKvm::SetUp();
-        if (IsSkipped())
-            return;
-        const auto kvm = Kvm::open();
-        if (const auto offered = check_offered(*kvm, GetParam()); !offered)
-            GTEST_SKIP() << "NOT TESTED: " << offered.error().message;
-    }
-    static std::optional<TinyGuest> make(const Program& program, unsigned vcpus, ByteCount size) {
-        auto guest = TinyGuest::create(program, vcpus, GetParam(), size);
-        if (!guest) {
-            ADD_FAILURE() << guest.error().message;
-            return std::nullopt;
-        }
-        return std::move(*guest);
-    }
-};
+using testing::writes_to;
 
 INSTANTIATE_TEST_SUITE_P(All, EveryDirtyMethod,
                          ::testing::Values(DirtyMethod::eager_bitmap, DirtyMethod::manual_bitmap,
                                            DirtyMethod::manual_bitmap_sliced, DirtyMethod::ring),
-                         test_name);
+                         testing::name_of_method);
 
 // --- a guest that does as it is told -------------------------------------------------------------------------------
-
-// mov [address], al for each, with an exit after it.
-Program writes_to(std::initializer_list<std::uint32_t> addresses) {
-    Program program;
-    for (const std::uint32_t address : addresses) {
-        program.push_back(0xa2);
-        for (unsigned byte = 0; byte < 4; ++byte)
-            program.push_back(static_cast<std::uint8_t>(address >> 8 * byte));
-        program.insert(program.end(), {0xe6, 0x42}); // out 0x42, al
-    }
-    return program;
-}
-
-void let_it_write_once(TinyGuest& guest) {
-    const auto exit = guest.vcpu().run();
-    ASSERT_TRUE(exit) << exit.error().message;
-    ASSERT_TRUE(std::holds_alternative<PortWrite>(*exit)) << "exit kind " << exit->index();
-}
 
 TEST_P(EveryDirtyMethod, HasWritesSinceTheLastTake) {
     auto guest = make(writes_to({0x50000, 0x51000, 0x1fffff}), 1, 2_MiB);
     ASSERT_TRUE(guest);
-    const auto log = make_dirty_log(guest->vm);
+    const auto log = make_dirty_log(guest->vm, guest->memory);
     ASSERT_TRUE(log->start());
     PageBitmap taken(guest->memory.address_space());
     log->take(taken);
@@ -96,7 +57,7 @@ TEST_P(EveryDirtyMethod, HasWritesSinceTheLastTake) {
 TEST_P(EveryDirtyMethod, IsSilentWhenItHasStopped) {
     auto guest = make(writes_to({0x50000, 0x51000, 0x52000}), 1, 2_MiB);
     ASSERT_TRUE(guest);
-    const auto log = make_dirty_log(guest->vm);
+    const auto log = make_dirty_log(guest->vm, guest->memory);
     ASSERT_TRUE(log->start());
     let_it_write_once(*guest);
     ASSERT_TRUE(log->stop());
@@ -115,7 +76,7 @@ TEST_P(EveryDirtyMethod, ArmsAllOfALargeGuestAgain) {
     auto guest = make(writes_to({0x50000, 0x7fff000, 0x8000000, 0x17fff000, 0x50000, 0x7fff000, 0x8000000, 0x17fff000}),
                       1, 384_MiB);
     ASSERT_TRUE(guest);
-    const auto log = make_dirty_log(guest->vm);
+    const auto log = make_dirty_log(guest->vm, guest->memory);
     ASSERT_TRUE(log->start());
     for (int round = 0; round < 2; ++round) {
         for (int write = 0; write < 4; ++write)
@@ -251,7 +212,7 @@ struct FollowedGuest : EveryDirtyMethod {
         ASSERT_TRUE(second.set_registers(registers));
         kvm_mp_state runnable{.mp_state = KVM_MP_STATE_RUNNABLE};
         ASSERT_TRUE(call_kvm(second.fd(), KVM_SET_MP_STATE, "KVM_SET_MP_STATE", &runnable));
-        tracker.emplace(guest->memory, make_dirty_log(guest->vm));
+        tracker.emplace(guest->memory, make_dirty_log(guest->vm, guest->memory));
         for (const auto& vcpu : guest->vcpus)
             running.emplace_back(*vcpu);
     }
@@ -275,7 +236,7 @@ struct FollowedGuest : EveryDirtyMethod {
 INSTANTIATE_TEST_SUITE_P(All, FollowedGuest,
                          ::testing::Values(DirtyMethod::eager_bitmap, DirtyMethod::manual_bitmap,
                                            DirtyMethod::manual_bitmap_sliced, DirtyMethod::ring),
-                         test_name);
+                         testing::name_of_method);
 
 // A write that was lost is seen as long as its page is not written again: some ten milliseconds, so the guest is
 // stopped often.

@@ -115,6 +115,21 @@ Result<void> Vm::set_memory_region(SlotId id, const MappedRegion& memory, DirtyL
     return {};
 }
 
+Result<void> Vm::map(std::span<const MappedRegion> regions) {
+    std::uint32_t slot = 0;
+    for (const MappedRegion& region : regions) {
+        for (ByteCount offset; offset < region.guest.length; offset += largest_slot) {
+            MappedRegion part = region;
+            part.guest = {{region.guest.start.value + offset.value},
+                          std::min(largest_slot, region.guest.length - offset)};
+            part.host += offset.value;
+            part.fd_offset += offset;
+            TRY(set_memory_region(SlotId{slot++}, part));
+        }
+    }
+    return {};
+}
+
 Result<void> Vm::set_dirty_logging(DirtyLogging logging) {
     for (const MemorySlot slot : slots_)
         if (slot.logging != logging)

@@ -60,10 +60,14 @@ public:
     Vm& operator=(Vm&&) noexcept;
 
     static constexpr unsigned max_vcpus = 32;
+    /// A log is of whole slots, and of those that hold something: see DirtyBitmap.
+    static constexpr ByteCount largest_slot{16ULL << 30};
     static constexpr unsigned interrupt_lines = 24; ///< the IOAPIC's pins; GSI n is pin n
 
     /// Maps `memory` into the guest, or changes the logging of the slot. The mapping must outlive the Vm.
     [[nodiscard]] Result<void> set_memory_region(SlotId, const MappedRegion& memory, DirtyLogging = DirtyLogging::off);
+    /// Maps all of it into the guest, in slots of at most `largest_slot`.
+    [[nodiscard]] Result<void> map(std::span<const MappedRegion>);
     /// Sets logging for every slot at once. A slot's log starts empty.
     [[nodiscard]] Result<void> set_dirty_logging(DirtyLogging);
     [[nodiscard]] std::span<const MemorySlot> slots() const { return slots_; }

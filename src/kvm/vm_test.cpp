@@ -220,6 +220,24 @@ TEST_F(KvmVm, LongModeRuns) {
     EXPECT_EQ(expect_exit<PortWrite>(guest->vcpu()).data[0], std::byte{0x11});
 }
 
+TEST_F(KvmVm, MapsALargeRegionInSeveralSlots) {
+    const auto kvm = Kvm::open();
+    auto vm = Vm::create(*kvm, 1);
+    ASSERT_TRUE(vm) << vm.error().message;
+    constexpr std::uint64_t gib = 1ULL << 30;
+    const auto memory = GuestMemory::create({.regions = {{{0}, {gib}}, {{4 * gib}, {36 * gib}}}});
+    ASSERT_TRUE(memory) << memory.error().message;
+    const auto mapped = vm->map(memory->regions());
+    ASSERT_TRUE(mapped) << mapped.error().message;
+    ASSERT_EQ(vm->slots().size(), 4U);
+    const std::byte* const high = memory->regions().back().host;
+    for (std::uint64_t i = 1; i < 4; ++i) {
+        EXPECT_EQ(vm->slots()[i].memory.guest.start, GuestAddress{4 * gib + (i - 1) * Vm::largest_slot.value});
+        EXPECT_EQ(vm->slots()[i].memory.host, high + (i - 1) * Vm::largest_slot.value);
+    }
+    EXPECT_EQ(vm->slots().back().memory.guest.length, ByteCount{4 * gib});
+}
+
 TEST_F(KvmVm, RefusesARegionThatOverlapsAnother) {
     auto guest = TinyGuest::create(Program{0xf4});
     ASSERT_TRUE(guest) << guest.error().message;

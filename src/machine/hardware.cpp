@@ -34,7 +34,7 @@ Hardware::Hardware(GuestMemory m, PageBitmap hinted, const HostFiles& host_files
     , clock(loop, vm_, memory)
     , kvm_(std::move(kvm))
     , vm_(std::move(vm))
-    , tracker_(memory, make_dirty_log(vm_))
+    , tracker_(memory, make_dirty_log(vm_, memory))
     , loop_(loop)
     , callbacks_(std::move(callbacks)) {}
 
@@ -74,18 +74,11 @@ Result<std::unique_ptr<Hardware>> Hardware::create(const control::VmConfig& conf
     TRY(hardware->balloon_thread.loop().prepare());
     if (!config.network_interfaces.empty())
         TRY(hardware->net_thread.loop().prepare());
-    TRY(hardware->map_memory());
+    TRY(hardware->vm_.map(hardware->memory.regions()));
     TRY(hardware->add_legacy_devices(console));
     TRY(hardware->add_virtio_devices(config));
     TRY(hardware->add_vcpus(config.machine));
     return hardware;
-}
-
-Result<> Hardware::map_memory() {
-    std::uint32_t slot = 0;
-    for (const MappedRegion& region : memory.regions())
-        TRY(vm_.set_memory_region(SlotId{slot++}, region));
-    return {};
 }
 
 // Posted by vCPU threads, and by a port handler as often as the guest writes it; Machine takes the first.

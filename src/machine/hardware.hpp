@@ -141,7 +141,6 @@ public:
 private:
     Hardware(GuestMemory memory, PageBitmap hinted, const HostFiles&, Kvm kvm, Vm vm, EventLoop& loop,
              Callbacks callbacks);
-    Result<> map_memory();
     Result<> add_legacy_devices(const ConsoleOptions&);
     Result<> add_virtio_devices(const control::VmConfig&);
     Result<> add_virtio(MadeDevice);

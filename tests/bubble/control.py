@@ -27,9 +27,9 @@ def tiny():
 
 
 class Tiny(Bubble):
-    def __init__(self, letter, name="tiny", flags=()):
+    def __init__(self, letter, name="tiny", flags=(), memory="32M"):
         self.name, self.runtime = name, os.environ["AERATE_RUNTIME_DIR"]
-        self.start([path("aerate"), "run", "--name", name, "--kernel", tiny(), "--mem", "32M", "--append", letter, *flags])
+        self.start([path("aerate"), "run", "--name", name, "--kernel", tiny(), "--mem", memory, "--append", letter, *flags])
 
 
 def run(*words, environment=None):

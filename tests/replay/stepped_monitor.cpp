@@ -46,10 +46,7 @@ Result<std::unique_ptr<SteppedMonitor>> SteppedMonitor::boot(const char* kernel)
 }
 
 Result<> SteppedMonitor::assemble(const char* kernel) {
-    std::uint32_t slot = 0;
-    for (const MappedRegion& region : memory.regions())
-        TRY(vm.set_memory_region(SlotId{slot++}, region));
-
+    TRY(vm.map(memory.regions()));
     CHECK(ports_.add(BubbleConsole::first_port, BubbleConsole::port_count, console_));
     // Neither the interrupt nor kicks are connected: bubble polls, and the balloon looks when it is told.
     transport_ = TRY(virtio::MmioTransport::create(balloon_, memory, loop_.loop(), interrupt_, {}));

@@ -21,11 +21,12 @@ struct TinyGuest {
     static constexpr MemoryRegion region{{0}, {2U << 20}};
 
     static Result<TinyGuest> create(std::span<const std::uint8_t> program, unsigned vcpus = 1,
-                                    DirtyMethod method = DirtyMethod::eager_bitmap, ByteCount size = region.length) {
+                                    DirtyMethod method = DirtyMethod::eager_bitmap,
+                                    std::vector<MemoryRegion> regions = {region}) {
         auto kvm = TRY(Kvm::open());
-        auto memory = TRY(GuestMemory::create({.regions = {{{0}, size}}}));
+        auto memory = TRY(GuestMemory::create({.regions = std::move(regions)}));
         auto vm = TRY(Vm::create(kvm, vcpus, method));
-        TRY(vm.set_memory_region(SlotId{0}, memory.regions().front()));
+        TRY(vm.map(memory.regions()));
         if (!memory.write(code, std::as_bytes(program)))
             return fail("the program is too long");
         std::vector<std::unique_ptr<Vcpu>> processors;
