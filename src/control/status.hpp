@@ -108,9 +108,11 @@ struct SweepStatus {
     unsigned batches = 0;
     std::chrono::microseconds longest_hold{}; ///< the longest time for which the guest was stopped
     std::chrono::microseconds duration{};
-    bool cut = false; ///< the guest did not finish in time: there may be more
+    bool logged = false; ///< the guest does not clear what it hints, so what it wrote meanwhile was logged
+    bool cut = false;    ///< the guest did not finish in time: there may be more
     static void describe(auto& fields, auto& self) {
         fields("hinted_bytes", self.hinted);
+        fields("logged", self.logged);
         fields("small_bytes", self.small);
         fields("resident_before_bytes", self.resident_before);
         fields("resident_after_bytes", self.resident_after);

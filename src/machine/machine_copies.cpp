@@ -164,6 +164,7 @@ void Machine::sweep(control::Server::Answer answer) {
                                                           .batches = sweep.batches,
                                                           .longest_hold = sweep.longest_hold,
                                                           .duration = result->duration,
+                                                          .logged = result->logged,
                                                           .cut = sweep.cut});
                           });
 }

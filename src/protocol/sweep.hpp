@@ -11,6 +11,12 @@
 //   - it read as zero after a gathering and was not written since: a discard then changes nothing. Linux with
 //     init_on_alloc (Debian's default) clears each block after the ID, when it takes it to hint it, so that is the rule
 //     there, not the exception.
+// Or without a log, for guests that clear what they hint: what reads as zero *while the guest is held* is discarded,
+// which changes nothing whoever has it, and the rest stays. Then no page need be write-protected, and a guest that
+// clears 1 GiB has its huge pages and takes no fault for each 4 KiB of it.
+//
+//     start ─▶ publish ─▶ collecting ──▶ hold ─▶ scan ─▶ discard ─▶ resume
+//
 // `written` holds everything written since the ID, over all batches: a block that was written after the ID and hinted
 // by a buffer that the host reads only in a later batch must stay.
 //
@@ -51,7 +57,7 @@ struct SweepEffect {
     enum class Kind : std::uint8_t {
         gather,
         publish,
-        scan, ///< read what is in both state.hinted and state.written; the guest runs meanwhile
+        scan, ///< read what to_scan() says; with a log the guest runs meanwhile
         hold,
         discard, ///< what is in state.hinted now
         resume,
@@ -84,7 +90,8 @@ struct Sweep {
     Set later;   ///< hinted, and in no batch so far
     Set zero;    ///< of this batch: read as zero since the last gathering
     PageCount limit{~0ULL};
-    bool scans = false; ///< off: what was written since the ID stays, zero or not
+    bool logs = true;   ///< off: no log is asked
+    bool scans = false; ///< with a log; off: what was written since the ID stays, zero or not
     Phase phase = Phase::idle;
     bool round_over = false;
 
@@ -119,6 +126,7 @@ void choose_batch(Sweep<Set>& state) {
     }
 }
 
+/// Leaves of the batch what may be discarded.
 template <PageSet Set>
 void check(Sweep<Set>& state) {
     state.zero.remove(state.log);
@@ -128,6 +136,12 @@ void check(Sweep<Set>& state) {
 }
 
 } // namespace detail
+
+/// Returns whether a page of the batch is to be read.
+template <PageSet Set>
+bool to_scan(const Sweep<Set>& state, FrameNumber frame) {
+    return state.hinted.test(frame) && (!state.logs || state.written.test(frame));
+}
 
 /// Returns nothing if the event does not belong here, and changed nothing.
 template <PageSet Set>
@@ -144,13 +158,13 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
         if (detail::nothing_left(state))
             return go(Phase::finished, Effect::finish);
         detail::choose_batch(state);
-        return state.scans ? go(Phase::looking, Effect::gather) : go(Phase::holding, Effect::hold);
+        return state.logs && state.scans ? go(Phase::looking, Effect::gather) : go(Phase::holding, Effect::hold);
     };
 
     switch (event.kind) {
     case Event::start:
         if (state.phase == Phase::idle)
-            return go(Phase::arming, Effect::gather);
+            return state.logs ? go(Phase::arming, Effect::gather) : go(Phase::publishing, Effect::publish);
         break;
     case Event::gathered:
         if (state.phase == Phase::arming) {
@@ -192,12 +206,16 @@ std::optional<SweepEffect> step(Sweep<Set>& state, const SweepEvent& event) {
             state.zero.set(event.pages);
         break;
     case Event::scanned:
-        if (state.phase == Phase::scanning)
+        if (state.phase != Phase::scanning)
+            break;
+        if (state.logs)
             return go(Phase::holding, Effect::hold);
-        break;
+        state.hinted.clear_all();
+        state.zero.move_into(state.hinted);
+        return go(Phase::discarding, Effect::discard);
     case Event::held:
         if (state.phase == Phase::holding)
-            return go(Phase::checking, Effect::gather);
+            return state.logs ? go(Phase::checking, Effect::gather) : go(Phase::scanning, Effect::scan);
         break;
     case Event::discarded:
         if (state.phase == Phase::discarding) {

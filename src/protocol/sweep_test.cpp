@@ -125,6 +125,32 @@ TEST(Sweep, C1_no_hint_is_forgotten_whenever_it_comes) {
     }
 }
 
+TEST(Sweep, WithoutALogDiscardsWhatReadsAsZeroWhileTheGuestIsHeld) {
+    Fixture fixture;
+    fixture.sweep.logs = false;
+    EXPECT_EQ(fixture.step(Event::start), Effect::publish);
+    fixture.step(Event::published);
+    fixture.step(Event::hinted, {{0}, {10}});
+    EXPECT_EQ(fixture.step(Event::batch), Effect::hold);
+    fixture.step(Event::hinted, {{20}, {10}});
+    EXPECT_EQ(fixture.step(Event::zero, {{0}, {10}}), std::nullopt);
+    EXPECT_EQ(fixture.sweep.zero.count(), PageCount{}) << "not before it is held";
+    EXPECT_EQ(fixture.step(Event::held), Effect::scan);
+    EXPECT_TRUE(to_scan(fixture.sweep, {9}));
+    EXPECT_FALSE(to_scan(fixture.sweep, {20})) << "is of the next batch";
+    fixture.step(Event::zero, {{2}, {3}});
+    EXPECT_EQ(fixture.step(Event::scanned), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.next_run({0}), (PageRange{{2}, {3}}));
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{3});
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::resume);
+    EXPECT_EQ(fixture.step(Event::resumed), std::nullopt);
+    EXPECT_EQ(fixture.step(Event::round_over), Effect::hold);
+    EXPECT_EQ(fixture.step(Event::held), Effect::scan);
+    EXPECT_EQ(fixture.step(Event::scanned), Effect::discard);
+    EXPECT_EQ(fixture.sweep.hinted.count(), PageCount{}) << "nothing read as zero";
+    EXPECT_EQ(fixture.step(Event::discarded), Effect::finish);
+}
+
 TEST(Sweep, ARoundWithoutHintsEndsWithoutAHold) {
     Fixture fixture;
     fixture.begin();

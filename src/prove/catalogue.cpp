@@ -97,6 +97,7 @@ void add_planted(std::vector<Entry>& entries, const Scale& scale) {
         {Fault::not_protected_again, Use::discard_locked, Verdict::destroyed},
         {Fault::hole_not_protected, Use::discard_locked, Verdict::destroyed},
         {Fault::zero_not_checked, Use::discard_held, Verdict::destroyed},
+        {Fault::zero_not_held, Use::discard_held, Verdict::destroyed},
         {Fault::hints_forgotten, Use::discard_held, Verdict::incomplete},
         {Fault::hinted_is_sent, Use::clear_pending, Verdict::incomplete},
     };
@@ -105,7 +106,8 @@ void add_planted(std::vector<Entry>& entries, const Scale& scale) {
         one.fault = bug.fault;
         one.devices = bug.needs_devices;
         one.verifies = false;
-        one.clears = bug.fault == Fault::zero_not_checked;
+        one.by_content = bug.fault == Fault::zero_not_held;
+        one.clears = bug.fault == Fault::zero_not_checked || one.by_content;
         entries.push_back({fmt::format("planted/{}", name_of(bug.fault)), Section::planted, one, bug.expected});
     }
 }
@@ -154,6 +156,9 @@ std::vector<Entry> catalogue(const Scale& scale) {
     HintSetting clears = setting(Use::discard_held, Driver::linux_stock, Log::eager, scale);
     clears.clears = true;
     entries.push_back({"discard-held+init-on-alloc/linux", Section::uses, clears, Verdict::safe, true});
+    // And a sweep that looks at content alone needs no log.
+    clears.by_content = true;
+    entries.push_back({"discard-zero+init-on-alloc/linux", Section::uses, clears, Verdict::safe, true});
     // More pages, a longer queue and more rounds for what ships. Without devices: those are in the rows above.
     Scale large{static_cast<std::uint8_t>(scale.pages + 1), static_cast<std::uint8_t>(scale.queue + 1),
                 static_cast<std::uint8_t>(scale.rounds + 1)};

@@ -200,11 +200,15 @@ Verdict HintModel::apply(State& state, Action action) const {
             step_precopy(state, {PrecopyEvent::Kind::frozen, {}});
         else
             step_sweep(state, SweepEvent::Kind::held);
+        if (setting_.by_content)
+            end_empty_scan(state);
         break;
     case HintAction::discard: {
         const SmallPages pages = state.sweep.hinted;
         state.owed.remove(pages);
         step_sweep(state, SweepEvent::Kind::discarded);
+        if (setting_.by_content)
+            state.looked_at.clear_all();
         return discard(state, pages);
     }
     case HintAction::resume:

@@ -156,7 +156,9 @@ private:
     void step_precopy(State&, protocol::PrecopyEvent) const;
     template <typename Step>
     void with_page_first(SmallPages& pages, unsigned page, Step&& step) const;
+    [[nodiscard]] bool may_scan(const State&) const;
     [[nodiscard]] SmallPages to_scan(const State&) const;
+    void end_empty_scan(State&) const;
     void scan(State&, unsigned page) const;
     void step_sweep(State&, protocol::SweepEvent::Kind, PageRange = {}) const;
     void begin_sweep(State&) const;

@@ -65,7 +65,7 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
         actions.add(
             act(setting_.log == Log::eager || state.got.empty() ? HintAction::read_log : HintAction::rearm_log));
     for (unsigned page = 0; page < setting_.pages; ++page)
-        if (wants(state, SweepEffect::Kind::scan) && to_scan(state).has(page))
+        if (may_scan(state) && to_scan(state).has(page))
             actions.add(act(HintAction::scan, page));
     if (wants(state, SweepEffect::Kind::publish))
         actions.add(act(HintAction::publish));
@@ -100,6 +100,11 @@ void HintModel::sweep_actions(const State& state, Actions& actions) const {
         add_for_each_next_page(HintAction::resumed);
     else if (resuming)
         actions.add(act(HintAction::resumed));
+}
+
+bool HintModel::may_scan(const State& state) const {
+    return wants(state, SweepEffect::Kind::scan) ||
+           (setting_.fault == Fault::zero_not_held && wants(state, SweepEffect::Kind::hold));
 }
 
 void HintModel::round_actions(const State& state, Actions& actions) const {
@@ -137,7 +142,8 @@ Verdict HintModel::pop(State& state) const {
 Verdict HintModel::use_hint(State& state, unsigned page) const {
     const PageRange range = page_range(page);
     // What was cleared since (init_on_alloc) holds nothing either, for a sweep.
-    if (is_complete() && (!state.touched.has(page) || (sweeps() && state.zero.has(page))))
+    const bool is_untouched = !setting_.by_content && !state.touched.has(page);
+    if (is_complete() && (is_untouched || (sweeps() && state.zero.has(page))))
         state.owed.insert(page);
     if (precopies()) {
         const bool was_pending = state.precopy.layers.pending.has(page);
@@ -213,6 +219,10 @@ void HintModel::gathered(State& state) const {
         state.sweep.log.remove(state.sweep.zero);
     step_sweep(state, SweepEvent::Kind::gathered);
     state.looked_at.clear_all();
+    end_empty_scan(state);
+}
+
+void HintModel::end_empty_scan(State& state) const {
     if (wants(state, SweepEffect::Kind::scan) && to_scan(state).empty())
         step_sweep(state, SweepEvent::Kind::scanned);
 }
@@ -252,8 +262,9 @@ Verdict HintModel::send(State& state, unsigned page) const {
     if (setting_.log == Log::lazy_clear)
         rearm_log(state);
     std::optional<PrecopyEffect> effect;
-    with_page_first(state.precopy.layers.pending, page,
-                    [&] { effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}}); });
+    with_page_first(state.precopy.layers.pending, page, [&] {
+        effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}});
+    });
     CHECK(effect.has_value());
     if (effect->kind != PrecopyEffect::Kind::send)
         return Verdict::safe;
@@ -278,17 +289,19 @@ void HintModel::step_precopy(State& state, PrecopyEvent event) const {
 }
 
 SmallPages HintModel::to_scan(const State& state) const {
-    SmallPages pages{static_cast<std::uint8_t>(state.sweep.hinted.bits & state.sweep.written.bits)};
-    pages.remove(state.looked_at);
+    SmallPages pages;
+    for (unsigned page = 0; page < setting_.pages; ++page)
+        if (!state.looked_at.has(page) && protocol::to_scan(state.sweep, {page}))
+            pages.insert(page);
     return pages;
 }
 
 void HintModel::scan(State& state, unsigned page) const {
     state.looked_at.insert(page);
     if (state.zero.has(page))
-        step_sweep(state, SweepEvent::Kind::zero, page_range(page));
-    if (to_scan(state).empty())
-        step_sweep(state, SweepEvent::Kind::scanned);
+        wants(state, SweepEffect::Kind::scan) ? step_sweep(state, SweepEvent::Kind::zero, page_range(page))
+                                              : state.sweep.zero.insert(page);
+    end_empty_scan(state);
 }
 
 void HintModel::step_sweep(State& state, SweepEvent::Kind kind, PageRange pages) const {
@@ -303,6 +316,7 @@ void HintModel::step_sweep(State& state, SweepEvent::Kind kind, PageRange pages)
 void HintModel::begin_sweep(State& state) const {
     state.sweep = {};
     state.sweep.limit = batch_limit;
+    state.sweep.logs = !setting_.by_content;
     state.sweep.scans = setting_.clears;
     step_sweep(state, SweepEvent::Kind::start);
 }

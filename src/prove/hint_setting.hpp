@@ -46,6 +46,7 @@ enum class Fault : std::uint8_t {
     not_protected_again,   ///< a discard drops the write protection, and it stays off
     hole_not_protected,    ///< pages that were never touched are not write-protected
     zero_not_checked,      ///< what read as zero is discarded even if it was written since
+    zero_not_held,         ///< what read as zero before the guest was held is discarded
     hints_forgotten,       ///< a sweep takes no hints while the guest is being resumed
     hinted_is_sent,        ///< a hint does not take its page out of what is to be sent
 };
@@ -58,11 +59,12 @@ struct HintSetting {
     std::uint8_t pages = 2;
     std::uint8_t queue = 3;
     std::uint8_t rounds = 2;
-    bool devices = false;  ///< devices write to guest memory
-    bool reports = false;  ///< the guest reports free pages, too
-    bool clears = false;   ///< the guest clears each page that it allocates (init_on_alloc); a sweep looks for zeroes
-    bool verifies = false; ///< nothing that a verification leaves out may be live in the end
-    bool reduce = true;    ///< states that go on equally are one
+    bool devices = false;    ///< devices write to guest memory
+    bool reports = false;    ///< the guest reports free pages, too
+    bool clears = false;     ///< the guest clears each page that it allocates (init_on_alloc); a sweep looks for zeroes
+    bool by_content = false; ///< a sweep has no log, and discards what reads as zero while the guest is held
+    bool verifies = false;   ///< nothing that a verification leaves out may be live in the end
+    bool reduce = true;      ///< states that go on equally are one
 };
 
 constexpr std::string_view name_of(Driver driver) {
@@ -90,6 +92,7 @@ constexpr std::string_view name_of(Fault fault) {
                                           "not-protected-again",
                                           "hole-not-protected",
                                           "zero-not-checked",
+                                          "zero-not-held",
                                           "hints-forgotten",
                                           "hinted-is-sent"};
     return names[static_cast<unsigned>(fault)];

@@ -82,7 +82,8 @@ public:
             return pop(before, after);
         case Kind::scan:
             return {balloon, guest, fmt::format("scan {}", page),
-                    fmt::format("The monitor reads {}, which was written since the ID: it {}.", page,
+                    fmt::format("The monitor reads {}{}: it {}.", page,
+                                setting_.by_content ? "" : ", which was written since the ID",
                                 before.zero.has(action.page) ? "is all zero" : "holds data")};
         case Kind::discard_page:
             return {balloon, guest, fmt::format("discard {}", page),

@@ -68,7 +68,7 @@ const Finding* find(const std::vector<Finding>& findings, const HintSetting& lik
         const auto* setting = std::get_if<HintSetting>(&finding.entry.setting);
         if (finding.entry.section == Section::uses && setting && setting->use == like.use && setting->log == like.log &&
             setting->driver == driver && setting->reports == like.reports && setting->clears == like.clears &&
-            setting->pages == like.pages)
+            setting->by_content == like.by_content && setting->pages == like.pages)
             return &finding;
     }
     return nullptr;
@@ -84,11 +84,12 @@ std::string uses_table(const std::vector<Finding>& findings) {
         if (finding.entry.section != Section::uses || !setting || setting->driver != Driver::linux_stock)
             continue;
         page += fmt::format("| {}{} | {} |", meaning_of(*setting),
-                            setting->clears    ? ", where zeroes count as free"
-                            : setting->reports ? ", with reports in between"
-                            : setting->devices ? ""
-                                               : ", larger, without devices",
-                            name_of(setting->log));
+                            setting->by_content ? ", what reads as zero and nothing else"
+                            : setting->clears   ? ", where zeroes count as free"
+                            : setting->reports  ? ", with reports in between"
+                            : setting->devices  ? ""
+                                                : ", larger, without devices",
+                            setting->by_content ? "none" : name_of(setting->log));
         for (const Cell& column : columns) {
             const Finding* cell = find(findings, *setting, column.driver);
             if (cell == nullptr)

@@ -71,7 +71,7 @@ TEST(HintCost, ManyAllocateNothingAndWakeNobody) {
     Sweeper sweeper(guest.loop, guest.fake.memory(), tracker, guest.balloon.hinting(),
                     {.hold = [] {}, .resume = [] {}});
     std::size_t ended = 0;
-    sweeper.start([&](const Result<SweepReport>&) { ++ended; });
+    sweeper.start(Sweeper::Way::by_content, [&](const Result<SweepReport>&) { ++ended; });
     ASSERT_TRUE(guest.send(Queue::hinting, {readable(guest.balloon.hinting().tracker().issued.value)}));
 
     constexpr unsigned hints = 32;

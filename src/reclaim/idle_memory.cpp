@@ -32,6 +32,18 @@ ByteCount reserve(const GuestMemory& memory) {
     return {std::max<std::uint64_t>(memory.size().value / 32, 8ULL << 20)};
 }
 
+/// Returns what two sweeps of the same memory came to: the guest hinted it twice.
+SweepReport together(const SweepReport& first, SweepReport then) {
+    then.hinted = std::max(then.hinted, first.hinted);
+    then.discarded += first.discarded;
+    then.read += first.read;
+    then.zero += first.zero;
+    then.batches += first.batches;
+    then.longest_hold = std::max(then.longest_hold, first.longest_hold);
+    then.duration += first.duration;
+    return then;
+}
+
 } // namespace
 
 std::optional<ByteCount> idle_memory(const balloon::GuestStatistics& guest, const GuestMemory& memory,
@@ -64,40 +76,44 @@ void IdleMemory::give_back(Hints hints, Done done) {
     report_.resident_before = memory_.resident();
     began_ = Clock::now();
     if (hints == Hints::always)
-        return sweep();
+        return sweep(choice_.first());
     ask([this](const Result<balloon::GuestStatistics>& guest) {
         const auto idle = guest ? idle_memory(*guest, memory_, balloon_) : std::nullopt;
         if (!idle || hints_are_sooner(*idle, {*guest->values[statistic::free_memory]}))
-            return sweep();
+            return sweep(choice_.first());
         take_small_blocks();
     });
 }
 
-void IdleMemory::sweep() {
-    sweeper_.start([this](Result<SweepReport> swept) {
+void IdleMemory::sweep(Sweeper::Way way) {
+    sweeper_.start(way, [this, way](Result<SweepReport> swept) {
         if (!busy())
             return; // cancelled
         if (!swept)
             return end(std::unexpected(std::move(swept).error()));
-        report_.sweep = *swept;
+        report_.sweep = together(report_.sweep, *swept);
+        report_.logged = way == Sweeper::Way::by_log;
+        if (report_.logged)
+            choice_.learn_from_log(*swept);
+        sweep_again_ = !report_.logged && choice_.wants_log(*swept);
         give_up_waiting_ = Clock::now() + return_limit;
         wait_for_return({}, Clock::now());
     });
 }
 
 /// Waits until the driver has returned the blocks. It gives hinted blocks back to the allocator in a work item of its
-/// own (virtio_balloon.c, return_free_pages_to_mm), and says nothing when it has. Until then the balloon would find
-/// little.
+/// own (virtio_balloon.c, return_free_pages_to_mm), and says nothing when it has. Until then another round or the
+/// balloon would find little.
 void IdleMemory::wait_for_return(ByteCount free_before, Clock::time_point grown) {
     ask([this, free_before, grown](const Result<balloon::GuestStatistics>& guest) {
         const auto free = guest ? guest->values[statistic::free_memory] : std::nullopt;
         if (!free)
-            return end(report_);
+            return sweep_again_ ? sweep(Sweeper::Way::by_log) : end(report_);
         const auto now = Clock::now();
         const auto last_grown = *free > free_before.value ? now : grown;
         if (*free >= bytes_of(report_.sweep.discarded).value || now - last_grown >= return_patience ||
             now >= give_up_waiting_)
-            return take_small_blocks();
+            return sweep_again_ ? sweep(Sweeper::Way::by_log) : take_small_blocks();
         timer_ = loop_.after(return_look, [this, free = *free, last_grown] { wait_for_return({free}, last_grown); });
     });
 }

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "event/event_loop.hpp"
 #include "reclaim/squeezer.hpp"
+#include "reclaim/sweep_choice.hpp"
 #include "reclaim/sweeper.hpp"
 
 #include <chrono>
@@ -22,6 +23,7 @@ namespace aerate {
 
 struct IdleMemoryReport {
     SweepReport sweep;         ///< all zero when there was none
+    bool logged = false;       ///< what the guest wrote during the sweep had to be logged
     ByteCount small;           ///< went through the balloon
     ByteCount resident_before; ///< of the guest's memory; what it allocates meanwhile counts too
     ByteCount resident_after;
@@ -56,7 +58,7 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
-    void sweep();
+    void sweep(Sweeper::Way);
     void wait_for_return(ByteCount free_before, Clock::time_point grown);
     void take_small_blocks();
     void end(Result<IdleMemoryReport>);
@@ -69,13 +71,15 @@ private:
     balloon::Balloon& balloon_;
     Sweeper& sweeper_;
     Squeezer& squeezer_;
+    SweepChoice choice_;
     // State of the one under way.
     std::uint64_t run_ = 0; ///< its number: an answer to an earlier one is dropped
     Done done_;
     IdleMemoryReport report_;
     Clock::time_point began_;
     Clock::time_point give_up_waiting_;
-    bool squeezing_ = false; ///< the squeeze that is under way is this one's
+    bool sweep_again_ = false; ///< by log, once the driver has its blocks back
+    bool squeezing_ = false;   ///< the squeeze that is under way is this one's
     Subscription timer_;
 };
 

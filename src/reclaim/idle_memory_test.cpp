@@ -66,8 +66,12 @@ protected:
 
     GivingBack() {
         guest_.start();
-        guest_.fill(hinted);
+        hold(std::byte{0});
         say(ByteCount{});
+    }
+    /// Has every page of what will be hinted populated.
+    void hold(std::byte value) {
+        CHECK(guest_.fake.memory().fill(address_of(hinted.first), bytes_of(hinted.count), value));
     }
     void give_back() {
         idle_.give_back(IdleMemory::Hints::always, [this](Result<IdleMemoryReport> report) {
@@ -121,6 +125,30 @@ TEST_F(GivingBack, C18_says_what_was_resident_and_what_is) {
     ASSERT_TRUE(report_ && *report_) << error();
     EXPECT_EQ((*report_)->resident_before - (*report_)->resident_after, bytes_of(hinted.count));
     EXPECT_EQ((*report_)->resident_after, guest_.fake.memory().resident());
+}
+
+/// A kernel without init_on_alloc hints what holds something.
+TEST_F(GivingBack, SweepsByLogWhatAGuestDoesNotClearAndNextTimeAtOnce) {
+    for (const bool learned : {false, true}) {
+        hold(std::byte{0xaa});
+        report_.reset();
+        give_back();
+        if (!learned) {
+            hint_all();
+            rest();
+            EXPECT_FALSE(sweeper_.busy()) << "its blocks are not back";
+            say(guest_.fake.memory().size());
+        }
+        EXPECT_TRUE(sweeper_.busy());
+        hint_all();
+        rest();
+        say(guest_.fake.memory().size());
+        say(ByteCount{});
+        ASSERT_TRUE(report_ && *report_) << error();
+        EXPECT_TRUE((*report_)->logged);
+        EXPECT_EQ((*report_)->sweep.hinted, hinted.count);
+        EXPECT_EQ((*report_)->resident_before - (*report_)->resident_after, bytes_of(hinted.count));
+    }
 }
 
 TEST_F(GivingBack, C18_what_was_not_resident_does_not_count) {

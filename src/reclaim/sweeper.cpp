@@ -23,16 +23,17 @@ Sweeper::Sweeper(EventLoop& loop, GuestMemory& memory, DirtyTracker& tracker, ba
     , guest_(std::move(guest))
     , batch_(batch) {}
 
-void Sweeper::start(Done done) {
+void Sweeper::start(Way way, Done done) {
     CHECK(loop_.owned_here());
     if (done_)
         return done(fail("a sweep is under way already"));
     if (hinting_.tracker().open())
         return done(fail("a round of free page hinting is under way: stop it first"));
-    if (auto prepared = prepare(); !prepared)
+    if (auto prepared = prepare(way); !prepared)
         return done(std::unexpected(std::move(prepared).error()));
     done_ = std::move(done);
-    sweep_.limit = batch_;
+    sweep_.logs = way == Way::by_log;
+    sweep_.limit = sweep_.logs ? batch_ : PageCount{batch_.value / 4};
     sweep_.scans = true;
     report_ = {};
     collected_ = {};
@@ -40,11 +41,12 @@ void Sweeper::start(Done done) {
     tell({Event::start, {}});
 }
 
-Result<> Sweeper::prepare() {
+Result<> Sweeper::prepare(Way way) {
     sweep_ = {};
-    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero})
+    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero, &populated_})
         *set = TRY(PageBitmap::create(memory_.address_space()));
-    writes_ = TRY(tracker_.track());
+    if (way == Way::by_log)
+        writes_ = TRY(tracker_.track());
     return {};
 }
 
@@ -116,11 +118,22 @@ void Sweeper::publish() {
     tell({Event::published, {}});
 }
 
+/// What nobody has populated is not read: it costs nothing.
 void Sweeper::scan() {
     for_each_run(sweep_.hinted, [this](PageRange run) {
-        for (FrameNumber frame = run.first; frame < run.end(); ++frame.value)
-            if (sweep_.written.test(frame) && memory_.is_zero(frame))
+        populated_.clear_all();
+        memory_.collect_populated(populated_, run);
+        for_each_run(populated_, [this](PageRange there) {
+            for (FrameNumber frame = there.first; frame < there.end(); ++frame.value) {
+                if (!protocol::to_scan(sweep_, frame))
+                    continue;
+                report_.read += PageCount{1};
+                if (!memory_.is_zero(frame))
+                    continue;
+                report_.zero += PageCount{1};
                 tell({Event::zero, {frame, {1}}});
+            }
+        });
     });
     tell({Event::scanned, {}});
 }
@@ -146,6 +159,8 @@ void Sweeper::discard() {
 
 /// Resumes the sweep: the hints that came meanwhile may be a batch.
 void Sweeper::resume() {
+    if (!sweep_.logs && report_.zero.value < report_.read.value / 2)
+        return finish();
     let_go();
     collected_ = sweep_.later.count();
     tell({Event::resumed, {}});

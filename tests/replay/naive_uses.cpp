@@ -41,7 +41,8 @@ std::unique_ptr<HintUse> make_naive_use(const HintSetting& setting, SteppedMonit
 std::unique_ptr<HintUse> make_shipping_use(const HintSetting& setting, SteppedMonitor& monitor, SchedulePages& pages) {
     if (copies(setting))
         return std::make_unique<ShippingPrecopy>(monitor, pages, plan_of(setting));
-    return std::make_unique<ShippingSweep>(monitor, pages);
+    return std::make_unique<ShippingSweep>(
+        monitor, pages, setting.by_content ? ShippingSweep::Way::by_content : ShippingSweep::Way::by_log);
 }
 
 // --- migration and snapshot ----------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ Result<> NaivePrecopy::finish() {
 // --- sweep ---------------------------------------------------------------------------------------------------------
 
 NaiveSweep::NaiveSweep(const HintSetting& setting, SteppedMonitor& monitor, SchedulePages& pages)
-    : ShippingSweep(monitor, pages)
+    : ShippingSweep(monitor, pages, setting.by_content ? Way::by_content : Way::by_log)
     , setting_(setting) {
     scans_ = setting.clears;
 }
@@ -141,6 +142,10 @@ Result<> NaiveSweep::hold_devices() {
     if (setting_.fault == Fault::discard_in_flight)
         return {};
     return ShippingSweep::hold_devices();
+}
+
+bool NaiveSweep::may_scan() const {
+    return ShippingSweep::may_scan() || (setting_.fault == Fault::zero_not_held && wants(Effect::hold));
 }
 
 // --- discard at once, or after a look ------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ public:
 private:
     Result<> gather() override;
     Result<> hold_devices() override;
+    [[nodiscard]] bool may_scan() const override;
 
     prove::HintSetting setting_;
 };

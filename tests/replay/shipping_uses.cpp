@@ -175,9 +175,10 @@ Result<> ShippingPrecopy::run_on_the_copy() {
 
 // --- sweep ---------------------------------------------------------------------------------------------------------
 
-ShippingSweep::ShippingSweep(SteppedMonitor& monitor, SchedulePages& pages)
+ShippingSweep::ShippingSweep(SteppedMonitor& monitor, SchedulePages& pages, Way way)
     : HintUse(monitor, pages)
-    , writes_(monitor, pages) {}
+    , writes_(monitor, pages)
+    , way_(way) {}
 
 Result<> ShippingSweep::start() {
     TRY(start_logs());
@@ -191,6 +192,7 @@ void ShippingSweep::begin() {
          {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero, &looked_at_})
         *set = PageBitmap(monitor_.memory.address_space());
     sweep_.limit = PageCount{1}; // as in the model
+    sweep_.logs = way_ == Way::by_log;
     sweep_.scans = scans_;
     advance(Event::start);
 }
@@ -225,14 +227,15 @@ Result<> ShippingSweep::take_log() {
 }
 
 void ShippingSweep::scan(FrameNumber frame) {
-    if (!wants(Effect::scan) || looked_at_.test(frame))
+    if (!may_scan() || looked_at_.test(frame))
         return;
     looked_at_.set({frame, {1}});
-    if (sweep_.hinted.test(frame) && sweep_.written.test(frame) && monitor_.memory.is_zero(frame))
-        (void)protocol::step(sweep_, {Event::zero, {frame, {1}}});
+    if (protocol::to_scan(sweep_, frame) && monitor_.memory.is_zero(frame))
+        sweep_.zero.set({frame, {1}});
 }
 
-/// What comes before holding: a schedule of another use has no steps for it, or not for every page.
+/// What comes before holding, or by content before discarding: a schedule of another use has no steps for it, or not
+/// for every page.
 Result<> ShippingSweep::look() {
     TRY(take_log());
     if (!wants(Effect::scan))
@@ -250,6 +253,7 @@ Result<> ShippingSweep::hold_devices() {
 void ShippingSweep::discard() {
     for (PageRange run = sweep_.hinted.next_run({0}); run.count > PageCount{}; run = sweep_.hinted.next_run(run.end()))
         saved_ += monitor_.memory.discard({&run, 1}).discarded;
+    looked_at_.clear_all();
     advance(Event::discarded);
 }
 
@@ -285,6 +289,7 @@ Result<> ShippingSweep::step(HintAction action, unsigned page) {
         advance(Event::held);
         break;
     case HintAction::discard:
+        TRY(look());
         if (wants(Effect::discard))
             discard();
         break;

@@ -73,7 +73,8 @@ private:
 /// Giving free memory back, with every writer held.
 class ShippingSweep : public HintUse {
 public:
-    ShippingSweep(SteppedMonitor&, SchedulePages&);
+    enum class Way : std::uint8_t { by_log, by_content };
+    ShippingSweep(SteppedMonitor&, SchedulePages&, Way);
 
     Result<> start() override;
     Result<> step(prove::HintAction, unsigned page) override;
@@ -87,9 +88,12 @@ protected:
     virtual Result<> start_logs() { return writes_.start(); }
     virtual Result<> gather();
     virtual Result<> hold_devices();
+    [[nodiscard]] virtual bool may_scan() const { return wants(Effect::scan); }
+    [[nodiscard]] bool wants(Effect effect) const { return effect_ == effect; }
 
     WriteGatherer writes_;
     protocol::Sweep<PageBitmap> sweep_;
+    Way way_;
     bool scans_ = true;
 
 private:
@@ -100,7 +104,6 @@ private:
     void scan(FrameNumber);
     Result<> look();
     void discard();
-    [[nodiscard]] bool wants(Effect effect) const { return effect_ == effect; }
 
     std::optional<Effect> effect_; ///< asked for by the engine, and not done yet
     PageBitmap looked_at_;         ///< of this batch
