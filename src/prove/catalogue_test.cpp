@@ -54,8 +54,7 @@ TEST_P(EachModel, HasTheExpectedVerdict) {
 
 INSTANTIATE_TEST_SUITE_P(Catalogue, EachModel, testing::ValuesIn(small_entries()), [](const auto& entry) {
     std::string name = entry.param.name;
-    std::ranges::replace_if(
-        name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+    std::ranges::replace_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
     return name;
 });
 

@@ -262,9 +262,8 @@ Verdict HintModel::send(State& state, unsigned page) const {
     if (setting_.log == Log::lazy_clear)
         rearm_log(state);
     std::optional<PrecopyEffect> effect;
-    with_page_first(state.precopy.layers.pending, page, [&] {
-        effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}});
-    });
+    with_page_first(state.precopy.layers.pending, page,
+                    [&] { effect = protocol::step(state.precopy, {PrecopyEvent::Kind::send, {{}, {1}}}); });
     CHECK(effect.has_value());
     if (effect->kind != PrecopyEffect::Kind::send)
         return Verdict::safe;
