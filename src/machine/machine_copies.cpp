@@ -85,6 +85,7 @@ void Machine::migrate(const control::Migrate& request, control::Server::Answer a
     auto planned = OutgoingMigration::plan(request, hardware_->memory.size());
     if (!planned)
         return answer(control::Failure{400, std::move(planned).error().message});
+    planned->options.guest = config_.name;
     copy(request.sweep, std::move(answer),
          [this, outgoing = *std::move(planned)](control::Server::Answer waiting) mutable {
              operations_.migrate(std::move(outgoing), std::move(waiting));

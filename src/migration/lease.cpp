@@ -3,6 +3,7 @@
 #include "base/endian.hpp"
 #include "base/host.hpp"
 #include "base/regular_file.hpp"
+#include "base/sync_directory.hpp"
 #include "migration/wire/frame.hpp"
 
 #include <fcntl.h>
@@ -62,14 +63,6 @@ private:
         : fd_(fd) {}
     int fd_;
 };
-
-Result<> sync_directory(const std::string& directory) {
-    const FileDescriptor fd =
-        host::descriptor([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-    if (!fd.valid() || ::fsync(fd.get()) != 0)
-        return fail_errno("cannot sync the directory {}", directory);
-    return {};
-}
 
 std::string directory_of(const std::string& path) {
     const auto slash = path.rfind('/');
@@ -160,33 +153,6 @@ Result<bool> FileLease::claim(const Terms& terms, const Session& session, Side s
     if (ours)
         TRY(write(now)); // the write that made it ours may have failed half-way
     return ours;
-}
-
-Result<std::string> record_given(const std::string& directory, const Session& session) {
-    std::string path = directory + "/given-" + session.hex();
-    const FileDescriptor file = host::descriptor(
-        [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); });
-    if (!file.valid())
-        return fail_errno("cannot record in {} that the guest is given away", directory);
-    constexpr std::string_view text = "Given to the other side of a migration. It may run there: find out before it is "
-                                      "started here again.\n";
-    auto written = write_at(file.get(), std::as_bytes(std::span(text)), {0});
-    if (written && ::fsync(file.get()) != 0)
-        written = fail_errno("it cannot be flushed to the disk");
-    if (!written) {
-        forget_given(path);
-        return fail_because(std::move(written).error(), "cannot write {}", path);
-    }
-    if (auto synced = sync_directory(directory); !synced) {
-        forget_given(path);
-        return std::unexpected(std::move(synced).error());
-    }
-    return path;
-}
-
-void forget_given(const std::string& path) {
-    if (!path.empty())
-        (void)::unlink(path.c_str());
 }
 
 } // namespace aerate::migration

@@ -61,9 +61,4 @@ private:
     std::unique_ptr<std::mutex> threads_ = std::make_unique<std::mutex>(); ///< they would share the file's lock
 };
 
-/// Writes a durable note, `directory`/given-SESSION, that the guest was given away: whoever would start it here again
-/// can see that it may run elsewhere. Returns its path.
-[[nodiscard]] Result<std::string> record_given(const std::string& directory, const Session&);
-void forget_given(const std::string& path);
-
 } // namespace aerate::migration

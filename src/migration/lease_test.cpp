@@ -111,16 +111,5 @@ TEST_F(LeaseFile, ALeaseThatOthersCanWriteOrLockIsRefused) {
     EXPECT_TRUE(foreign.error().message.contains("belongs to user")) << foreign.error().message;
 }
 
-TEST_F(LeaseFile, TheNoteOfAGuestGivenAwayIsWrittenOnce) {
-    const Session session = Session::random();
-    const auto path_of_note = record_given(directory.path(), session);
-    ASSERT_TRUE(path_of_note);
-    EXPECT_TRUE(std::filesystem::exists(*path_of_note));
-    EXPECT_FALSE(record_given(directory.path(), session));
-    forget_given(*path_of_note);
-    EXPECT_FALSE(std::filesystem::exists(*path_of_note));
-    EXPECT_FALSE(record_given(directory / "none", session));
-}
-
 } // namespace
 } // namespace aerate::migration

@@ -1,6 +1,7 @@
 #include "migration/source.hpp"
 
 #include "base/log.hpp"
+#include "migration/given.hpp"
 #include "migration/source_engine.hpp"
 
 namespace aerate::migration {

@@ -43,6 +43,7 @@ struct SourceOptions {
     /// Each frame must be taken within this time, each answer must come. 0.1 MiB/s is the slowest link that does.
     std::chrono::milliseconds deadline{10'000};
     std::string record_directory{}; ///< where "given" is noted before GO; empty: nowhere
+    std::string guest{};            ///< its name, for that note
     Lease* lease = nullptr;         ///< the destination must have the same
     const Tls* tls = nullptr;       ///< likewise; null: plain
     unsigned streams = 1;           ///< connections that carry pages, at most max_streams, each with a thread

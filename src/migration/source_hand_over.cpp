@@ -1,3 +1,4 @@
+#include "migration/given.hpp"
 #include "migration/source_engine.hpp"
 
 namespace aerate::migration {
@@ -90,7 +91,8 @@ void Source::Engine::record() {
     if (cancelled_)
         return trouble({"the migration was cancelled", 0});
     if (!options_.record_directory.empty()) {
-        auto recorded = record_given(options_.record_directory, link_->session());
+        auto recorded =
+            record_given(options_.record_directory, link_->session(), {.guest = options_.guest, .terms = lease_});
         if (!recorded)
             return trouble(std::move(recorded).error());
         record_path_ = *recorded;

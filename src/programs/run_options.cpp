@@ -1,7 +1,10 @@
 #include "control/run_flags.hpp"
 #include "control/size.hpp"
+#include "migration/given.hpp"
+#include "migration/lease.hpp"
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
+#include "programs/flags.hpp"
 #include "programs/run.hpp"
 #include "programs/sandbox_flags.hpp"
 
@@ -10,6 +13,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
 
 namespace aerate {
 namespace {
@@ -17,7 +22,19 @@ namespace {
 struct Flags {
     control::RunFlags vm;
     RunOptions options;
+    std::string record; ///< directory of notes that a VM was given away
+    std::string lease;  ///< of the moves that wrote them
 };
+
+/// Fails if a move has given the VM away and it may run elsewhere.
+Result<> check_not_given(const Flags& flags) {
+    if (flags.record.empty())
+        return {};
+    std::optional<migration::FileLease> lease;
+    if (!flags.lease.empty())
+        lease.emplace(TRY(migration::FileLease::open(flags.lease)));
+    return migration::check_not_given(flags.record, flags.options.config.name, lease ? &*lease : nullptr);
+}
 
 /// Checks for the parser what a VM cannot have: returns empty if `text` is a size of RAM.
 std::string check_mem(const std::string& text) {
@@ -110,6 +127,11 @@ void add_run(CLI::App& app, Command& chosen) {
     run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
     add_console_flags(run, flags->options);
     add_sandbox_flags(run, flags->options.sandbox);
+    add_path(run, "--record", flags->record,
+             "the directory of migrate --record: do not start what was given away and may run elsewhere")
+        ->type_name("DIR")
+        ->group("After a move");
+    add_path(run, "--lease", flags->lease, "the lease of that move, which says who has the VM")->group("After a move");
     add_choice(run, "--testbed", flags->options.testbed, uses,
                "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {
@@ -120,10 +142,16 @@ void add_run(CLI::App& app, Command& chosen) {
             if (!config->boot && flags->options.start)
                 return wrong_usage({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
             flags->options.config = *std::move(config);
+            if (flags->record.empty() && !flags->lease.empty())
+                return wrong_usage({"--lease says who has a VM that was given away: it needs the --record of that"});
+            if (!flags->record.empty() && flags->options.config.name.empty())
+                return wrong_usage({"--record is looked through for the VM's name: it needs --name"});
             const auto fds =
                 flags->options.start ? handed_over(flags->options.config.network_interfaces) : possible_cards();
             if (auto begun = confine::begin({.use = flags->options.sandbox.use, .handed_over = fds}); !begun)
                 return report(begun.error());
+            if (const auto here = check_not_given(*flags); !here)
+                return report(here.error());
             return run_as_told(flags->options, flags->options.config.name, "vm", [flags](Started started) {
                 RunOptions options = std::move(flags->options);
                 if (options.config.name.empty())

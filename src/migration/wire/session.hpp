@@ -2,9 +2,12 @@
 // another migration, is refused.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <array>
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace aerate::migration {
 
@@ -14,6 +17,8 @@ struct Session {
 
     [[nodiscard]] static Session random();
     [[nodiscard]] std::string hex() const;
+    /// Reads what hex() has written.
+    [[nodiscard]] static Result<Session> parse(std::string_view hex);
 };
 
 } // namespace aerate::migration
