@@ -1,5 +1,7 @@
 #include "machine/outgoing_migration.hpp"
 
+#include "etcd/lease.hpp"
+
 #include <algorithm>
 #include <utility>
 
@@ -23,7 +25,7 @@ Result<OutgoingMigration> OutgoingMigration::plan(const control::Migrate& reques
                                                                  .plain = request.plain}));
     outgoing.options.tls = outgoing.tls.get();
     if (!request.lease_path.empty())
-        outgoing.lease = std::make_unique<migration::FileLease>(TRY(migration::FileLease::open(request.lease_path)));
+        outgoing.lease = TRY(etcd::open_lease(request.lease_path));
     outgoing.options.lease = outgoing.lease.get();
     outgoing.options.streams = request.streams;
     outgoing.options.connect = [destination = outgoing.destination](const EventFd& interrupt) {

@@ -5,6 +5,7 @@
 #include "block/system_calls.hpp"
 #include "confine/calls.hpp"
 #include "confine/thread_kind.hpp"
+#include "etcd/threads.hpp"
 #include "kvm/system_calls.hpp"
 #include "memory/system_calls.hpp"
 #include "migration/threads.hpp"
@@ -87,7 +88,8 @@ inline constexpr auto main_calls = std::to_array<confine::Rule>({
 });
 inline constexpr auto threads_of_main = std::to_array<const confine::ThreadKind*>(
     {&vcpu_thread, &balloon_thread, &net_thread, &snapshot_thread, &restore_thread, &sync_thread, &disk_thread,
-     &prefetch_thread, &working_set_thread, &migration::source_thread, &migration::destination_thread});
+     &prefetch_thread, &working_set_thread, &migration::source_thread, &migration::destination_thread,
+     &etcd::lease_thread});
 inline constexpr confine::ThreadKind main_thread{.name = "main",
                                                  .calls = {confine::event_loop, confine::connected_sockets,
                                                            confine::local_sockets, machine_calls, engine_calls,

@@ -41,10 +41,10 @@ Result<DestinationReport> Destination::Engine::receive() {
 }
 
 Result<> Destination::Engine::greet() {
-    if (options_.lease != nullptr)
-        lease_ = TRY(options_.lease->terms());
     TRY(channel_->open(options_.deadline));
     open_ = true;
+    if (options_.lease != nullptr) // strangers cause no questions to it
+        lease_ = TRY(options_.lease->terms());
     session_ = options_.session ? *options_.session : Session::random();
     TRY(send(FrameKind::greeting, Greeting{.session = session_}));
     writer_->set_session(session_);

@@ -1,6 +1,7 @@
 #include "base/testing/other_user.hpp"
 #include "base/testing/temporary_directory.hpp"
 #include "migration/lease.hpp"
+#include "migration/testing/lease_rules.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -9,8 +10,7 @@
 
 #include <filesystem>
 #include <fstream>
-#include <thread>
-#include <vector>
+#include <memory>
 
 namespace aerate::migration {
 namespace {
@@ -21,45 +21,23 @@ struct LeaseFile : ::testing::Test {
         EXPECT_TRUE(lease) << lease.error().message;
         return std::move(*lease);
     }
+    [[nodiscard]] testing::OpenLease opener() const {
+        return [this] { return std::make_unique<FileLease>(open()); };
+    }
     TemporaryDirectory directory;
     std::string path = directory / "lease";
 };
 
 TEST_F(LeaseFile, TheFirstClaimOfASessionWinsForEver) {
-    auto source = open();
-    auto destination = open();
-    const auto terms = *source.terms();
-    EXPECT_EQ(terms, *destination.terms());
-    const Session session = Session::random();
-    EXPECT_TRUE(*destination.claim(terms, session, Side::destination));
-    EXPECT_FALSE(*source.claim(terms, session, Side::source));
-    EXPECT_TRUE(*destination.claim(terms, session, Side::destination)) << "asked again, it has it";
-    EXPECT_TRUE(*open().claim(terms, session, Side::destination)) << "so does its next process";
+    testing::expect_that_the_first_claim_wins_for_ever(opener());
 }
 
 TEST_F(LeaseFile, WhoSleptThroughALaterMigrationWinsNothing) {
-    auto lease = open();
-    const auto old_terms = *lease.terms();
-    const Session old = Session::random();
-    EXPECT_TRUE(*lease.claim(old_terms, old, Side::destination));
-    EXPECT_TRUE(*lease.claim(*lease.terms(), Session::random(), Side::destination));
-    EXPECT_FALSE(*lease.claim(old_terms, old, Side::source));
-    EXPECT_FALSE(*lease.claim(old_terms, old, Side::destination));
+    testing::expect_that_who_slept_through_a_later_move_wins_nothing(opener());
 }
 
 TEST_F(LeaseFile, OfManyWhoClaimAtOnceOneWins) {
-    const auto terms = *open().terms();
-    std::atomic<int> winners{0};
-    {
-        std::vector<std::jthread> threads;
-        for (int i = 0; i < 8; ++i)
-            threads.emplace_back([&] {
-                auto lease = FileLease::open(path);
-                if (lease && lease->claim(terms, Session::random(), Side::source).value_or(false))
-                    ++winners;
-            });
-    }
-    EXPECT_EQ(winners, 1);
+    testing::expect_that_of_many_at_once_one_wins(opener());
 }
 
 TEST_F(LeaseFile, WhatIsNoLeaseIsRefused) {

@@ -18,5 +18,7 @@ CLI::Option* add_vm_name(CLI::App&, std::string& into);
 CLI::Option* add_size(CLI::App&, const std::string& name, ByteCount& into, const std::string& help);
 /// Adds a path, made absolute here, where it was typed: the monitor may have another working directory.
 CLI::Option* add_path(CLI::App&, const std::string& name, std::string& into, const std::string& help);
+/// Adds --lease: a path, made absolute likewise, or a lease in etcd.
+CLI::Option* add_lease(CLI::App&, std::string& into, const std::string& help);
 
 } // namespace aerate

@@ -167,8 +167,8 @@ void add_migrate(CLI::App& app, Command& chosen) {
     command.add_flag("--force", options->migrate.force, "stop the guest for as long as it takes instead of giving up");
     command.add_flag("--verify", options->migrate.verify,
                      "compare all memory on both sides before the guest runs there");
-    add_path(command, "--lease", options->migrate.lease_path,
-             "a file that both sides see: it decides who runs the VM if they lose each other");
+    add_lease(command, options->migrate.lease_path,
+              "a file that both sides see, or a key in etcd: it decides who runs the VM if they lose each other");
     add_path(command, "--record", options->migrate.record_directory,
              "a directory: before the VM is given away, a file there says so, for whoever would start it again after "
              "this host has crashed")

@@ -2,6 +2,7 @@
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
 #include "programs/file_flags.hpp"
+#include "programs/flags.hpp"
 #include "programs/protection_flags.hpp"
 #include "programs/run.hpp"
 #include "programs/sandbox_flags.hpp"
@@ -80,11 +81,8 @@ void add_receive(CLI::App& app, Command& chosen) {
     command.add_option("address", options->address, "where to listen: tcp:ADDRESS:PORT or unix:PATH")->required();
     command.add_option("--name", options->name, "name of the VM here (default: the one that it has)");
     add_file_flags(command, options->files);
-    command
-        .add_option("--lease", options->lease,
-                    "a file that both sides see: it decides who runs the VM if they lose "
-                    "each other")
-        ->type_name("FILE");
+    add_lease(command, options->lease,
+              "a file that both sides see, or a key in etcd: it decides who runs the VM if they lose each other");
     command
         .add_option("--max-memory", options->max_memory,
                     "the largest guest that is accepted (default: one as large as this host's memory)")

@@ -3,6 +3,7 @@
 #include "base/host.hpp"
 #include "base/log.hpp"
 #include "control/runtime_directory.hpp"
+#include "etcd/lease.hpp"
 #include "memory/process_memory.hpp"
 #include "migration/threads.hpp"
 
@@ -44,9 +45,11 @@ struct Receiving::Candidate final : migration::GuestSlot::Candidate {
 
 Result<std::unique_ptr<Receiving>> Receiving::start(EventLoop& loop, const ReceiveOptions& options,
                                                     Callbacks callbacks) {
-    std::optional<migration::FileLease> lease;
-    if (!options.lease_path.empty())
-        lease.emplace(TRY(migration::FileLease::open(options.lease_path)));
+    std::unique_ptr<migration::Lease> lease;
+    if (!options.lease_path.empty()) {
+        lease = TRY(etcd::open_lease(options.lease_path));
+        TRY(lease->terms()); // what cannot be used is said now, not when a guest is here
+    }
     auto tls = TRY(migration::protect(options.endpoint, options.protection));
     auto listener = TRY(migration::Listener::open(options.endpoint));
     std::unique_ptr<Receiving> receiving(
@@ -60,7 +63,7 @@ Result<std::unique_ptr<Receiving>> Receiving::start(EventLoop& loop, const Recei
 }
 
 Receiving::Receiving(EventLoop& loop, ReceiveOptions options, migration::Listener listener,
-                     std::optional<migration::FileLease> lease, std::unique_ptr<const migration::Tls> tls,
+                     std::unique_ptr<migration::Lease> lease, std::unique_ptr<const migration::Tls> tls,
                      Callbacks callbacks)
     : loop_(loop)
     , options_(std::move(options))
@@ -210,7 +213,7 @@ void Receiving::receive(FileDescriptor socket) {
     candidate.destination = std::make_unique<migration::Destination>(
         std::move(socket), *candidate.incoming,
         migration::DestinationOptions{.max_memory = options_.max_memory,
-                                      .lease = lease_ ? &*lease_ : nullptr,
+                                      .lease = lease_.get(),
                                       .tls = tls_.get(),
                                       .listener = &*listener_,
                                       .joined = [this] { loop_.post([this] { joined(); }); }});

@@ -29,7 +29,7 @@ struct ReceiveOptions {
     std::string address;        ///< as it was typed, for messages
     std::string name;           ///< empty: the guest keeps its own
     control::FileGrants grants; ///< of this host's files that the guest may have
-    std::string lease_path;     ///< empty: none
+    std::string lease_path;     ///< see etcd::open_lease(); empty: none
     migration::Protection protection;
     ByteCount max_memory;        ///< of the guest
     bool once = false;           ///< a guest that does not arrive is the last
@@ -63,8 +63,7 @@ public:
 
 private:
     Receiving(EventLoop& loop, ReceiveOptions options, migration::Listener listener,
-              std::optional<migration::FileLease> lease, std::unique_ptr<const migration::Tls> tls,
-              Callbacks callbacks);
+              std::unique_ptr<migration::Lease> lease, std::unique_ptr<const migration::Tls> tls, Callbacks callbacks);
     struct Candidate;
     void wait();
     void wait_again();
@@ -83,7 +82,7 @@ private:
     EventLoop& loop_;
     ReceiveOptions options_;
     std::optional<migration::Listener> listener_;
-    std::optional<migration::FileLease> lease_;
+    std::unique_ptr<migration::Lease> lease_;
     std::unique_ptr<const migration::Tls> tls_;
     Callbacks callbacks_;
     Subscription connections_; ///< or the pause before one can be accepted again

@@ -1,7 +1,7 @@
 #include "control/run_flags.hpp"
 #include "control/size.hpp"
+#include "etcd/lease.hpp"
 #include "migration/given.hpp"
-#include "migration/lease.hpp"
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
 #include "programs/flags.hpp"
@@ -13,7 +13,6 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
 namespace aerate {
@@ -30,10 +29,10 @@ struct Flags {
 Result<> check_not_given(const Flags& flags) {
     if (flags.record.empty())
         return {};
-    std::optional<migration::FileLease> lease;
+    std::unique_ptr<migration::Lease> lease;
     if (!flags.lease.empty())
-        lease.emplace(TRY(migration::FileLease::open(flags.lease)));
-    return migration::check_not_given(flags.record, flags.options.config.name, lease ? &*lease : nullptr);
+        lease = TRY(etcd::open_lease(flags.lease));
+    return migration::check_not_given(flags.record, flags.options.config.name, lease.get());
 }
 
 /// Checks for the parser what a VM cannot have: returns empty if `text` is a size of RAM.
@@ -131,7 +130,7 @@ void add_run(CLI::App& app, Command& chosen) {
              "the directory of migrate --record: do not start what was given away and may run elsewhere")
         ->type_name("DIR")
         ->group("After a move");
-    add_path(run, "--lease", flags->lease, "the lease of that move, which says who has the VM")->group("After a move");
+    add_lease(run, flags->lease, "the lease of that move, which says who has the VM")->group("After a move");
     add_choice(run, "--testbed", flags->options.testbed, uses,
                "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {

@@ -1,6 +1,7 @@
 #include "programs/vm_process.hpp"
 
 #include "control/runtime_directory.hpp"
+#include "etcd/address.hpp"
 #include "programs/process.hpp"
 
 #include <unistd.h>
@@ -123,7 +124,7 @@ std::optional<std::vector<confine::Place>> VmProcess::places() const {
     if (options_.receive) {
         for (const std::string& directory : options_.receive->grants.directories)
             places.push_back({directory, confine::Access::directory});
-        if (const std::string& lease = options_.receive->lease_path; !lease.empty())
+        if (const std::string& lease = options_.receive->lease_path; !lease.empty() && !etcd::Address::is_one(lease))
             places.push_back({std::filesystem::absolute(lease).parent_path(), confine::Access::directory});
         constexpr std::string_view on_this_host = "unix:";
         if (options_.receive->address.starts_with(on_this_host))

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+from gateway import Gateway
 from guests import HONEST_DRIVERS, Bubble, GuestError, Later, aerate, path, require
 
 
@@ -161,11 +162,12 @@ def moves_with_faults(count, with_lease):
     """At a random moment of each move somebody cancels it, kills one of the monitors or cuts the connection. The guest is there once, whole.
 
     Without a lease a cut between GO and its answer leaves the source in doubt: it is stopped until it is told that the other side
-    does not run. With a lease that never happens.
+    does not run. With a lease that never happens, be it a file or in etcd.
     """
     moment, seen = random.Random(1), collections.Counter()
-    lease = ["--lease", path("lease")] if with_lease else []
+    gateway = Gateway() if with_lease == "etcd" else None
     with contextlib.ExitStack() as monitors:
+        lease = ["--lease", monitors.enter_context(gateway) if gateway else path("lease")] if with_lease else []
         vm = new_guest(monitors)
         for move in range(count):
             fault = moment.choice(FAULTS)
@@ -226,6 +228,7 @@ def moves_with_faults(count, with_lease):
         require_whole(vm)
         aerate("stop", "--kill", vm.name)
     require(seen["moved"] and seen["stayed"], f"{dict(seen)}: this shows nothing")
+    require(not gateway or gateway.questions > 2 * seen["moved"], "the lease was not asked")
     return ", ".join(f"{number} {outcome}" for outcome, number in seen.most_common())
 
 

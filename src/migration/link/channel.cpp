@@ -33,8 +33,7 @@ Result<> SocketChannel::wait(short events, Clock::time_point until, std::chrono:
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - start);
         if (left.count() <= 0)
             return std::unexpected(
-                Error{fmt::format("the other side of the migration does not keep up: nothing moved within {} ms",
-                                  limit.count()),
+                Error{fmt::format("the other side does not keep up: nothing moved within {} ms", limit.count()),
                       timeout_error});
         std::array<pollfd, 2> fds{pollfd{socket_.get(), events, 0},
                                   pollfd{heeds_interrupts_ ? interrupt_.fd() : -1, POLLIN, 0}};
@@ -64,23 +63,35 @@ Result<> SocketChannel::send(std::span<const std::byte> bytes, std::chrono::mill
         else if (would_block(errno))
             TRY(wait(POLLOUT, until, limit));
         else if (errno != EINTR)
-            return fail_errno("the other side of the migration is gone");
+            return fail_errno("the other side is gone");
     }
     return {};
+}
+
+Result<std::size_t> SocketChannel::receive_until(std::span<std::byte> into, Clock::time_point until,
+                                                 std::chrono::milliseconds limit) {
+    for (;;) {
+        const ssize_t received = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
+        if (received >= 0)
+            return static_cast<std::size_t>(received);
+        if (would_block(errno))
+            TRY(wait(POLLIN, until, limit));
+        else if (errno != EINTR)
+            return fail_errno("the connection to the other side broke");
+    }
+}
+
+Result<std::size_t> SocketChannel::receive_some(std::span<std::byte> into, std::chrono::milliseconds limit) {
+    return receive_until(into, Clock::now() + limit, limit);
 }
 
 Result<> SocketChannel::receive(std::span<std::byte> into, std::chrono::milliseconds limit) {
     const auto until = Clock::now() + limit;
     while (!into.empty()) {
-        const ssize_t received = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
-        if (received > 0)
-            into = into.subspan(static_cast<std::size_t>(received));
-        else if (received == 0)
-            return std::unexpected(Error{"the other side of the migration has closed the connection", ECONNRESET});
-        else if (would_block(errno))
-            TRY(wait(POLLIN, until, limit));
-        else if (errno != EINTR)
-            return fail_errno("the connection to the other side of the migration broke");
+        const std::size_t received = TRY(receive_until(into, until, limit));
+        if (received == 0)
+            return std::unexpected(Error{"the other side has closed the connection", ECONNRESET});
+        into = into.subspan(received);
     }
     return {};
 }

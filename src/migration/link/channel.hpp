@@ -32,6 +32,8 @@ class Connection : public Channel {
 public:
     /// Waits until each side has authenticated the other. Once, before anything else.
     virtual Result<> open(std::chrono::milliseconds limit) = 0;
+    /// Receives what there is, once there is something; 0 when the other side has closed.
+    virtual Result<std::size_t> receive_some(std::span<std::byte>, std::chrono::milliseconds limit) = 0;
     /// Waits until receive() would find something, or fail, for as long as that takes.
     virtual Result<> wait_for_more() = 0;
     /// Returns a descriptor that is readable when receive() would find something, unless holds_more().
@@ -53,6 +55,7 @@ public:
     Result<> open(std::chrono::milliseconds) override { return {}; }
     Result<> send(std::span<const std::byte>, std::chrono::milliseconds limit) override;
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds limit) override;
+    Result<std::size_t> receive_some(std::span<std::byte>, std::chrono::milliseconds limit) override;
     Result<> wait_for_more() override;
     [[nodiscard]] int fd() const override { return socket_.get(); }
     [[nodiscard]] bool holds_more() const override { return false; }
@@ -64,6 +67,9 @@ public:
     [[nodiscard]] Result<> wait(short events, Clock::time_point until, std::chrono::milliseconds limit);
 
 private:
+    [[nodiscard]] Result<std::size_t> receive_until(std::span<std::byte>, Clock::time_point until,
+                                                    std::chrono::milliseconds limit);
+
     FileDescriptor socket_;
     const EventFd& interrupt_;
     bool heeds_interrupts_ = true;

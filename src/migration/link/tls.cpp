@@ -72,7 +72,9 @@ std::unexpected<Error> fail_tls(const char* what, const std::string& path) {
 
 Result<std::unique_ptr<const Tls>> Tls::load(const Protection& wanted) {
     const bool certificates = !wanted.certificate_path.empty() || !wanted.key_path.empty() || !wanted.ca_path.empty();
-    if (certificates && (wanted.certificate_path.empty() || wanted.key_path.empty() || wanted.ca_path.empty()))
+    const bool anonymous = wanted.only_connects && wanted.certificate_path.empty() && wanted.key_path.empty();
+    const bool own = !wanted.certificate_path.empty() && !wanted.key_path.empty();
+    if (certificates && (wanted.ca_path.empty() || (!own && !anonymous)))
         return fail("TLS needs three files: this side's certificate, its key, and the authority's certificate");
     if (certificates != wanted.psk_path.empty())
         return fail("a connection is protected by a secret or by certificates, not by both");
@@ -117,6 +119,14 @@ Result<> Tls::use_certificates(const Protection& files) {
             return fail("cannot use {}: it is not a regular file", *path);
     }
     ERR_clear_error();
+    if (!files.certificate_path.empty())
+        TRY(use_own_certificate(files));
+    if (SSL_CTX_load_verify_file(context_, files.ca_path.c_str()) != 1)
+        return fail_tls("authority's certificate", files.ca_path);
+    return {};
+}
+
+Result<> Tls::use_own_certificate(const Protection& files) {
     if (SSL_CTX_use_certificate_chain_file(context_, files.certificate_path.c_str()) != 1)
         return fail_tls("certificate", files.certificate_path);
     struct stat key{};
@@ -126,8 +136,6 @@ Result<> Tls::use_certificates(const Protection& files) {
     if (SSL_CTX_use_PrivateKey_file(context_, files.key_path.c_str(), SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(context_) != 1)
         return fail_tls("private key", files.key_path);
-    if (SSL_CTX_load_verify_file(context_, files.ca_path.c_str()) != 1)
-        return fail_tls("authority's certificate", files.ca_path);
     return {};
 }
 

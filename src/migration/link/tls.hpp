@@ -26,7 +26,9 @@ struct Protection {
     std::string key_path{};         ///< of the certificate
     std::string ca_path{};          ///< PEM: who may have signed the other side's certificate
     std::string peer_name{};        ///< in the destination's certificate; empty: its address
-    bool plain = false;             ///< over TCP without either: whoever can reach the address is believed
+    /// This side connects, and needs no certificate of its own where the other asks for none.
+    bool only_connects = false;
+    bool plain = false; ///< over TCP without either: whoever can reach the address is believed
 };
 
 enum class TlsSide : std::uint8_t { client, server };
@@ -49,6 +51,7 @@ private:
     Tls() = default;
     [[nodiscard]] Result<> use_secret(const std::string& path);
     [[nodiscard]] Result<> use_certificates(const Protection&);
+    [[nodiscard]] Result<> use_own_certificate(const Protection&);
 
     ssl_ctx_st* context_ = nullptr;
     bool by_secret_ = false;

@@ -154,6 +154,18 @@ Result<> TlsChannel::receive(std::span<std::byte> into, std::chrono::millisecond
     return {};
 }
 
+Result<std::size_t> TlsChannel::receive_some(std::span<std::byte> into, std::chrono::milliseconds limit) {
+    const auto until = Clock::now() + limit;
+    for (;;) {
+        ERR_clear_error();
+        std::size_t received = 0;
+        const int done = SSL_read_ex(ssl_, into.data(), into.size(), &received);
+        if (done == 1 || SSL_get_error(ssl_, done) == SSL_ERROR_ZERO_RETURN)
+            return received;
+        TRY(wait_or_explain(done, until, limit));
+    }
+}
+
 Result<> TlsChannel::wait_for_more() {
     return SSL_has_pending(ssl_) == 1 ? Result<>() : socket_.wait_for_more();
 }
@@ -179,20 +191,20 @@ Result<> TlsChannel::wait_or_explain(int returned, Clock::time_point until, std:
     case SSL_ERROR_WANT_WRITE:
         return socket_.wait(POLLOUT, until, limit);
     case SSL_ERROR_ZERO_RETURN:
-        return fail("the other side of the migration has closed the connection");
+        return fail("the other side has closed the connection");
     case SSL_ERROR_SYSCALL:
-        return std::unexpected(Error{
-            fmt::format("the other side of the migration is gone: {}", describe_errno(system_error)), system_error});
+        return std::unexpected(
+            Error{fmt::format("the other side is gone: {}", describe_errno(system_error)), system_error});
     default:
         break;
     }
     // An end without TLS's own is a cut: an attacker on the path may have made it.
     if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        return fail("the connection to the other side of the migration was cut{}",
+        return fail("the connection to the other side was cut{}",
                     opened_ ? ""
                             : " in the middle of the TLS handshake: do both sides use the same key, or certificates of "
                               "the same authority?");
-    return fail("TLS with the other side of the migration failed: {}", reason());
+    return fail("TLS with the other side failed: {}", reason());
 }
 
 std::string TlsChannel::reason() const {

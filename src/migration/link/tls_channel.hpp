@@ -17,6 +17,7 @@ public:
     Result<> open(std::chrono::milliseconds limit) override;
     Result<> send(std::span<const std::byte>, std::chrono::milliseconds limit) override;
     Result<> receive(std::span<std::byte>, std::chrono::milliseconds limit) override;
+    Result<std::size_t> receive_some(std::span<std::byte>, std::chrono::milliseconds limit) override;
     Result<> wait_for_more() override;
     [[nodiscard]] int fd() const override { return socket_.fd(); }
     [[nodiscard]] bool holds_more() const override;
