@@ -25,7 +25,7 @@ class Context:
 
     def __init__(self, arguments):
         self.kernel, self.initrd, self.release = arguments.kernel, arguments.initrd, arguments.release
-        self.compiler_initrd = arguments.compiler_initrd
+        self.compiler_initrd, self.driver_initrd = arguments.compiler_initrd, arguments.driver_initrd
         self.programs = arguments.programs
         self.binary = self.program("aerate")
         self.runtime = os.environ["AERATE_RUNTIME_DIR"]
@@ -120,6 +120,7 @@ import shapes  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-
 import own_guests  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import moving  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import network  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
+import driver  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import private_disks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import sockets  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import clocks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
@@ -133,6 +134,7 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
     parser.add_argument("--compiler-initrd", required=True, help="an initramfs that has a compiler too")
+    parser.add_argument("--driver-initrd", required=True, help="an initramfs that has Aerate's balloon driver, and loads none")
     parser.add_argument("--release", required=True, help="what uname -r begins with")
     parser.add_argument("--results", required=True, help="file that gets a line of JSON for each finished scenario")
     parser.add_argument("--list", metavar="RELEASE", help="print the names of the scenarios for that kernel and end; of those that run only by name, with --by-name")
