@@ -80,10 +80,12 @@ struct aerate_balloon {
 	bool rounds_off;      /* while the machine is being suspended */
 	bool round_open;      /* for pm_nb */
 	bool config_changed;  /* since round_id was read */
+	bool round_withdrawn; /* by the host */
 	u32 round_id;         /* of the last round */
 	u64 reported_blocks;  /* since the device was bound */
 	__virtio32 word;      /* what is sent on hint_vq */
 	struct notifier_block pm_nb;
+	bool pm_registered;
 
 	struct work_struct stats_work;
 	struct virtio_balloon_stat stats[BALLOON_STATS];

@@ -93,6 +93,26 @@ static void leave(struct aerate_balloon *b)
 	b->vdev->config->del_vqs(b->vdev);
 }
 
+/* Ends all that the device does, whatever of it has begun. */
+static void quit(struct aerate_balloon *b)
+{
+	stop_work(b);
+	queue_delayed_work(system_wq, &b->give_up, BALLOON_PATIENCE);
+	balloon_oom_stop(b);
+	balloon_report_stop(b);
+	cancel_delayed_work_sync(&b->size_work);
+	cancel_work_sync(&b->stats_work);
+	leave(b);
+}
+
+static void free_balloon(struct aerate_balloon *b)
+{
+	if (b->wq)
+		destroy_workqueue(b->wq);
+	kfree(b->pfns);
+	kfree(b);
+}
+
 static int probe(struct virtio_device *vdev)
 {
 	struct aerate_balloon *b;
@@ -118,54 +138,34 @@ static int probe(struct virtio_device *vdev)
 	balloon_report_init(b);
 	balloon_stats_init(b);
 	b->pfns = kmalloc_array(BALLOON_BATCH, sizeof(*b->pfns), GFP_KERNEL);
-	if (!b->pfns)
-		goto free;
 	b->wq = alloc_workqueue("aerate_balloon", WQ_FREEZABLE | WQ_UNBOUND, 0);
-	if (!b->wq)
+	if (!b->pfns || !b->wq)
 		goto free;
 
 	err = find_queues(b);
 	if (err)
-		goto destroy;
+		goto free;
 	write_poison(b);
 	virtio_device_ready(vdev);
 	err = balloon_oom_start(b);
-	if (err)
-		goto reset;
-	err = balloon_report_start(b);
-	if (err)
-		goto stop_oom;
+	if (!err)
+		err = balloon_report_start(b);
+	if (err) {
+		quit(b);
+		goto free;
+	}
 	config_changed(vdev); /* what was asked before this driver came */
 	return 0;
 
-stop_oom:
-	balloon_oom_stop(b);
-reset:
-	stop_work(b);
-	balloon_reset(b);
-	vdev->config->del_vqs(vdev);
-destroy:
-	destroy_workqueue(b->wq);
 free:
-	kfree(b->pfns);
-	kfree(b);
+	free_balloon(b);
 	return err;
 }
 
 static void remove(struct virtio_device *vdev)
 {
-	struct aerate_balloon *b = vdev->priv;
-
-	stop_work(b);
-	queue_delayed_work(system_wq, &b->give_up, BALLOON_PATIENCE);
-	balloon_oom_stop(b);
-	balloon_report_stop(b);
-	cancel_delayed_work_sync(&b->size_work);
-	cancel_work_sync(&b->stats_work);
-	leave(b);
-	destroy_workqueue(b->wq);
-	kfree(b->pfns);
-	kfree(b);
+	quit(vdev->priv);
+	free_balloon(vdev->priv);
 }
 
 /*

@@ -46,8 +46,8 @@ int balloon_exchange(struct aerate_balloon *b, struct virtqueue *vq,
 			count = sent;
 		virtqueue_kick(vq);
 		/* Idle: a host that is paused is no reason for a warning. */
-		wait_event_idle(b->acked, (more = collect(vq)) ||
-					  balloon_unreachable(b, vq));
+		wait_event_idle(b->acked,
+				(more = collect(vq)) || balloon_unreachable(b, vq));
 		if (!more)
 			return -ENODEV;
 		used += more;

@@ -85,8 +85,8 @@ static u32 read_command(struct aerate_balloon *b)
 static bool withdrawn(struct aerate_balloon *b)
 {
 	if (xchg(&b->config_changed, false))
-		return read_command(b) != b->round_id;
-	return false;
+		b->round_withdrawn = read_command(b) != b->round_id;
+	return b->round_withdrawn;
 }
 
 /* Called with up to 32 blocks, which are nobody's until this returns. */
@@ -116,7 +116,7 @@ static int register_reports(struct aerate_balloon *b)
 	if (b->report_unused)
 		return -EOPNOTSUPP;
 	b->pr.report = report;
-	b->pr.order = report_order;
+	b->pr.order = min_t(unsigned int, report_order, MAX_PAGE_ORDER);
 	balloon_unset_order(pageblock_order);
 	err = page_reporting_register(&b->pr);
 	if (err)
@@ -130,7 +130,7 @@ static void unregister_reports(struct aerate_balloon *b)
 	if (!b->pr_registered)
 		return;
 	page_reporting_unregister(&b->pr);
-	balloon_unset_order(report_order); /* whoever is next has its own */
+	balloon_unset_order(b->pr.order); /* whoever is next has its own */
 	b->pr_registered = false;
 }
 
@@ -190,6 +190,7 @@ static void round_func(struct work_struct *work)
 		if (id != VIRTIO_BALLOON_CMD_ID_STOP && id != VIRTIO_BALLOON_CMD_ID_DONE &&
 		    id != b->round_id) {
 			b->round_id = id;
+			b->round_withdrawn = false;
 			answer_round(b);
 		}
 	}
@@ -255,16 +256,16 @@ int balloon_report_start(struct aerate_balloon *b)
 		return 0;
 	b->pm_nb.notifier_call = pm_notify;
 	err = register_pm_notifier(&b->pm_nb);
-	if (err)
-		unregister_reports(b);
+	b->pm_registered = !err;
 	return err;
 }
 
 /* With stopping set: nothing begins any more, and what runs comes to an end. */
 void balloon_report_stop(struct aerate_balloon *b)
 {
-	if (b->hint_vq)
+	if (b->pm_registered)
 		unregister_pm_notifier(&b->pm_nb);
+	b->pm_registered = false;
 	cancel_work_sync(&b->round_work);
 	unregister_reports(b);
 }
