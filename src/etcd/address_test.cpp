@@ -55,7 +55,7 @@ TEST(EtcdAddress, WhateverIsTypedIsReadOrRefused) {
     const std::string whole = "etcd:10.0.0.1:2379,[::1]:1/web,ca=/a,cert=/b,key=/c,login=/d";
     for (int i = 0; i < 20'000; ++i) {
         std::string text = whole;
-        for (unsigned changes = 1 + random() % 4; changes > 0; --changes)
+        for (auto changes = 1 + random() % 4; changes > 0; --changes)
             text[random() % text.size()] = ",/:=abc\n"[random() % 8];
         if (const auto address = Address::parse(text)) {
             EXPECT_FALSE(address->members.empty());

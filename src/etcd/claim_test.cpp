@@ -78,7 +78,7 @@ TEST(EtcdClaim, M22_WhateverIsAnsweredIsReadOrRefused) {
     const std::string whole = answer("5");
     for (int i = 0; i < 20'000; ++i) {
         std::string text = whole.substr(0, i % 4 == 0 ? random() % (whole.size() + 1) : whole.size());
-        for (unsigned changes = random() % 4; !text.empty() && changes > 0; --changes)
+        for (auto changes = random() % 4; !text.empty() && changes > 0; --changes)
             text[random() % text.size()] = i % 2 == 0 ? static_cast<char>(random()) : "\"{}[],:0="[random() % 9];
         (void)parse_outcome(text, key);
         (void)parse_token(text);

@@ -51,7 +51,7 @@ TEST(EtcdHttp, M22_WhateverComesIsReadOrRefused) {
     const std::string whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n";
     for (int i = 0; i < 20'000; ++i) {
         std::string text = whole;
-        for (unsigned changes = 1 + random() % 4; changes > 0; --changes)
+        for (auto changes = 1 + random() % 4; changes > 0; --changes)
             text[random() % text.size()] = static_cast<char>(random());
         const auto answer = read(text, 1 + random() % 40);
         EXPECT_TRUE(!answer || answer->body.size() <= HttpReader::longest_body);

@@ -40,7 +40,7 @@ TEST_F(GivenAway, ANoteReadsAsWhatWasWritten) {
     const std::string whole = Given{.guest = "web", .terms = terms}.text();
     for (int i = 0; i < 20'000; ++i) { // whatever is in it, it is refused or read
         std::string text = whole.substr(0, random() % (whole.size() + 1));
-        for (unsigned changes = random() % 3; !text.empty() && changes > 0; --changes)
+        for (auto changes = random() % 3; !text.empty() && changes > 0; --changes)
             text[random() % text.size()] = static_cast<char>(random());
         const auto given = Given::parse(text);
         EXPECT_TRUE(!given || Given::parse(given->text()) == *given);

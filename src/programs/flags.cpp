@@ -48,7 +48,7 @@ CLI::Option* add_lease(CLI::App& app, std::string& into, const std::string& help
         .add_option_function<std::string>(
             "--lease", [&into](const std::string& text) { into = etcd::Address::is_one(text) ? text : absolute(text); },
             help)
-        ->type_name("FILE|etcd:HOST:PORT[,...]/NAME[,...]")
+        ->type_name("FILE|ETCD")
         ->check([](const std::string& text) {
             if (!etcd::Address::is_one(text))
                 return std::string();
