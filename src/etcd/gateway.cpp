@@ -76,8 +76,7 @@ Result<> Gateway::ask(std::string_view path, const std::string& body, const Take
         hope = false;
         for (std::size_t i = 0; i < reasons.size(); ++i) {
             const std::size_t number = (first_ + i) % reasons.size();
-            auto answered =
-                ask_member(address_.members[number], path, body, take, std::min(until, Clock::now() + limits_.member));
+            auto answered = ask_member(address_.members[number], path, body, take, until);
             if (answered) {
                 first_ = number;
                 return {};
@@ -96,15 +95,16 @@ Result<> Gateway::ask(std::string_view path, const std::string& body, const Take
 std::expected<void, Gateway::Failure> Gateway::ask_member(const migration::Endpoint& member, std::string_view path,
                                                           const std::string& body, const Take& take,
                                                           Clock::time_point until) {
+    const auto within = [until](std::chrono::milliseconds limit) { return std::min(until, Clock::now() + limit); };
     const bool had_token = !token_.empty();
     if (!user_.empty() && !had_token)
-        if (auto in = log_in(member, until); !in)
+        if (auto in = log_in(member, within(limits_.login)); !in)
             return in;
-    auto answer = exchange(member, path, body, until);
+    auto answer = exchange(member, path, body, within(limits_.member));
     if (answer && had_token && wants_login(*answer)) {
-        if (auto in = log_in(member, until); !in)
+        if (auto in = log_in(member, within(limits_.login)); !in)
             return in;
-        answer = exchange(member, path, body, until);
+        answer = exchange(member, path, body, within(limits_.member));
     }
     if (!answer)
         return std::unexpected(Failure{std::move(answer).error()});

@@ -24,6 +24,7 @@ namespace aerate::etcd {
 struct TimeLimits {
     std::chrono::milliseconds overall{5000}; ///< for the answer to one question
     std::chrono::milliseconds member{1000};  ///< for one attempt: a leader's death is over in two
+    std::chrono::milliseconds login{2500};   ///< for one of a login, which a member spends a while of work on (bcrypt)
     std::chrono::milliseconds pause{50};     ///< after all members have failed
 };
 
