@@ -1,7 +1,6 @@
 #include "policy/growth.hpp"
 
 #include <algorithm>
-#include <tuple>
 
 namespace aerate::policy {
 namespace {
@@ -43,8 +42,10 @@ std::vector<bool> pauses(std::span<const Grower> growers, const Host& host, mill
     for (std::size_t i = 0; i < growers.size(); ++i)
         if (growers[i].growth.rate > slowest || growers[i].growth.paused_since)
             order.push_back(i);
-    std::ranges::stable_sort(order,
-                             [&](std::size_t a, std::size_t b) { return goes_before(growers[a], growers[b], now); });
+    std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+        const bool before = goes_before(growers[a], growers[b], now);
+        return before || (!goes_before(growers[b], growers[a], now) && a < b);
+    });
 
     std::vector<bool> result(growers.size());
     const ByteCount room = excess(host.available, {host.reserve.value / 2});
