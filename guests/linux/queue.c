@@ -2,6 +2,9 @@
 /* Hands buffers to the host and waits for them: the only place that does. */
 #include "balloon.h"
 
+/* After how long a host that has not answered may have missed the notification. */
+#define TELL_AGAIN (HZ / 2)
+
 void balloon_acked(struct virtqueue *vq)
 {
 	struct aerate_balloon *b = vq->vdev->priv;
@@ -45,9 +48,17 @@ int balloon_exchange(struct aerate_balloon *b, struct virtqueue *vq,
 		if (err)
 			count = sent;
 		virtqueue_kick(vq);
-		/* Idle: a host that is paused is no reason for a warning. */
-		wait_event_idle(b->acked,
-				(more = collect(vq)) || balloon_unreachable(b, vq));
+		/*
+		 * QEMU 7.2 turns the notifications of the hint queue on again
+		 * without looking whether something has come meanwhile
+		 * (virtio_ballloon_get_free_page_hints): it is told again.
+		 * Idle, since a host that is slow is no reason for a warning.
+		 */
+		while (!wait_event_idle_timeout(b->acked,
+						(more = collect(vq)) ||
+							balloon_unreachable(b, vq),
+						TELL_AGAIN))
+			virtqueue_notify(vq);
 		if (!more)
 			return -ENODEV;
 		used += more;
