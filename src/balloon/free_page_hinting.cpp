@@ -29,6 +29,7 @@ void FreePageHinting::reset() {
     queue_ = nullptr;
     host_ = nullptr;
     tracker_.reset();
+    answered_by_reports_ = false; // the next driver may be another one
     end_round(RoundEnd::cut);
 }
 
@@ -45,6 +46,7 @@ CommandId FreePageHinting::start(HintSink& sink, OnGuestStop on_guest_stop) {
     const PageCount ram = whole_pages_of(memory_.size());
     const auto id = tracker_.publish(queue_->available(), PageCount{ram.value + ram.value / 4});
     hinted_this_round_ = {};
+    reported_before_ = counters_.reported;
     sink_ = id ? &sink : nullptr;
     on_guest_stop_ = on_guest_stop;
     if (id) {
@@ -146,12 +148,21 @@ void FreePageHinting::take_command(std::span<const virtio::Buffer> buffers) {
     case HintTracker::CommandVerdict::unknown:
         return counters_.skip(SkipReason::unknown_command);
     case HintTracker::CommandVerdict::ends:
+        note_kind_of_answer();
         if (on_guest_stop_ == OnGuestStop::done) {
             tracker_.done();
             host_->config_changed();
         }
         return end_round(RoundEnd::guest_stopped);
     }
+}
+
+/// A round without either tells nothing: nothing may have been free, or all of it was reported before.
+void FreePageHinting::note_kind_of_answer() {
+    if (hinted_this_round_.value > 0)
+        answered_by_reports_ = false;
+    else if (counters_.reported > reported_before_)
+        answered_by_reports_ = true;
 }
 
 void FreePageHinting::take_hint(const virtio::Buffer& buffer) {

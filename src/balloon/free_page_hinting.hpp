@@ -67,12 +67,16 @@ public:
     [[nodiscard]] const protocol::HintTracker& tracker() const { return tracker_; }
     /// Returns the pages hinted in the newest round, repetitions included.
     [[nodiscard]] PageCount hinted_this_round() const { return hinted_this_round_; }
+    /// Returns whether the driver answers a round by reporting what is free, and hints nothing (docs/guest-driver.md):
+    /// known from the first round on in which it did.
+    [[nodiscard]] bool answered_by_reports() const { return answered_by_reports_; }
 
 private:
     void take(const virtio::DescriptorChain&);
     void take_command(std::span<const virtio::Buffer>);
     void take_hint(const virtio::Buffer&);
     void cut_round(RoundEnd how = RoundEnd::cut);
+    void note_kind_of_answer();
     void end_round(RoundEnd);
     void give_time(std::chrono::milliseconds);
     void stop_clock();
@@ -93,6 +97,8 @@ private:
     bool paused_ = false;
     bool answered_ = false; ///< the guest has begun the round once
     PageCount hinted_this_round_;
+    PageCount reported_before_; ///< when the newest round was begun
+    bool answered_by_reports_ = false;
 };
 
 } // namespace aerate::balloon

@@ -49,6 +49,27 @@ TEST_F(HintingTest, ARoundOfLinux) {
     EXPECT_EQ(first_byte(first), 0xaaU) << "a hint never discards";
 }
 
+TEST_F(HintingTest, ADriverThatReportsWhenAskedIsKnownByIt) {
+    start();
+    const auto round = [&](auto answer) {
+        const CommandId id = begin(OnGuestStop::done);
+        send_hinting({command(id.value)});
+        answer();
+        send_hinting({command(0)});
+        return balloon.hinting().answered_by_reports();
+    };
+    EXPECT_FALSE(round([] {})) << "that says nothing";
+    EXPECT_TRUE(round([&] { send(Queue::reporting, {hint(0)}); }));
+    EXPECT_TRUE(round([] {})) << "all was reported before";
+    EXPECT_FALSE(round([&] {
+        send(Queue::reporting, {hint(1)}); // as every driver does, in its own time
+        send_hinting({hint(0)});
+    }));
+    EXPECT_TRUE(round([&] { send(Queue::reporting, {hint(2)}); }));
+    balloon.hinting().reset();
+    EXPECT_FALSE(balloon.hinting().answered_by_reports()) << "another driver may be next";
+}
+
 TEST_F(HintingTest, TheGuestHoldsUntilDone) {
     start();
     const CommandId id = begin(OnGuestStop::hold);

@@ -69,7 +69,8 @@ struct MemoryByState {
 struct BalloonStatus {
     ByteCount target{};
     ByteCount actual{};
-    bool driver = false; ///< the guest has one that uses the balloon
+    bool driver = false;             ///< the guest has one that uses the balloon
+    bool reports_when_asked = false; ///< it answers a hint round by reports: see docs/guest-driver.md
     /// The guest's own words, by Firecracker's names ("free_memory", "major_faults", …); never used for policy.
     std::map<std::string, std::uint64_t> statistics{};
     std::optional<std::chrono::milliseconds> statistics_age{}; ///< nothing: there are none
@@ -82,6 +83,7 @@ struct BalloonStatus {
         fields("target_bytes", self.target, mandatory);
         fields("actual_bytes", self.actual, mandatory);
         fields("driver", self.driver);
+        fields("reports_when_asked", self.reports_when_asked, unless_default);
         fields("statistics", self.statistics);
         fields("statistics_age_ms", self.statistics_age);
         fields("statistics_old", self.statistics_old, unless_default);

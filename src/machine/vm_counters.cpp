@@ -71,6 +71,7 @@ void add_balloon(control::VmStatus& status, const GuestMemory& memory, balloon::
             shown.statistics.emplace(balloon::statistic_names[tag], *latest.values[tag]);
     shown.statistics_age = balloon.statistics().age();
     shown.statistics_old = shown.statistics_age && *shown.statistics_age > balloon.statistics().age_limit();
+    shown.reports_when_asked = balloon.hinting().answered_by_reports();
     shown.since_taken_back = balloon.since_taken_back();
     status.balloon = std::move(shown);
 }

@@ -38,6 +38,8 @@ void print_as_table(const control::VmStatus& vm) {
         print("{}\n", vm.reason);
     if (vm.balloon && !vm.balloon->driver && vm.state != control::VmState::not_started)
         print("no balloon driver: {}\n", no_driver_advice);
+    if (vm.balloon && vm.balloon->reports_when_asked)
+        print("its balloon driver reports free memory when it is asked: a sweep does not stop the guest\n");
     print("\n");
     control::Table memory({{"MEMORY", Align::left}, {"MIB"}});
     memory.add({"RAM of the guest", control::in_mib(vm.memory.guest_size)});

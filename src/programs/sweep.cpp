@@ -27,6 +27,11 @@ Result<void> sweep(const Options& options) {
         print_json(swept);
         return {};
     }
+    if (swept.hinted.value == 0 && swept.small.value == 0) {
+        print("resident {} MiB, before {} MiB, in {:.0f} ms; the guest hinted nothing: what was free it has reported\n",
+              mib(swept.resident_after), mib(swept.resident_before), milliseconds(swept.duration));
+        return {};
+    }
     print("resident {} MiB, before {} MiB; the guest hinted {} MiB, and {} MiB of smaller blocks went through the "
           "balloon, in {:.0f} ms; the guest was stopped {} times, for {:.2f} ms at most\n",
           mib(swept.resident_after), mib(swept.resident_before), mib(swept.hinted), mib(swept.small),

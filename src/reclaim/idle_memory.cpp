@@ -79,7 +79,8 @@ void IdleMemory::give_back(Hints hints, Done done) {
         return sweep(choice_.first());
     ask([this](const Result<balloon::GuestStatistics>& guest) {
         const auto idle = guest ? idle_memory(*guest, memory_, balloon_) : std::nullopt;
-        if (!idle || hints_are_sooner(*idle, {*guest->values[statistic::free_memory]}))
+        if (!idle || balloon_.hinting().answered_by_reports() ||
+            hints_are_sooner(*idle, {*guest->values[statistic::free_memory]}))
             return sweep(choice_.first());
         take_small_blocks();
     });
@@ -96,6 +97,9 @@ void IdleMemory::sweep(Sweeper::Way way) {
         if (report_.logged)
             choice_.learn_from_log(*swept);
         sweep_again_ = !report_.logged && choice_.wants_log(*swept);
+        // Such a driver has reported the small blocks too, and inflates in large ones, which are the host's already.
+        if (balloon_.hinting().answered_by_reports())
+            return end(report_);
         give_up_waiting_ = Clock::now() + return_limit;
         wait_for_return({}, Clock::now());
     });

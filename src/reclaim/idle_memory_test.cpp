@@ -151,6 +151,19 @@ TEST_F(GivingBack, SweepsByLogWhatAGuestDoesNotClearAndNextTimeAtOnce) {
     }
 }
 
+TEST_F(GivingBack, takes_no_small_blocks_from_a_driver_that_has_reported_them) {
+    give_back();
+    begin_hinting();
+    const auto length = static_cast<std::uint32_t>(bytes_of(hinted.count).value);
+    guest_.send(balloon::Queue::reporting, {virtio::testing::writable_at(address_of(hinted.first), length)});
+    guest_.send(balloon::Queue::hinting, {virtio::testing::readable(std::uint32_t{0})});
+    ASSERT_TRUE(report_ && *report_) << error();
+    EXPECT_EQ(holds_, 0U) << "nothing was hinted";
+    EXPECT_EQ((*report_)->small, ByteCount{});
+    EXPECT_EQ((*report_)->resident_before - (*report_)->resident_after, bytes_of(hinted.count));
+    EXPECT_EQ(guest_.balloon.target(), PageCount{});
+}
+
 TEST_F(GivingBack, C18_what_was_not_resident_does_not_count) {
     ASSERT_EQ(guest_.fake.memory().discard({&hinted, 1}).discarded, hinted.count);
     give_back();

@@ -78,6 +78,7 @@ def driver_gives_all_back_at_a_sweep(context, vm):
     require(before > after + 100, f"{before:.0f} MiB were resident: this would show nothing")
     require(after <= 1.02 * uses + 8, f"resident {after:.0f} MiB of a guest that uses {uses:.0f}")
     require(report["batches"] == 0, f"the guest was held: {report}")
+    require(vm.status()["balloon"].get("reports_when_asked"), "the host does not say which driver it is")
     require(took["aerate"] < took["stock"], f"slower than the stock driver: {took}")
     require_clean_log(vm)
 
