@@ -83,7 +83,7 @@ def driver_gives_all_back_at_a_sweep(context, vm):
     require_clean_log(vm)
 
 
-@scenario("driver")
+@scenario("driver", minutes=6)
 def driver_inflates_and_deflates(_, vm):
     fresh_log(vm)
     for driver in ("stock", "aerate"):
@@ -143,7 +143,7 @@ def rebind_in_churn(context, vm, goes_on):
     require_clean_log(vm)
 
 
-@scenario("driver")
+@scenario("driver", kernels=("6.12",))
 def driver_is_rebound_in_the_middle_of_churn(context, vm):
     rebind_in_churn(context, vm, lambda rounds: rounds < 3)
 
@@ -156,7 +156,7 @@ def driver_is_rebound_for_ten_minutes(context, vm):
 
 # --- A guest in want ----------------------------------------------------------------------------------------------------------------------
 
-@scenario("driver")
+@scenario("driver", kernels=("6.1",))
 def driver_deflates_where_processes_would_be_killed(_, vm):
     """The host asks for more than there is; then a process wants 200 MiB."""
     fresh_log(vm)
@@ -172,7 +172,7 @@ def driver_deflates_where_processes_would_be_killed(_, vm):
     require_clean_log(vm)
 
 
-@scenario("driver")
+@scenario("driver", kernels=("6.12",))
 def driver_survives_a_hibernation_that_comes_to_nothing(context, vm):
     """Without swap the image has nowhere to go: devices are frozen and thawed all the same."""
     fresh_log(vm)
@@ -198,7 +198,7 @@ def late_reader(context, use):
     return vm
 
 
-@scenario()
+@scenario(kernels=("6.12",))
 def driver_holds_hinted_blocks_until_they_are_read(context):
     """The schedule that destroys a file with the stock driver and a host that discards what it reads late."""
     with late_reader(context, "naive") as vm:
@@ -215,7 +215,7 @@ def driver_holds_hinted_blocks_until_they_are_read(context):
         require(vm.guest_memory()[1] > free - 80, f"{vm.guest_memory()[1]:.0f} MiB are free of {free:.0f}")
 
 
-@scenario()
+@scenario(kernels=("6.1",))
 def driver_leaves_a_host_that_never_answers(context):
     with late_reader(context, "shipping") as vm:
         vm.wait_ready(60)
