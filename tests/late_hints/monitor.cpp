@@ -78,7 +78,7 @@ private:
         if (!naive_) {
             // Not by the API, which says what the host got back: here it counts what was discarded on the guest's word.
             hardware_->balloon_thread.loop().post([this] {
-                hardware_->sweeper->start([](const Result<SweepReport>& report) {
+                hardware_->sweeper->start(Sweeper::Way::by_log, [](const Result<SweepReport>& report) {
                     if (report)
                         fmt::print(stderr, "LATE-HINTS discarded {} MiB of {}\n",
                                    bytes_of(report->discarded).value >> 20, bytes_of(report->hinted).value >> 20);
