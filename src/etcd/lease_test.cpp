@@ -8,6 +8,10 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace aerate::etcd {
 namespace {

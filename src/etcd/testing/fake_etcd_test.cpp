@@ -192,9 +192,9 @@ bool FakeEtcd::holds(const json& compare) {
     const Pair pair = found == pairs_.end() ? Pair{} : found->second;
     const std::string target = compare.at("target");
     if (target == "CREATE")
-        return std::to_string(pair.created) == compare.at("create_revision");
+        return std::to_string(pair.created) == compare.at("create_revision").get<std::string>();
     if (target == "VERSION")
-        return std::to_string(pair.version) == compare.at("version");
+        return std::to_string(pair.version) == compare.at("version").get<std::string>();
     if (found == pairs_.end())
         return false; // etcd: a value that is not there compares with nothing
     const int order = decoded(pair.value).compare(decoded(compare.at("value")));

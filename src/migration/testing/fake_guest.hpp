@@ -112,6 +112,7 @@ public:
         , memory_(make_memory(options_.layout))
         , model_(memory_)
         , random_(options_.seed) {
+        memory_.use_huge_pages(HugePages::refused, every_page); // what is populated is what was written
         for (std::size_t i = 0; i < std::min(options_.filled, model_.size()); ++i)
             model_.write(memory_, i * model_.size() / options_.filled, ++sequence_);
         CHECK(machine_.start());
