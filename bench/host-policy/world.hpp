@@ -16,7 +16,7 @@ struct World {
     std::vector<Guest> guests{};
 };
 
-/// Whoever sets balloons' targets.
+/// Sets the targets of the guests' balloons.
 class Policy {
 public:
     Policy() = default;

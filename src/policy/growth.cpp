@@ -54,7 +54,7 @@ std::vector<bool> pauses(std::span<const Grower> growers, const Host& host, mill
         used = sum(used, over(growers[i].growth.rate, 2 * elapsed + reaction));
         result[i] = used > room;
     }
-    // Nobody fits, and still all are to end some day.
+    // No paused guest fits, but each has to finish some day.
     if (!order.empty() && host.available > ByteCount{host.reserve.value / 4})
         result[order.front()] = false;
     return result;

@@ -34,7 +34,7 @@ Habits observed(Habits habits, const Guest& guest, milliseconds elapsed) {
     habits.rereading = towards(habits.rereading, std::min(rate_of(reread, elapsed), rate_max), elapsed, rereading_time);
     if (guest.actual < ByteCount{mib})
         habits.usual = towards(habits.usual, habits.rereading, elapsed, usual_time);
-    // Nobody can see from outside which part of a cache is in use until it is missed.
+    // The host cannot see which part of a cache is in use until the guest misses it.
     habits.hot = decayed(habits.hot, elapsed, hot_half_life);
     if (guest.actual >= ByteCount{mib} && misses_cache(habits, noticed_misses))
         habits.hot = std::max(habits.hot, said->caches + hot_margin);
