@@ -14,6 +14,8 @@ public:
         : path_(path) {}
 
     void keep() {
+        if (kept_.valid() && process_ == ::getpid())
+            return;
         kept_ = open();
         process_ = ::getpid();
     }

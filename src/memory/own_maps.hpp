@@ -7,7 +7,7 @@
 namespace aerate {
 
 /// Opens both files for all later calls, before this process hides its memory. What the host does not let it open is
-/// unknown from then on.
+/// unknown from then on. A later call, after a reset of the guest, keeps what is open: it could not be opened again.
 void keep_own_maps();
 
 /// Returns /proc/self/pagemap, or a duplicate of what is kept; invalid if the host refuses.
