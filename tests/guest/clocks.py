@@ -81,7 +81,7 @@ def wait_for_renewals(vm, count):
     require(abs(reading.ahead()) < 0.05, reading.describe())
 
 
-@scenario()
+@scenario(usually="6.1")
 def C9_a_guest_that_asks_its_host_is_renewed(context):
     """contrib/guest's program: random numbers and time after each restore and move, whatever the kernel knows of it."""
     file, path, address = context.file("renewed.snap"), context.file("r.sock"), f"unix:{context.file('there')}"

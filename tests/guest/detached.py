@@ -43,7 +43,7 @@ def asked_of_ssh(context, *words):
                           capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
 
 
-@scenario(None)
+@scenario(usually="6.1")
 def detached_guest_has_a_console_and_a_way_in(context):
     """The command returns, terminals come and go, a reset changes nothing for them; a clone has its own; ssh is led to the forwarded port."""
     boot = ["--kernel", context.kernel, "--initrd", context.initrd, "--append", "console=ttyS0 quiet panic=-1 mitigations=off"]
@@ -73,7 +73,7 @@ def detached_guest_has_a_console_and_a_way_in(context):
             require(vm.process.poll() is None, "the reset took the terminal off")
 
 
-@scenario(None)
+@scenario(usually="6.12")
 def detached_start_that_fails_says_why(context):
     refused = context.cli("run", "--kernel", "/nonexistent", "--name", "none", "--detach", check=False)
     require(refused.returncode == 1 and "/nonexistent" in refused.stderr, f"what fails is not said: {refused}")

@@ -71,7 +71,7 @@ def counter(vm, name):
     return sum(entry["value"] for entry in vm.status()["counters"] if entry["name"] == name)
 
 
-@scenario(None)
+@scenario(usually="6.1")
 def network_by_a_tap(context):
     """Both ways with checksums; what was negotiated; a limiter while it runs; a clone on another tap with another address."""
     mac = "02:00:00:00:00:11"
@@ -103,7 +103,7 @@ def network_by_a_tap(context):
             require(up_again == hashlib.md5(data).hexdigest(), "the guest lost its network to its clone")
 
 
-@scenario(None)
+@scenario(usually="6.12")
 def network_moves_with_its_guest(context):
     """Two taps on a bridge: where the guest is now, the bridge knows from the guest's new monitor, and the guest has said so too."""
     with tap("gtap0", "10.96.0.8"), tap("gtap1", "10.96.0.9"):
@@ -134,7 +134,7 @@ def queues_used(name):
     return len([queue for queue in os.listdir(f"/sys/class/net/{name}/queues") if queue.startswith("tx-")])
 
 
-@scenario(None)
+@scenario(usually="6.12")
 def network_with_several_queues(context):
     """Two pairs of queues for two vCPUs: the guest uses both, with checksums, and so does its clone."""
     def has_two(vm):
@@ -230,7 +230,7 @@ def network_has_metadata(context):
                 require(get(clone, "/latest/meta-data/local-hostname", token(clone)) == ["clone"], "the clone does not see its own metadata")
 
 
-@scenario(None)
+@scenario(usually="6.1")
 def network_without_privileges(context):
     """passt: an address by DHCP, a port of this host that leads to the guest, and the guest's way out."""
     with tap("gext0", "192.0.2.1", default_route=True):

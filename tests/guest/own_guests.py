@@ -14,7 +14,7 @@ from vm import PATIENCE, GuestError, Vm
 
 # --- Shared memory as backing, in a guest that zeroes what it frees -----------------------------------------------------------------------
 
-@scenario()
+@scenario(usually="6.12")
 def memfd_backing_and_init_on_free_return_memory_too(context):
     with context.vm(memory="320M", arguments=["--backing", "memfd"], append="init_on_free=1") as vm:
         vm.wait_ready(60)
@@ -47,12 +47,12 @@ def file_after_late_hints(context, use):
             return False
 
 
-@scenario()
+@scenario(usually="6.1")
 def late_hints_destroy_a_file_with_a_naive_monitor(context):
     require(not file_after_late_hints(context, "naive"), "the file is whole: the schedule did not show the race, so the next scenario shows nothing")
 
 
-@scenario()
+@scenario(usually="6.1")
 def late_hints_harm_no_file_with_a_sweep(context):
     require(file_after_late_hints(context, "shipping"), "the file changed, or the guest came to harm")
 
@@ -69,7 +69,7 @@ def wait_until_it_runs(vm):
     vm.wait_until(runs, 30)
 
 
-@scenario()
+@scenario(usually="6.1")
 def killed_or_interrupted_monitors_leave_nothing(context):
     for sent in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         with context.vm() as vm:
@@ -102,7 +102,7 @@ class TerminalVm(Vm):
                 os.close(descriptor)
 
 
-@scenario()
+@scenario(usually="6.12")
 def a_terminal_is_put_back_and_its_end_is_the_monitors(context):
     with TerminalVm(context) as vm:
         wait_until_it_runs(vm)

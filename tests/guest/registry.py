@@ -14,12 +14,14 @@ def guest(name):
     return add
 
 
-def scenario(guest_name=None, kernels=("6.1", "6.12"), minutes=None):
-    """`guest_name` names one of GUESTS; scenarios that follow each other and name the same one share it. One that may take so many
-    minutes runs only if it is asked for by name, and says something every two."""
+def scenario(guest_name=None, kernels=("6.1", "6.12"), usually=None, minutes=None):
+    """`guest_name` names one of GUESTS; scenarios that follow each other and name the same one share it. What says little about the guest's
+    kernel runs `usually` on one of `kernels`, and on all if it is asked for by name. One that may take so many minutes runs only if it is
+    asked for by name, and says something every two."""
     def add(function):
         function.guest, function.kernels = guest_name, kernels
-        function.by_name_only, function.longest = minutes is not None, minutes * 60 if minutes else LONGEST
+        function.by_default = () if minutes else (usually,) if usually else kernels
+        function.longest = minutes * 60 if minutes else LONGEST
         SCENARIOS.append(function)
         return function
     return add

@@ -141,7 +141,7 @@ def main():
     parser.add_argument("names", nargs="*", help="scenarios to run; all by default")
     if "--list" in sys.argv:
         print("\n".join(function.__name__ for function in SCENARIOS
-                        if sys.argv[-1] in function.kernels and function.by_name_only == ("--by-name" in sys.argv)))
+                        if sys.argv[-1] in function.kernels and (sys.argv[-1] not in function.by_default) == ("--by-name" in sys.argv)))
         return 0
     arguments = parser.parse_args()
 
@@ -153,7 +153,7 @@ def main():
     # A line a finished scenario: whoever started this machine learns what is left to do should the machine itself die.
     with open(arguments.results, "a", encoding="utf-8") as results:
         for function in SCENARIOS:
-            wanted = function.__name__ in arguments.names if arguments.names else not function.by_name_only
+            wanted = function.__name__ in arguments.names if arguments.names else arguments.release in function.by_default
             if arguments.release not in function.kernels or not wanted:
                 continue
             result = run_scenario(function, context)

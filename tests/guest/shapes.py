@@ -14,7 +14,7 @@ def squeezed_guest(context):
     return context.vm(memory="512M", arguments=["--drive", context.file("disk"), "--stats-interval", "1"])
 
 
-@scenario("squeezed")
+@scenario("squeezed", usually="6.1")
 def squeeze_pushes_the_page_cache_out(context, vm):
     """The guest's own pages stay, its cache goes to the host, it keeps its size, and nobody in it is killed."""
     vm.check("dd if=/dev/urandom of=/tmp/kept bs=1M count=40 2>/dev/null")
@@ -40,7 +40,7 @@ def squeeze_pushes_the_page_cache_out(context, vm):
     vm.check("exec 3<&-; rm /tmp/kept")
 
 
-@scenario("squeezed")
+@scenario("squeezed", usually="6.1")
 def squeeze_stops_short_of_want(context, vm):
     """A guest whose memory is in use has little to give; asked for all of it, the balloon must not take what is needed."""
     vm.check("dd if=/dev/urandom of=/tmp/used bs=1M count=200 2>/dev/null")
@@ -111,14 +111,14 @@ def large_guest(context):
     return context.vm(memory="5G", vcpus=LARGE_VCPUS[context.release])
 
 
-@scenario("large")
+@scenario("large", usually="6.12")
 def all_vcpus_come_up(context, vm):
     count = LARGE_VCPUS[context.release]
     require(vm.check("nproc").strip() == str(count), f"not {count} processors online")
     vm.check(f"for i in $(seq {count}); do echo $i | md5sum & done; wait", 120)
 
 
-@scenario("large")
+@scenario("large", usually="6.12")
 def memory_above_4_gib_is_seen_and_returned(_, vm):
     total = vm.guest_memory()[0]
     require(total > 4700, f"the guest sees {total:.0f} MiB of 5120")

@@ -69,7 +69,7 @@ def require_echo(path, size):
     require(echoed(to_guest(path), data) == data, f"{size} bytes do not come back as they were")
 
 
-@scenario()
+@scenario(usually="6.1")
 def vsock_carries_bytes_both_ways(context):
     path = context.file("v.sock")
     with context.vm(arguments=["--vsock", f"cid=3,path={path}"]) as vm:
@@ -100,7 +100,7 @@ def vsock_carries_bytes_both_ways(context):
         require(vm.run("vsock call 5001 </dev/null")[0] != 0, "a call that nobody answers succeeds")
 
 
-@scenario()
+@scenario(usually="6.12")
 def vsock_goes_on_after_a_restore(context):
     path, clone_path, file = context.file("v.sock"), context.file("clone.sock"), context.file("vsock.snap")
     with context.vm(arguments=["--vsock", f"cid=3,path={path}"]) as vm, listen(path, 5000) as listener:
