@@ -157,6 +157,26 @@ struct SnapshotStatus {
     }
 };
 
+/// A part of a migration's time. They follow each other without a gap.
+struct MigrationStep {
+    std::string step{}; ///< "preparing" (the sweep, if one was asked for), "connecting", "copying", "stopping", …
+    unsigned round = 0; ///< of those that come once a round
+    std::chrono::microseconds start{};
+    std::chrono::microseconds duration{};
+    ByteCount sent{};   ///< on the wire meanwhile
+    bool still = false; ///< the guest stood still
+    static constexpr std::string_view object = "timeline";
+    static void describe(auto& fields, auto& self) {
+        fields("step", self.step, mandatory);
+        fields("round", self.round, unless_default);
+        fields("start_us", self.start, mandatory);
+        fields("duration_us", self.duration, mandatory);
+        fields("sent_bytes", self.sent);
+        fields("guest_stands_still", self.still, unless_default);
+    }
+    bool operator==(const MigrationStep&) const = default;
+};
+
 /// How far a migration is, or what the last one came to.
 struct MigrationStatus {
     std::string phase{}; ///< "hinting", "copying", …; "moved", "stayed", "unknown" when it has ended; "none"
@@ -177,6 +197,7 @@ struct MigrationStatus {
     std::chrono::microseconds expected_downtime{};
     std::chrono::microseconds downtime{};
     std::chrono::microseconds duration{};
+    std::vector<MigrationStep> timeline{}; ///< once it has ended
     static void describe(auto& fields, auto& self) {
         fields("phase", self.phase);
         fields("error", self.error, unless_default);
@@ -196,6 +217,7 @@ struct MigrationStatus {
         fields("expected_downtime_us", self.expected_downtime);
         fields("downtime_us", self.downtime);
         fields("duration_us", self.duration);
+        fields("timeline", self.timeline, unless_default);
     }
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/check.hpp"
 #include "base/log.hpp"
+#include "base/since.hpp"
 
 #include <utility>
 
@@ -44,6 +45,20 @@ control::MigrationStatus status_of(const migration::SourceProgress& progress) {
             .throughput = progress.throughput,
             .throttle = progress.throttle,
             .expected_downtime = progress.expected};
+}
+
+/// Returns the steps from the request on: what went before the source's own is one more.
+std::vector<control::MigrationStep> timeline_of(const migration::SourceResult& result,
+                                                std::chrono::microseconds prepared) {
+    std::vector<control::MigrationStep> steps{{.step = "preparing", .duration = prepared}};
+    for (const migration::TimelineStep& step : result.timeline)
+        steps.push_back({.step = std::string(name_of(step.kind)),
+                         .round = step.round,
+                         .start = prepared + step.start,
+                         .duration = step.duration,
+                         .sent = step.sent,
+                         .still = step.kind >= migration::TimelineStep::Kind::stopping});
+    return steps;
 }
 
 } // namespace
@@ -120,6 +135,7 @@ void Operations::snapshot(DiffBases& bases, const control::TakeSnapshot& request
 
 void Operations::migrate(OutgoingMigration outgoing, control::Server::Answer answer) {
     begin("a migration", LiveGuest::Purpose::move, std::move(answer));
+    prepared_ = since(announced_);
     outgoing_ = std::move(outgoing);
     migration_status_ = {.phase = "connecting"};
     migration_ = std::make_unique<migration::Source>(
@@ -149,6 +165,7 @@ void Operations::migrated(const migration::SourceResult& result) {
     migration_status_.error = stayed && !why_cancelled_.empty() ? why_cancelled_ : result.error;
     migration_status_.downtime = result.downtime;
     migration_status_.duration = result.total;
+    migration_status_.timeline = timeline_of(result, prepared_);
     const std::string& there = outgoing_->destination.text();
     if (result.outcome == Outcome::moved)
         log::info("the guest runs at {} now, and this monitor ends", there);

@@ -9,6 +9,7 @@
 #include "machine/snapshotter.hpp"
 #include "migration/source.hpp"
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,7 @@ public:
     [[nodiscard]] const std::string& busy() const { return busy_; }
     /// Announces an operation: from here on cancel() is meant for it.
     void announce() {
+        announced_ = std::chrono::steady_clock::now();
         cancelled_ = false;
         why_cancelled_.clear();
     }
@@ -59,7 +61,9 @@ private:
     std::optional<OutgoingMigration> outgoing_;
     std::unique_ptr<migration::Source> migration_;
     control::MigrationStatus migration_status_{.phase = "none"};
-    bool cancelled_ = false; ///< since announce()
+    std::chrono::steady_clock::time_point announced_;
+    std::chrono::microseconds prepared_{}; ///< what went by between the announcement and the beginning of a migration
+    bool cancelled_ = false;               ///< since announce()
     std::string why_cancelled_;
 };
 

@@ -14,8 +14,10 @@ constexpr std::chrono::milliseconds progress_period{250};
 void Source::Engine::begin() {
     began_ = Clock::now();
     enter(Phase::connecting);
+    begin_step(TimelineStep::Kind::connecting);
     if (auto connected = connect(); !connected)
         return trouble(std::move(connected).error());
+    begin_step(TimelineStep::Kind::tracking);
     if (auto tracked = guest_.start_tracking(); !tracked)
         return trouble(std::move(tracked).error());
     tracking_ = true;
@@ -134,6 +136,8 @@ void Source::Engine::end(Outcome outcome) {
     if (outcome != Outcome::moved && error_)
         result.error = error_->message;
     result.downtime = downtime_;
+    timeline_.end(result.total, on_the_wire());
+    result.timeline = timeline_.steps();
     // Not before the guest has gone on: a stream may be in the midst of a system call.
     if (streams_) {
         streams_->stop();
@@ -149,9 +153,16 @@ void Source::Engine::enter(Phase phase) {
     report();
 }
 
+void Source::Engine::begin_step(TimelineStep::Kind kind) {
+    timeline_.begin(kind, progress_.round, since(began_), on_the_wire());
+}
+
+ByteCount Source::Engine::on_the_wire() const {
+    return link_ ? link_->sent() + (streams_ ? streams_->wire() : ByteCount{}) : ByteCount{};
+}
+
 void Source::Engine::report() {
-    if (link_)
-        progress_.wire = link_->sent() + (streams_ ? streams_->wire() : ByteCount{});
+    progress_.wire = on_the_wire();
     progress_.throughput = throughput_.per_second();
     if (progress_.phase == Phase::copying || progress_.phase == Phase::hinting)
         look_at_pending();

@@ -19,6 +19,7 @@
 #include "migration/guest.hpp"
 #include "migration/lease.hpp"
 #include "migration/link/tls.hpp"
+#include "migration/timeline.hpp"
 #include "migration/wire/compression.hpp"
 
 #include <chrono>
@@ -86,6 +87,7 @@ struct SourceResult {
     SourceProgress last;
     std::chrono::microseconds total{};
     std::chrono::microseconds downtime{}; ///< from asking the guest to freeze until the destination's answer
+    std::vector<TimelineStep> timeline{}; ///< what `total` went into
 };
 
 class Source {

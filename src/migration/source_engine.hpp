@@ -103,6 +103,8 @@ private:
     /// Returns whether the next step may go ahead, after the guest has answered a question.
     [[nodiscard]] bool answered();
     void enter(Phase);
+    void begin_step(TimelineStep::Kind);
+    [[nodiscard]] ByteCount on_the_wire() const;
     void report();
     void keep_alive();
 
@@ -138,6 +140,7 @@ private:
     bool round_ending_ = false;
     AfterRound after_round_ = AfterRound::next;
     PageCount sent_in_round_;
+    Timeline timeline_;
     Clock::time_point began_;
     Clock::time_point gathered_;
     Clock::time_point frozen_;

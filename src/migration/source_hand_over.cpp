@@ -10,6 +10,7 @@ constexpr std::uint64_t slowest_hashing = 256U << 20;
 } // namespace
 
 void Source::Engine::save() {
+    begin_step(TimelineStep::Kind::saving);
     asked_ = true;
     guest_.save([this](Result<std::vector<std::byte>> saved) {
         loop().post([this, saved = std::move(saved)]() mutable {
@@ -28,6 +29,7 @@ void Source::Engine::offer(Result<std::vector<std::byte>> state) {
     if (auto sent = send(*state); !sent)
         return trouble(std::move(sent).error());
     enter(Phase::handing_over);
+    begin_step(TimelineStep::Kind::loading);
     tell(HandOff::Event::all_sent);
 }
 
@@ -101,6 +103,7 @@ void Source::Engine::record() {
 }
 
 void Source::Engine::send_go() {
+    begin_step(TimelineStep::Kind::starting);
     if (auto sent = link_->send_go(); !sent)
         return trouble(std::move(sent).error());
     answer_timer_ = loop().after(options_.deadline,

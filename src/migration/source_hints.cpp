@@ -10,6 +10,7 @@ void Source::Engine::publish() {
         return after_hints();
     }
     enter(Phase::hinting);
+    begin_step(TimelineStep::Kind::hinting);
     asked_ = true;
     hints_.ask([this](bool published) {
         hinting_ = published;

@@ -44,8 +44,10 @@ void Source::Engine::gather() {
     if (!last && !syncing_)
         sync();
     tell(RoundEvent::gathered);
-    if (last)
-        pump_soon();
+    if (!last)
+        return;
+    begin_step(TimelineStep::Kind::copying_rest);
+    pump_soon();
 }
 
 /// Syncs the disks beside the round: the guest is stopped only for what it writes after the last of these.
@@ -86,6 +88,7 @@ void Source::Engine::judge() {
              0});
     case Verdict::go_on:
         enter(Phase::copying);
+        begin_step(TimelineStep::Kind::copying);
         return pump_soon();
     }
 }
@@ -161,6 +164,7 @@ void Source::Engine::round_ended() {
 
 void Source::Engine::freeze() {
     enter(Phase::stopping);
+    begin_step(TimelineStep::Kind::stopping);
     streams_->hurry();
     frozen_ = Clock::now();
     asked_ = true;

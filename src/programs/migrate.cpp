@@ -1,4 +1,5 @@
 #include "base/host.hpp"
+#include "control/timeline_view.hpp"
 #include "migration/link/endpoint.hpp"
 #include "migration/streams.hpp"
 #include "migration/wire/compression.hpp"
@@ -29,6 +30,7 @@ struct Options {
     migration::Protection protection;
     unsigned downtime_ms = 300;
     bool json = false;
+    bool trace = false;
 };
 
 static_assert(control::migration_streams_max == migration::max_streams);
@@ -119,6 +121,8 @@ Result<int> migrate(const Options& options) {
     const control::MigrationStatus& status = *answer;
     if (options.json)
         print_json(status);
+    else if (options.trace)
+        print("{}", control::render_timeline(status.timeline, output_columns(80)));
     if (status.phase == "unknown") {
         print_error(fmt::format("the VM was given to {}, which did not answer: {}. It is stopped here, and may run "
                                 "there: see \"aerate resume --help\"",
@@ -197,6 +201,8 @@ void add_migrate(CLI::App& app, Command& chosen) {
         ->type_name("NAME")
         ->group("Protection of the connection (TLS 1.3)");
     command.add_flag("--json", options->json, "print the result as JSON");
+    command.add_flag("--trace", options->trace, "show what the time went into, step by step (it is in the JSON too)")
+        ->excludes("--json");
     command.callback([options, &chosen] {
         chosen = [options] {
             const auto& destination = options->migrate.destination;

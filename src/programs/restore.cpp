@@ -3,6 +3,7 @@
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
 #include "programs/file_flags.hpp"
+#include "programs/given_flags.hpp"
 #include "programs/progress.hpp"
 #include "programs/run.hpp"
 #include "programs/sandbox_flags.hpp"
@@ -19,6 +20,7 @@ struct Options {
     control::LoadSnapshot load;
     std::string name;
     FileFlags files;
+    GivenFlags given;
     bool paused = false;
     RunOptions run;
 };
@@ -73,16 +75,21 @@ void add_restore(CLI::App& app, Command& chosen) {
         ->excludes("--record-working-set");
     add_console_flags(command, options->run);
     add_sandbox_flags(command, options->run.sandbox);
+    add_given_flags(command, options->given);
     command.callback([options, &chosen] {
         chosen = [options] {
             auto grants = grants_from(options->files);
             if (!grants)
                 return wrong_usage(grants.error());
             options->load.grants = *std::move(grants);
+            if (const auto usage = check_usage(options->given, options->name); !usage)
+                return wrong_usage(usage.error());
             if (auto begun = confine::begin(
                     {.use = options->run.sandbox.use, .handed_over = handed_over(options->load.grants.networks)});
                 !begun)
                 return report(begun.error());
+            if (const auto here = check_not_given(options->given, options->name); !here)
+                return report(here.error());
             options->run.start = !options->paused;
             return run_as_told(options->run, options->name, "vm", [options](Started started) {
                 options->run.started = std::move(started);

@@ -1,10 +1,9 @@
 #include "control/run_flags.hpp"
 #include "control/size.hpp"
-#include "etcd/lease.hpp"
-#include "migration/given.hpp"
 #include "programs/commands.hpp"
 #include "programs/console_flags.hpp"
 #include "programs/flags.hpp"
+#include "programs/given_flags.hpp"
 #include "programs/run.hpp"
 #include "programs/sandbox_flags.hpp"
 
@@ -21,19 +20,8 @@ namespace {
 struct Flags {
     control::RunFlags vm;
     RunOptions options;
-    std::string record; ///< directory of notes that a VM was given away
-    std::string lease;  ///< of the moves that wrote them
+    GivenFlags given;
 };
-
-/// Fails if a move has given the VM away and it may run elsewhere.
-Result<> check_not_given(const Flags& flags) {
-    if (flags.record.empty())
-        return {};
-    std::unique_ptr<migration::Lease> lease;
-    if (!flags.lease.empty())
-        lease = TRY(etcd::open_lease(flags.lease));
-    return migration::check_not_given(flags.record, flags.options.config.name, lease.get());
-}
 
 /// Checks for the parser what a VM cannot have: returns empty if `text` is a size of RAM.
 std::string check_mem(const std::string& text) {
@@ -126,11 +114,7 @@ void add_run(CLI::App& app, Command& chosen) {
     run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
     add_console_flags(run, flags->options);
     add_sandbox_flags(run, flags->options.sandbox);
-    add_path(run, "--record", flags->record,
-             "the directory of migrate --record: do not start what was given away and may run elsewhere")
-        ->type_name("DIR")
-        ->group("After a move");
-    add_lease(run, flags->lease, "the lease of that move, which says who has the VM")->group("After a move");
+    add_given_flags(run, flags->given);
     add_choice(run, "--testbed", flags->options.testbed, uses,
                "run inside an emulated machine: auto (without usable KVM), always, never", "WHEN");
     run.callback([flags, &chosen] {
@@ -141,15 +125,13 @@ void add_run(CLI::App& app, Command& chosen) {
             if (!config->boot && flags->options.start)
                 return wrong_usage({"there is no kernel to start: give --kernel, or --no-start to configure it later"});
             flags->options.config = *std::move(config);
-            if (flags->record.empty() && !flags->lease.empty())
-                return wrong_usage({"--lease says who has a VM that was given away: it needs the --record of that"});
-            if (!flags->record.empty() && flags->options.config.name.empty())
-                return wrong_usage({"--record is looked through for the VM's name: it needs --name"});
+            if (const auto usage = check_usage(flags->given, flags->options.config.name); !usage)
+                return wrong_usage(usage.error());
             const auto fds =
                 flags->options.start ? handed_over(flags->options.config.network_interfaces) : possible_cards();
             if (auto begun = confine::begin({.use = flags->options.sandbox.use, .handed_over = fds}); !begun)
                 return report(begun.error());
-            if (const auto here = check_not_given(*flags); !here)
+            if (const auto here = check_not_given(flags->given, flags->options.config.name); !here)
                 return report(here.error());
             return run_as_told(flags->options, flags->options.config.name, "vm", [flags](Started started) {
                 RunOptions options = std::move(flags->options);

@@ -90,6 +90,8 @@ def what_was_given_away_is_not_started_again():
     first = "Given to the other side of a migration. It may run there: find out before it is started here again.\n"
     note.write_text(first)  # as an older release wrote it
     require(str(note) in refused(), "it does not say which file")
+    restored = subprocess.run([path("aerate"), "restore", path("no.snap"), "--name", "bubble", "--record", str(record)], capture_output=True, text=True, timeout=20, check=False)
+    require(restored.returncode == 1 and "bubble was given to the other side of a migration" in restored.stderr, f"a snapshot of it is restored: {restored}")
     require("had no lease" in refused("--lease", lease), "a lease that the move did not have decides")
     kept = pathlib.Path(lease).read_bytes()
     note.write_text(f"{first}guest bubble\nlease {kept[8:24].hex()} {int.from_bytes(kept[24:32], 'little')}\n")
