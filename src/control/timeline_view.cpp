@@ -39,7 +39,7 @@ microseconds end_of(const std::vector<MigrationStep>& steps) {
 }
 
 std::string table_of(const std::vector<MigrationStep>& steps, std::size_t columns) {
-    Table table({{"STEP"},
+    Table table({{"STEP", Table::Align::left},
                  {"ROUND", Table::Align::right, 3},
                  {"AT MS", Table::Align::right, 1},
                  {"TOOK MS"},

@@ -18,7 +18,17 @@ const std::vector<MigrationStep> steps{
 };
 
 TEST(TimelineView, DrawsEachStepWhereItLies) {
-    EXPECT_EQ(render_timeline(steps, 80), "");
+    EXPECT_EQ(render_timeline(steps, 80), R"(STEP       ROUND  AT MS  TOOK MS  SENT KIB
+preparing           0.0    800.0         0  #########################
+copying        1  800.0    150.0     71680                           #####
+stopping          950.0     10.0         0                                #
+starting          960.0     40.0         3                                ##
+
+Of that the guest stood still for 50.0 ms:
+STEP      ROUND  AT MS  TOOK MS  SENT KIB
+stopping         950.0     10.0         0  ######
+starting         960.0     40.0         3        ##########################
+)");
 }
 
 TEST(TimelineView, NoLineIsLongerThanTheTerminalIsWide) {

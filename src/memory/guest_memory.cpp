@@ -315,6 +315,10 @@ void GuestMemory::collect_touched(PageBitmap& into) const {
     impl_->residency.collect_touched(impl_->files.pages(), into);
 }
 
+void GuestMemory::collect_own(const PageBitmap& pages, PageBitmap& into) const {
+    impl_->residency.collect_own(pages, into);
+}
+
 void GuestMemory::collect_populated(PageBitmap& into, PageRange in) const {
     impl_->residency.collect_populated(in, into);
     into.add(impl_->handler ? impl_->handler->pages() : impl_->files.pages(), in);

@@ -143,7 +143,10 @@ public:
     /// Adds every page that may hold anything but zero: what a snapshot has to look at. Pages of files that nobody has
     /// touched are among them, those that a handler has yet to supply, and what has been swapped out.
     void collect_populated(PageBitmap& into, PageRange in = every_page) const;
-    /// Returns whether that passes over what holds nothing at once, as Linux can from 6.7 on.
+    /// Adds those of `pages` that are in RAM and the guest's own, so that reading them waits for no disk and no
+    /// handler.
+    void collect_own(const PageBitmap& pages, PageBitmap& into) const;
+    /// Returns whether collect_populated() passes over what holds nothing at once, as Linux can from 6.7 on.
     [[nodiscard]] bool passes_over_holes() const;
 
     /// Returns what the host spends on this memory alone: see Residency for what counts and what it costs to ask.

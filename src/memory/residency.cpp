@@ -256,11 +256,15 @@ PageCount Residency::within(const PageBitmap& bitmap) const {
 }
 
 void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
-    visit(Question::mapped, every_page, &pages, [&](PageRange range) {
-        for (PageRange run = pages.next_run(range.first); run.count > PageCount{0} && run.first < range.end();
-             run = pages.next_run(run.end()))
-            into.set(intersection(run, range));
-    });
+    visit(Question::mapped, every_page, &pages, [&](PageRange range) { into.add(pages, range); });
+}
+
+void Residency::collect_own(const PageBitmap& pages, PageBitmap& into) const {
+    const auto add = [&](PageRange range) { into.add(pages, range); };
+    if (backing_ == Backing::memfd)
+        for_each_run(pages, [&](PageRange run) { visit_data(run, add); });
+    else
+        visit(Question::resident, every_page, &pages, add);
 }
 
 void Residency::collect_populated(PageRange in, PageBitmap& into) const {

@@ -39,6 +39,8 @@ public:
     [[nodiscard]] PageCount within(const PageBitmap&) const;
     /// Adds those of `pages` that this process has mapped.
     void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
+    /// Adds those of `pages` that are in RAM and the guest's own: to read them asks neither disk nor swap.
+    void collect_own(const PageBitmap& pages, PageBitmap& into) const;
     /// Returns whether what holds nothing is passed over at once, whatever its size.
     [[nodiscard]] bool passes_over_holes() const {
         return backing_ == Backing::memfd || method_ == Method::pagemap_scan;

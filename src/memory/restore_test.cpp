@@ -109,6 +109,21 @@ TEST_P(Restored, PopulatedPagesAreAllThatHoldSomething) {
     EXPECT_TRUE(populated.test({3}) && populated.test({512}) && populated.test({1000}));
 }
 
+/// What a file still has would be read from the disk by whoever reads it.
+TEST_P(Restored, OwnPagesAreThoseThatTheGuestHasWritten) {
+    EXPECT_EQ(read(*memory, {{1000}, {100}}), file.pages(100, 100)) << "the page cache has these now";
+    ASSERT_TRUE(memory->fill(address_of({1010}), bytes_of({2}), std::byte{1}));
+    PageBitmap asked(memory->address_space());
+    asked.set({{0}, {1011}});
+    PageBitmap own(memory->address_space());
+    memory->collect_own(asked, own);
+    EXPECT_TRUE(own.test({1010}));
+    EXPECT_FALSE(own.test({1011})) << "it was not asked for";
+    if (GetParam() == Backing::anonymous) { // the others hold copies of it all
+        EXPECT_EQ(own.count(), PageCount{1});
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Memory, Restored, ::testing::Values(Backing::anonymous, Backing::memfd, Backing::hugetlb),
                          [](const auto& instance) {
                              return instance.param == Backing::anonymous ? "Anonymous"

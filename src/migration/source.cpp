@@ -13,8 +13,8 @@ constexpr std::chrono::milliseconds progress_period{250};
 
 void Source::Engine::begin() {
     began_ = Clock::now();
-    enter(Phase::connecting);
     begin_step(TimelineStep::Kind::connecting);
+    enter(Phase::connecting);
     if (auto connected = connect(); !connected)
         return trouble(std::move(connected).error());
     begin_step(TimelineStep::Kind::tracking);

@@ -198,15 +198,19 @@ void VmProcess::quit() {
 }
 
 void VmProcess::end(Outcome how) {
-    if (std::exchange(discarding_, false))
-        return loop_.post([this] { // this is called from inside the machine
-            machine_.reset();
-            receiving_->set_busy(false);
-            if (cancelled_)
-                end(Outcome::killed);
-        });
+    if (discarding_)
+        return loop_.post([this] { discarded(); }); // this is called from inside the machine
     outcome_ = how;
     loop_.stop();
+}
+
+/// Until here the machine is being discarded: whoever wants this process to end meanwhile finds one that ends already.
+void VmProcess::discarded() {
+    machine_.reset();
+    discarding_ = false;
+    receiving_->set_busy(false);
+    if (cancelled_)
+        end(Outcome::killed);
 }
 
 void VmProcess::replace_machine(std::shared_ptr<HostFiles> files) {

@@ -44,6 +44,7 @@ private:
     Result<GuestMemory*> make_machine(const ForeignConfig::Settled& settled, GuestMemory memory);
     /// Discards a guest that was here and must not run: this process waits for the next one.
     void discard();
+    void discarded();
     void stop();
     /// Ends this process, by ending the guest if there is one.
     void quit();

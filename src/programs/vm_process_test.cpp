@@ -60,7 +60,8 @@ protected:
                                           .grants = {.drives = {{.drive_id = "root", .path = vms_.path("disk")}}},
                                           .lease_path = {},
                                           .protection = {},
-                                          .max_memory = ByteCount{1U << 30}}};
+                                          .max_memory = ByteCount{1U << 30},
+                                          .once = true}};
     }
     [[nodiscard]] static std::optional<control::VmState> state_there() {
         const auto status = control::Client(control::socket_path(control::runtime_directory(), "there")).status();
@@ -127,7 +128,9 @@ TEST_P(RefusedReceiver, S4_a_guest_that_comes_runs_on_one_side_whatever_the_host
             EXPECT_NE(state_there(), control::VmState::running) << "two running copies";
             EXPECT_FALSE(status != nullptr && status->error.empty());
         }
-        end.send();
+        // One whose guest was announced, and did not arrive, ends by itself.
+        if (phase == "moved" || state_there() == control::VmState::receiving)
+            end.send();
         receiver.join();
         EXPECT_TRUE(lived && *lived);
         if (!refused) {

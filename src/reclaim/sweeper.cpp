@@ -43,7 +43,7 @@ void Sweeper::start(Way way, Done done) {
 
 Result<> Sweeper::prepare(Way way) {
     sweep_ = {};
-    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero, &populated_})
+    for (PageBitmap* set : {&sweep_.log, &sweep_.written, &sweep_.hinted, &sweep_.later, &sweep_.zero, &own_})
         *set = TRY(PageBitmap::create(memory_.address_space()));
     if (way == Way::by_log)
         writes_ = TRY(tracker_.track());
@@ -118,22 +118,26 @@ void Sweeper::publish() {
     tell({Event::published, {}});
 }
 
-/// What nobody has populated is not read: it costs nothing.
+/// Finds what of the batch is worth reading while the guest runs. What is nobody's costs nothing; what a file, swap or
+/// a page fault handler would have to supply first would keep the guest held for as long.
+void Sweeper::find_own() {
+    own_.clear_all();
+    memory_.collect_own(sweep_.hinted, own_);
+}
+
 void Sweeper::scan() {
-    for_each_run(sweep_.hinted, [this](PageRange run) {
-        populated_.clear_all();
-        memory_.collect_populated(populated_, run);
-        for_each_run(populated_, [this](PageRange there) {
-            for (FrameNumber frame = there.first; frame < there.end(); ++frame.value) {
-                if (!protocol::to_scan(sweep_, frame))
-                    continue;
-                report_.read += PageCount{1};
-                if (!memory_.is_zero(frame))
-                    continue;
-                report_.zero += PageCount{1};
-                tell({Event::zero, {frame, {1}}});
-            }
-        });
+    if (sweep_.logs)
+        find_own();
+    for_each_run(own_, [this](PageRange there) {
+        for (FrameNumber frame = there.first; frame < there.end(); ++frame.value) {
+            if (!protocol::to_scan(sweep_, frame))
+                continue;
+            report_.read += PageCount{1};
+            if (!memory_.is_zero(frame))
+                continue;
+            report_.zero += PageCount{1};
+            tell({Event::zero, {frame, {1}}});
+        }
     });
     tell({Event::scanned, {}});
 }
@@ -146,6 +150,8 @@ void Sweeper::hold() {
         breath_ = loop_.after(left, [this] { hold(); });
         return;
     }
+    if (!sweep_.logs)
+        find_own();
     hold_asked_ = true;
     guest_.hold();
 }

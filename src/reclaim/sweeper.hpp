@@ -72,6 +72,7 @@ private:
     void tell(const protocol::SweepEvent&);
     void gather();
     void publish();
+    void find_own();
     void scan();
     void hold();
     void discard();
@@ -98,7 +99,7 @@ private:
     Clock::time_point may_hold_;                  ///< it has run for as long as it was held before
     bool hold_asked_ = false;
     std::vector<PageRange> ranges_;
-    PageBitmap populated_;
+    PageBitmap own_; ///< of this batch: in RAM, and no file's
     Subscription breath_;
 };
 
