@@ -196,14 +196,14 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
         ->group(policy_group);
     command
         .add_option("--memory-shares", policy.shares,
-                    "of each guest, of what is short: twice as many keep twice as much")
-        ->capture_default_str()
+                    "of each guest, of what is short: twice as many keep twice as much (default: 1000)")
+        ->option_text("N")
         ->check(CLI::Range(std::uint64_t{1}, control::memory_shares_max))
         ->group(policy_group);
     command
         .add_option("--memory-priority", policy.priority,
-                    "0 to 9, of each guest: of those that grow too fast the lowest stand still first")
-        ->capture_default_str()
+                    "0 to 9, of each guest: of those that grow too fast the lowest stand still first (default: 5)")
+        ->option_text("N")
         ->check(CLI::Range(std::uint64_t{0}, control::memory_priority_max))
         ->group(policy_group);
     add_sandbox_flags(command, flags->sandbox);
