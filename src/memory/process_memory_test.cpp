@@ -129,8 +129,9 @@ TEST(ProcessMemory, WhatIsResidentAtMostIsNoLessAndNotMuchMore) {
         constexpr ByteCount lag{1U << 20}; // before Linux 6.2
         EXPECT_GE(*after + lag, memory->resident());
         EXPECT_LE(*after, memory->size());
-        if (backing == Backing::memfd)
+        if (backing == Backing::memfd) {
             EXPECT_EQ(*after, 48_MiB) << "whatever the monitor itself has";
+        }
     }
 }
 
