@@ -124,24 +124,28 @@ std::string instead_of(PageCount actual) {
 
 } // namespace
 
-Result<> Balloon::set_target(PageCount target) {
+Result<> Balloon::set_target(PageCount target, TargetOf whose) {
     CHECK(loop_.owned_here());
     const PageCount ram = whole_pages_of(memory_.size());
     const PageCount most = std::min(ram, PageCount{std::numeric_limits<std::uint32_t>::max()});
     if (target > most)
         return fail("balloon target: {} pages of 4 KiB, but the guest has {}", target.value, most.value);
-    if (target == this->target())
+    const auto pages = static_cast<std::uint32_t>(target.value);
+    if (target == this->target()) {
+        wanted_ = whose == TargetOf::operator_ ? pages : wanted_;
         return {};
+    }
     if (const auto since = since_taken_back(); target > actual() && since && *since < rest_after_oom_)
         return fail(
             "balloon target: the guest ran out of memory {} s ago and took some back from the balloon: try again "
             "in {} s{}",
             std::chrono::floor<std::chrono::seconds>(*since).count(),
             std::chrono::ceil<std::chrono::seconds>(rest_after_oom_ - *since).count(), instead_of(actual()));
-    target_ = static_cast<std::uint32_t>(target.value);
-    wanted_ = target_;
+    target_ = pages;
+    wanted_ = whose == TargetOf::operator_ ? pages : wanted_;
     lowest_target_ = std::min(lowest_target_, target_);
     config_changed();
+    tell(BalloonChange::target);
     return {};
 }
 
@@ -182,10 +186,17 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
 
 void Balloon::actual_written(std::uint32_t before) {
     const std::uint32_t asked = std::exchange(lowest_target_, target_);
-    if (actual_ < before && actual_ < asked)
+    const bool unasked = actual_ < before && actual_ < asked;
+    if (unasked)
         taken_back({std::min(before, target_) - actual_});
     if (on_actual_)
         on_actual_();
+    tell(unasked ? BalloonChange::taken_back : BalloonChange::actual);
+}
+
+void Balloon::tell(BalloonChange change) {
+    if (on_change_)
+        on_change_(change);
 }
 
 void Balloon::taken_back(PageCount pages) {
@@ -268,11 +279,12 @@ void Balloon::on_reset() {
     statistics_.reset();
     if (on_actual_)
         on_actual_();
+    tell(BalloonChange::actual);
 }
 
 BalloonState Balloon::state(std::size_t runs_max) const {
     CHECK(loop_.owned_here());
-    return {.target = target_,
+    return {.target = std::min(target_, std::max(actual_, wanted_)),
             .actual = actual_,
             .poison_value = poison_value_,
             .last_command = hinting_.tracker().issued,

@@ -45,6 +45,15 @@ struct MemoryState {
     PageCount hinted;    ///< hinted in the newest round
 };
 
+/// On whose account a target is set.
+enum class TargetOf : std::uint8_t {
+    operator_, ///< the next driver, or a copy of this guest, is asked for it too
+    monitor,   ///< its own for a while, or the host's policy's: nobody else is to stand by it
+};
+
+/// What has changed: see Balloon::on_change().
+enum class BalloonChange : std::uint8_t { target, actual, taken_back };
+
 class Balloon final : public virtio::Device {
 public:
     /// Fails when the host refuses the memory to know each page's state.
@@ -55,13 +64,16 @@ public:
     Balloon(const BalloonConfig&, GuestMemory&, EventLoop&);
 
     /// Sets how many pages the guest should give up. Refuses to inflate for a while after the guest took memory back.
-    [[nodiscard]] Result<> set_target(PageCount);
+    [[nodiscard]] Result<> set_target(PageCount, TargetOf = TargetOf::operator_);
     [[nodiscard]] PageCount target() const { return {target_}; }
     /// Returns how many pages the guest says that it has given up. A guest may lie: show it, do not rely on it.
     [[nodiscard]] PageCount actual() const { return {actual_}; }
     /// Calls `written` each time the guest has written actual(), or a reset or restore() has. One listener,
     /// which returns soon: the guest's vCPU waits for it. Null: none.
     void on_actual(EventLoop::Callback written) { on_actual_ = std::move(written); }
+    /// Calls `changed` when the target was set, actual() was written, or the guest took pages back (then in place of
+    /// `actual`). One listener, which returns soon, and sets no target. Null: none.
+    void on_change(std::move_only_function<void(BalloonChange)> changed) { on_change_ = std::move(changed); }
 
     /// Returns how long ago the guest last took memory back unasked, if it has (DEFLATE_ON_OOM). The target was lowered
     /// to what was left then: a target above it would have the driver take the same pages again at the next config
@@ -103,6 +115,7 @@ private:
     [[nodiscard]] std::expected<bool, virtio::RingFault> serve(Queue, virtio::Virtqueue&);
     void actual_written(std::uint32_t before);
     void taken_back(PageCount);
+    void tell(BalloonChange);
 
     const EventLoop& loop_;
     GuestMemory& memory_;
@@ -118,13 +131,14 @@ private:
 
     // The config space, less free_page_hint_cmd_id, which is hinting's.
     std::uint32_t target_ = 0;
-    std::uint32_t wanted_ = 0; ///< the target as it was set last, before the guest undercut it
+    std::uint32_t wanted_ = 0; ///< the target as the operator set it last, before the guest undercut it
     std::uint32_t actual_ = 0;
     /// The lowest target in force since the guest last wrote actual(): it may still act on that one.
     std::uint32_t lowest_target_ = 0;
     const std::chrono::milliseconds rest_after_oom_;
     std::optional<std::chrono::steady_clock::time_point> taken_back_;
     EventLoop::Callback on_actual_;
+    std::move_only_function<void(BalloonChange)> on_change_;
     std::uint32_t poison_value_ = 0;
 
     // From activate() to reset().

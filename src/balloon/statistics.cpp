@@ -72,6 +72,8 @@ void Statistics::take(const virtio::DescriptorChain& chain) {
             fresh.values[tag] = load_little_endian<std::uint64_t>(entry.subspan(2));
     }
     latest_ = fresh;
+    if (on_arrival_)
+        on_arrival_();
     answer(latest_);
 }
 

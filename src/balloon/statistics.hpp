@@ -76,6 +76,8 @@ public:
     /// Asks the guest from time to time; 0 turns it off.
     void set_interval(std::chrono::seconds);
     [[nodiscard]] std::chrono::seconds interval() const { return interval_; }
+    /// Calls back each time the guest has answered, whoever asked. One listener; null: none.
+    void on_arrival(EventLoop::Callback arrived) { on_arrival_ = std::move(arrived); }
     /// Returns the latest numbers, to be shown with their age; no decision relies on them.
     [[nodiscard]] const GuestStatistics& latest() const { return latest_; }
     /// Returns how long ago latest() arrived, if it has.
@@ -100,6 +102,7 @@ private:
     virtio::DeviceHost* host_ = nullptr;
     std::optional<virtio::ChainId> held_;
     GuestStatistics latest_;
+    EventLoop::Callback on_arrival_;
     std::vector<Callback> waiting_;
     Subscription answer_timer_;
     std::chrono::seconds interval_{0};

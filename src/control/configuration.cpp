@@ -164,6 +164,17 @@ public:
     Answer operator()(const Stop& stop) { return stop.how == Stop::How::kill ? Answer() : (*this)(SendCtrlAltDel{}); }
     Answer operator()(const GetStatus&) { return std::nullopt; }
     Answer operator()(const GetMetrics&) { return std::nullopt; }
+    Answer operator()(const GetPulse&) { return std::nullopt; }
+    Answer operator()(const GetEvents&) { return std::nullopt; }
+    Answer operator()(const GetMemoryMap&) { return after_start(); }
+    /// Counts from now on, whenever that is: nothing of the VM is made by it.
+    Answer operator()(const PutMemoryPolicy& put) {
+        if (auto valid = validate(put.policy, config_.machine.mem_size); !valid)
+            return refused(std::move(valid).error().message);
+        config_.memory_policy = put.policy;
+        return Done{};
+    }
+    Answer operator()(const PutPermit&) { return config_.balloon ? after_start() : no_balloon(); }
 
 private:
     Answer before_start() const {

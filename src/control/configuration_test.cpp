@@ -49,6 +49,27 @@ TEST(Configuration, BuildsAVmRequestByRequest) {
     EXPECT_TRUE(passes(config, VmState::not_started, InstanceStart{}));
 }
 
+TEST(Configuration, TheMemoryPolicyIsSetAtAnyTime) {
+    VmConfig config = startable();
+    config.machine.mem_size = 256_MiB;
+    EXPECT_TRUE(done(config, VmState::not_started, PutMemoryPolicy{{.floor = 64_MiB, .shares = 3}}));
+    EXPECT_TRUE(done(config, VmState::running, PutMemoryPolicy{{.floor = 256_MiB}}));
+    EXPECT_EQ(config.memory_policy, (MemoryPolicy{.floor = 256_MiB})) << "a PUT says all of it";
+    EXPECT_TRUE(refuses(config, VmState::running, PutMemoryPolicy{{.floor = 257_MiB}}));
+    EXPECT_TRUE(refuses(config, VmState::not_started, PutMachineConfig{{.mem_size = 128_MiB}})) << "below the floor";
+    EXPECT_EQ(with_floor({}, 256_MiB).floor, 64_MiB);
+    EXPECT_EQ(with_floor({.floor = 512_MiB}, 256_MiB).floor, 256_MiB);
+    EXPECT_EQ(with_floor({}, 6_MiB).floor, 1_MiB) << "whole MiB, as it is printed";
+}
+
+TEST(Configuration, APermitNeedsABalloonOfAVmThatRuns) {
+    VmConfig config = startable();
+    EXPECT_TRUE(refuses(config, VmState::not_started, PutPermit{1_MiB, std::chrono::seconds(1)}));
+    EXPECT_TRUE(passes(config, VmState::running, PutPermit{1_MiB, std::chrono::seconds(1)}));
+    config.balloon.reset();
+    EXPECT_TRUE(refuses(config, VmState::running, PutPermit{1_MiB, std::chrono::seconds(1)}));
+}
+
 TEST(Configuration, ADiffNeedsTracking) {
     VmConfig config = startable();
     EXPECT_TRUE(refuses(config, VmState::running, TakeSnapshot{.path = "/s", .diff = true}));

@@ -1,5 +1,6 @@
 #include "control/connection.hpp"
 
+#include "control/event_stream.hpp"
 #include "control/reply.hpp"
 #include "control/router.hpp"
 
@@ -131,7 +132,7 @@ private:
             // A second call finds no reader.
             if (const auto connection = std::exchange(self, nullptr))
                 asio::dispatch(connection->socket_.get_executor(),
-                               [connection, answer = std::move(reply)] { connection->send(answer); });
+                               [connection, answer = std::move(reply)] { connection->answer(answer); });
         });
     }
 
@@ -153,6 +154,18 @@ private:
     void refuse(unsigned status, std::string message) {
         keep_alive_ = false;
         send(Failure{status, std::move(message)});
+    }
+
+    void answer(const Reply& reply) {
+        const auto* const events = std::get_if<EventStream>(&reply);
+        if (events == nullptr)
+            return send(reply);
+        const auto owner = owner_.lock();
+        if (!owner || !socket_.is_open())
+            return close();
+        if (!owner->takes_listener())
+            return send(Failure{503, "too many listen to events already: let one of them hang up"});
+        start_event_stream(std::move(socket_), *events, owner, limits_);
     }
 
     void send(const Reply& reply) {

@@ -25,6 +25,10 @@ public:
     virtual ~ConnectionOwner() = default;
     virtual void added(ConnectionHandle&) = 0;
     virtual void removed(ConnectionHandle&) = 0;
+    /// Listeners to events are counted for themselves.
+    [[nodiscard]] virtual bool takes_listener() const = 0;
+    virtual void listener_added(ConnectionHandle&) = 0;
+    virtual void listener_removed(ConnectionHandle&) = 0;
     void handle(Request request, Server::Answer answer) { handler_(std::move(request), std::move(answer)); }
 
 private:

@@ -5,6 +5,7 @@
 #include "base/units.hpp"
 #include "control/schema.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -26,5 +27,12 @@ struct MemoryPolicy {
     }
     bool operator==(const MemoryPolicy&) const = default;
 };
+
+/// Returns the policy with its floor named, for a VM of this size. A floor that the operator gave before the size was
+/// known is cut to it.
+[[nodiscard]] constexpr MemoryPolicy with_floor(MemoryPolicy policy, ByteCount size) {
+    policy.floor = std::min(policy.floor.value_or(ByteCount{(size.value / 4) >> 20 << 20}), size);
+    return policy;
+}
 
 } // namespace aerate::control

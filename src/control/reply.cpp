@@ -46,6 +46,8 @@ struct Printer {
         return {200, "text/plain; version=0.0.4; charset=utf-8", print_metrics(metrics.status)};
     }
     HttpReply operator()(const Metadata& metadata) const { return {200, json_type, metadata.json}; }
+    /// A connection makes more of it: see event_stream.hpp.
+    HttpReply operator()(const EventStream& events) const { return {200, event_stream_type, events.first}; }
     HttpReply operator()(const VmStatus& status) const { return {200, json_type, print_status(status)}; }
     HttpReply operator()(const BalloonStatus& balloon) const { return ok(json_of(balloon)); }
     template <typename T>

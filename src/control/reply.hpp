@@ -8,6 +8,8 @@
 
 namespace aerate::control {
 
+inline constexpr std::string_view event_stream_type = "text/event-stream";
+
 struct HttpReply {
     unsigned status = 200;
     std::string_view content_type;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "control/file_grants.hpp"
+#include "control/policy_requests.hpp"
 #include "control/status.hpp"
 #include "control/vm_config.hpp"
 
@@ -16,9 +17,6 @@
 #include <variant>
 
 namespace aerate::control {
-
-/// 204: carried out, nothing to say.
-struct Done {};
 
 struct GetInstance {
     static constexpr Endpoint endpoint{"GET", "/"};
@@ -360,7 +358,7 @@ using Request =
                  InstanceStart, SendCtrlAltDel, FlushMetrics, SetPaused, GetBalloon, PutBalloon, PatchBalloon,
                  GetBalloonStatistics, PatchBalloonStatistics, StartHinting, GetHintingStatus, StopHinting, Sweep,
                  Squeeze, TakeSnapshot, LoadSnapshot, Migrate, GetMigration, CancelMigration, GetStatus, GetMetrics,
-                 Stop>;
+                 GetPulse, GetMemoryMap, GetEvents, PutMemoryPolicy, PutPermit, Stop>;
 
 struct Failure {
     unsigned http_status = 400;
@@ -382,8 +380,8 @@ struct Metadata {
     std::string json;
 };
 
-using Reply =
-    std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus, HintingStatus,
-                 SweepStatus, SqueezeStatus, SnapshotStatus, MigrationStatus, VmStatus, Metrics, Metadata>;
+using Reply = std::variant<Done, Failure, Instance, Version, VmConfig, MachineConfig, BalloonConfig, BalloonStatus,
+                           HintingStatus, SweepStatus, SqueezeStatus, SnapshotStatus, MigrationStatus, VmStatus,
+                           Metrics, Metadata, Pulse, MemoryMap, EventStream>;
 
 } // namespace aerate::control

@@ -168,6 +168,11 @@ constexpr auto routes = std::to_array<Route>({
     of<GetMigration>,
     of<CancelMigration>,
     of<GetStatus>,
+    of<GetPulse>,
+    of<GetMemoryMap>,
+    of<GetEvents>,
+    of<PutMemoryPolicy>,
+    of<PutPermit>,
     of<Stop>,
     of<GetMetrics>,
 });

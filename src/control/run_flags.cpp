@@ -150,6 +150,10 @@ Result<VmConfig> config_from(const RunFlags& flags) {
     if (flags.vsock)
         config.vsock = TRY(vsock_from_flag(*flags.vsock));
     TRY(set_balloon(flags, config.balloon));
+    if (flags.memory_floor)
+        config.memory_policy.floor = TRY(size_flag("--memory-floor", *flags.memory_floor));
+    config.memory_policy.shares = flags.memory_shares.value_or(config.memory_policy.shares);
+    config.memory_policy.priority = flags.memory_priority.value_or(config.memory_policy.priority);
     TRY(make_paths_absolute(config));
     TRY(validate(config));
     return config;

@@ -4,6 +4,7 @@
 #include "control/vm_config.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,9 @@ struct RunFlags {
     std::optional<bool> hinting{};
     std::optional<bool> deflate_on_oom{};
     std::optional<unsigned> stats_interval{};
+    std::optional<std::string> memory_floor{};
+    std::optional<std::uint64_t> memory_shares{};
+    std::optional<std::uint64_t> memory_priority{};
 };
 
 /// Without a --config file the VM has a balloon with everything that gives memory back switched on, and an entropy

@@ -39,6 +39,19 @@ TEST(RunFlags, DrivesAndBalloon) {
     EXPECT_FALSE(config_from({.initrd = "/i"}));
 }
 
+TEST(RunFlags, TheMemoryPolicy) {
+    EXPECT_EQ(config_from({.mem = "64M"})->memory_policy, MemoryPolicy{});
+    const auto config = config_from({.mem = "64M", .memory_floor = "32M", .memory_shares = 2000, .memory_priority = 9});
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->memory_policy, (MemoryPolicy{.floor = 32_MiB, .shares = 2000, .priority = 9}));
+    const auto above = config_from({.mem = "64M", .memory_floor = "66M"});
+    ASSERT_FALSE(above);
+    EXPECT_EQ(above.error().message,
+              "memory-policy.memory_floor_mib: 66 is more than the VM's 64 MiB of RAM: no policy "
+              "could keep that");
+    EXPECT_FALSE(config_from({.mem = "64M", .memory_floor = "100K"})) << "whole MiB";
+}
+
 TEST(RunFlags, PrivateDrives) {
     const auto config =
         config_from({.drives = {"/a,b,private", "/c,private=/d,e", "/f,private=/g,on_error=pause"}, .mem = "64M"});

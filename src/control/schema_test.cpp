@@ -3,6 +3,7 @@
 #include "control/reply.hpp"
 #include "control/router.hpp"
 #include "control/schema_json.hpp"
+#include "control/vm_event.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -73,6 +74,10 @@ TEST(Schema, ARequestThatIsSentArrivesAsItWas) {
     EXPECT_EQ(sent(PatchBalloonStatistics{std::chrono::seconds(4)})->polling_interval.count(), 4);
     EXPECT_FALSE(sent(StartHinting{.acknowledge_on_stop = false})->acknowledge_on_stop);
     EXPECT_EQ(sent(Stop{Stop::How::kill})->how, Stop::How::kill);
+    const auto policy = sent(PutMemoryPolicy{{.floor = 3_MiB, .shares = 2, .priority = 1}});
+    EXPECT_EQ(policy->policy, (MemoryPolicy{.floor = 3_MiB, .shares = 2, .priority = 1}));
+    EXPECT_EQ(sent(PutPermit{5_KiB, std::chrono::seconds(9)})->time, std::chrono::seconds(9));
+    EXPECT_TRUE(sent(GetPulse{}) && sent(GetEvents{}) && sent(GetMemoryMap{}));
     EXPECT_TRUE(sent(Sweep{}) && sent(GetMigration{}) && sent(CancelMigration{}) && sent(GetStatus{}) &&
                 sent(StopHinting{}) && sent(GetHintingStatus{}));
 }
@@ -126,6 +131,9 @@ TEST(Schema, NumbersStayInTheirRange) {
     EXPECT_FALSE(route("PUT", "/aerate/squeeze", R"({"keep_bytes": -1})"));
     EXPECT_FALSE(route("PUT", "/aerate/squeeze", R"({"keep_bytes": 1.5})"));
     EXPECT_FALSE(route("PUT", "/aerate/squeeze", ""));
+    for (const auto* time : {"999", "60001", "-1"})
+        EXPECT_FALSE(route("PUT", "/aerate/permit", fmt::format(R"({{"target_bytes": 0, "for_ms": {}}})", time)));
+    EXPECT_FALSE(route("PUT", "/aerate/permit", R"({"for_ms": 1000})"));
 }
 
 /// Collects the names of an object's fields.
@@ -162,8 +170,9 @@ TEST(Schema, EveryFieldIsInTheManual) {
     for (const std::string& name :
          names_of<MachineConfigUpdate, BootSource, Drive, BalloonConfig, LoggerConfig, MetricsConfig, SerialConfig,
                   MmdsConfig, Action, SetPaused, StartHinting, Squeeze, TakeSnapshot, LoadSnapshot, Migrate, Stop,
-                  HintingStatus, SweepStatus, SqueezeStatus, SnapshotStatus, MigrationStatus, VmStatus,
-                  MemoryByState>())
+                  HintingStatus, SweepStatus, SqueezeStatus, SnapshotStatus, MigrationStatus, VmStatus, MemoryByState,
+                  MemoryPolicy, PutPermit, Pulse, MemoryMap, StateEvent, TargetReachedEvent, TakenBackEvent,
+                  DistressEvent, StallsEvent>())
         EXPECT_TRUE(manual.str().contains("`" + name + "`") || manual.str().contains("\"" + name + "\"")) << name;
 }
 

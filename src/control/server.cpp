@@ -64,12 +64,16 @@ struct Server::Impl final : ConnectionOwner {
 
     void added(ConnectionHandle& connection) override { connections.insert(&connection); }
     void removed(ConnectionHandle& connection) override { connections.erase(&connection); }
+    [[nodiscard]] bool takes_listener() const override { return listeners.size() < limits.listeners; }
+    void listener_added(ConnectionHandle& listener) override { listeners.insert(&listener); }
+    void listener_removed(ConnectionHandle& listener) override { listeners.erase(&listener); }
 
     EventLoop& loop;
     UnixListener socket;
     ServerLimits limits;
     std::weak_ptr<ConnectionOwner> owner;
     std::set<ConnectionHandle*> connections;
+    std::set<ConnectionHandle*> listeners;
     Acceptor acceptor;
 };
 
@@ -90,9 +94,9 @@ Server::~Server() {
     if (!impl_)
         return;
     // Closing ends a connection's waits, and with the last of them the connection; it may take itself out of the set.
-    const auto open = impl_->connections;
-    for (ConnectionHandle* connection : open)
-        connection->close();
+    for (const auto& open : {impl_->connections, impl_->listeners})
+        for (ConnectionHandle* connection : open)
+            connection->close();
 }
 
 } // namespace aerate::control

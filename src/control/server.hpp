@@ -28,6 +28,9 @@ struct ServerLimits {
     std::size_t header_fields = 64;
     std::uint64_t body_bytes = 51200; ///< Firecracker's default
     std::size_t connections = 64;
+    std::size_t listeners = 8;                    ///< to events, beside those
+    std::size_t event_bytes = 64 << 10;           ///< that may wait for one of them
+    std::chrono::milliseconds keep_alive{15'000}; ///< between two things that a listener hears
     std::chrono::milliseconds header_deadline{5'000};
     std::chrono::milliseconds body_deadline{10'000};
     std::chrono::milliseconds write_deadline{10'000};

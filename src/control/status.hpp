@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "control/memory_policy.hpp"
 #include "control/schema.hpp"
 
 #include <chrono>
@@ -270,6 +271,7 @@ struct VmStatus {
     std::optional<SandboxStatus> sandbox{}; ///< nothing: it is off
     MemoryByState memory{};
     std::optional<BalloonStatus> balloon{};
+    std::optional<MemoryPolicy> memory_policy{}; ///< with its floor; nothing: the size of the guest is not known
     std::vector<Counter> counters{};
     static void describe(auto& fields, auto& self) {
         fields("name", self.name, mandatory);
@@ -282,6 +284,7 @@ struct VmStatus {
         fields("sandbox", self.sandbox);
         fields("memory", self.memory, mandatory);
         fields("balloon", self.balloon);
+        fields("memory_policy", self.memory_policy);
         fields("counters", self.counters);
     }
     bool operator==(const VmStatus&) const = default;

@@ -156,6 +156,15 @@ std::string kernel_command_line(const VmConfig& config) {
     return line + fmt::format("{}root={} {}", line.empty() ? "" : " ", device, root->is_read_only ? "ro" : "rw");
 }
 
+Result<void> validate(const MemoryPolicy& policy, ByteCount size) {
+    if (policy.floor && policy.floor->value % (1U << 20) != 0)
+        return fail("memory-policy.memory_floor_mib: {} bytes are not a whole number of MiB", policy.floor->value);
+    if (policy.floor && *policy.floor > size)
+        return fail("memory-policy.memory_floor_mib: {} is more than the VM's {} MiB of RAM: no policy could keep that",
+                    policy.floor->value >> 20, size.value >> 20);
+    return {};
+}
+
 Result<void> validate(const VmConfig& config) {
     if (!config.name.empty())
         TRY(validate_vm_name(config.name));
@@ -166,6 +175,7 @@ Result<void> validate(const VmConfig& config) {
     if (config.balloon && config.balloon->target > machine.mem_size)
         return fail("balloon.amount_mib: {} is more than the VM's {} MiB of RAM", config.balloon->target.value >> 20,
                     machine.mem_size.value >> 20);
+    TRY(validate(config.memory_policy, machine.mem_size));
     if (std::ranges::count_if(config.drives, &Drive::is_root_device) > 1)
         return fail("drives: more than one has is_root_device; set it on one");
     if (config.boot && config.boot->boot_args.size() <= command_line_max &&

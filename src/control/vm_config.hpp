@@ -1,6 +1,6 @@
 // What a VM is made of. The JSON is Firecracker's where both have the thing ("machine-config", "boot-source", "drives",
-// "balloon", "entropy"); fields of our own are "name", "backing" and "kernel_entry". The same text is read from
-// `aerate run --config FILE` and printed by GET /vm/config.
+// "balloon", "entropy"); fields of our own are "name", "backing", "kernel_entry" and "memory-policy". The same text is
+// read from `aerate run --config FILE` and printed by GET /vm/config.
 #pragma once
 
 #include "base/error.hpp"
@@ -8,6 +8,7 @@
 #include "boot/kernel_image.hpp"
 #include "control/cpu_config.hpp"
 #include "control/machine_config.hpp"
+#include "control/memory_policy.hpp"
 #include "control/mmds_config.hpp"
 #include "control/monitor_config.hpp"
 #include "control/network_interface.hpp"
@@ -165,6 +166,7 @@ struct VmConfig {
     std::optional<VsockConfig> vsock{};
     std::optional<MmdsConfig> mmds{};
     std::optional<CpuConfig> cpu{};
+    MemoryPolicy memory_policy{};
     MonitorConfig monitor{}; ///< of this process: it goes into no snapshot, and moves with no guest
     static void describe(auto& fields, auto& self) {
         fields("name", self.name, unless_default);
@@ -177,6 +179,7 @@ struct VmConfig {
         fields("vsock", self.vsock);
         fields("mmds-config", self.mmds);
         fields("cpu-config", self.cpu);
+        fields("memory-policy", self.memory_policy, unless_default);
         fields("logger", self.monitor.logger);
         fields("metrics", self.monitor.metrics);
         fields("serial", self.monitor.serial);
@@ -226,6 +229,8 @@ void root_device_first(std::vector<Drive>&);
 /// a root device and boot_args do not name a root. REQUIRES: there is a boot source.
 [[nodiscard]] std::string kernel_command_line(const VmConfig&);
 
+/// Fails if a VM of this size cannot be left the floor.
+[[nodiscard]] Result<void> validate(const MemoryPolicy&, ByteCount size);
 /// Checks what no single field shows: the balloon against RAM, one root device, distinct drive ids.
 [[nodiscard]] Result<void> validate(const VmConfig&);
 

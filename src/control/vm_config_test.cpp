@@ -210,5 +210,19 @@ TEST(VmConfig, ACardHasAPairOfQueuesForEachVcpuAtTheMost) {
     EXPECT_EQ(wrong(2, {.host_dev_name = "tap0"}, true), "");
 }
 
+TEST(VmConfig, TheMemoryPolicyTravelsUnlessItSaysNothing) {
+    VmConfig config;
+    EXPECT_FALSE(print_vm_config(config).contains("memory-policy")) << "older monitors do not know it";
+    config.memory_policy = {.floor = ByteCount{64U << 20}, .shares = 7, .priority = 0};
+    const auto read = parse_vm_config(print_vm_config(config));
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->memory_policy, config.memory_policy);
+    EXPECT_EQ(parse_vm_config(R"({"memory-policy": {"memory_shares": 2}})")->memory_policy,
+              (MemoryPolicy{.shares = 2}));
+    for (const char* wrong : {R"({"memory_floor_mib": 1048576})", R"({"memory_shares": 0})",
+                              R"({"memory_priority": 10})", R"({"memory_floor_bytes": 1})"})
+        EXPECT_FALSE(parse_vm_config(fmt::format(R"({{"memory-policy": {}}})", wrong))) << wrong;
+}
+
 } // namespace
 } // namespace aerate::control

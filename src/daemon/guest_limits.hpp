@@ -8,9 +8,9 @@
 
 namespace aerate {
 
-/// A guest with as many memory regions and rings as a front-end can give it: connection, loop, API and its callers,
-/// five rings, log, in-flight region, memory (vhost_user::mem_slots_max) and what a message brings.
-inline constexpr std::size_t descriptors_per_guest = 128;
+/// A guest with as many memory regions and rings as a front-end can give it: connection, loop, API with its callers
+/// and listeners, five rings, log, in-flight region, memory (vhost_user::mem_slots_max) and what a message brings.
+inline constexpr std::size_t descriptors_per_guest = 136;
 /// Its memory with a guard on both sides of each region, for a moment the old and the new, and a thread's stack.
 inline constexpr std::size_t mappings_per_guest = 200;
 

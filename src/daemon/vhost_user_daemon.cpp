@@ -188,7 +188,8 @@ Result<> VhostUserDaemon::serve(NewConnection connection, const std::string& nam
          .back_end = std::move(back_end),
          .kept = came_back ? std::optional(kept->second.state) : std::nullopt,
          .silence_max = options_.silence_max,
-         .sandbox = sandbox_status()},
+         .sandbox = sandbox_status(),
+         .memory_policy = options_.memory_policy},
         [this, name](const std::string& why, vhost_user::KeptState state) { ended(name, why, std::move(state)); }));
     VhostUserGuest* const guest = served.guest.get();
     served.server = std::make_unique<control::Server>(

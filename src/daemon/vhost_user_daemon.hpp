@@ -34,6 +34,7 @@ public:
         ByteCount memory_per_process{};                ///< of its guests together; 0: as much as its user may have
         std::chrono::milliseconds silence_max{10'000}; ///< a front-end that has said nothing by then is sent away
         std::chrono::milliseconds without_memory_max{10'000}; ///< one without a guest's memory may lose its place then
+        control::MemoryPolicy memory_policy{};                ///< of each guest, until it is told another
         std::filesystem::path api_directory;                  ///< of the sockets of the API
     };
 

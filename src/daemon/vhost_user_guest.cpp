@@ -4,8 +4,11 @@
 #include "base/host.hpp"
 #include "base/overloaded.hpp"
 #include "control/configuration.hpp"
+#include "control/vm_event.hpp"
 #include "daemon/threads.hpp"
+#include "machine/balloon_report.hpp"
 #include "machine/vm_counters.hpp"
+#include "reclaim/memory_map.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -81,6 +84,8 @@ Result<> VhostUserGuest::begin(FileDescriptor socket) {
         if (squeezer_)
             squeezer_->cancel("the front-end replaces the guest's memory");
         squeezer_.reset();
+        care_.reset();
+        thread_.loop().post([this] { take_care(); }); // of the balloon that comes then
     };
     auto ended = [this](std::string why) {
         main_loop_.post([this, why = std::move(why), kept = leave(), alive = std::weak_ptr(alive_)]() mutable {
@@ -91,6 +96,7 @@ Result<> VhostUserGuest::begin(FileDescriptor socket) {
     session_ = TRY(vhost_user::Session::create(thread_.loop(), std::move(socket), options_.back_end,
                                                {.replacing = std::move(replacing), .ended = std::move(ended)},
                                                std::exchange(options_.kept, std::nullopt)));
+    take_care();
     silence_ = thread_.loop().after(options_.silence_max, [this] {
         if (session_ && session_->counters().messages == 0)
             session_->hang_up("the front-end has said nothing since it connected");
@@ -103,6 +109,7 @@ vhost_user::KeptState VhostUserGuest::leave() {
     if (squeezer_)
         squeezer_->cancel("the guest is gone");
     silence_.cancel();
+    care_.reset();
     auto kept = session_->back_end().keep();
     session_.reset(); // its balloon answers what the squeezer has asked
     squeezer_.reset();
@@ -181,6 +188,30 @@ void VhostUserGuest::handle(const control::Request& request, control::Server::An
             [&](const GetMetrics&) {
                 on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply { return Metrics{status(guest)}; });
             },
+            [&](const GetPulse&) {
+                on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply { return pulse(guest); });
+            },
+            [&](const GetEvents&) {
+                on_guest_thread(std::move(answer), [this](BackEnd& guest) -> Reply {
+                    return EventStream{print_event(StateEvent{state(guest), ""}), events_};
+                });
+            },
+            [&](const GetMemoryMap&) {
+                on_guest_thread(std::move(answer), [](BackEnd& guest) -> Reply {
+                    if (!guest.has_memory())
+                        return no_memory_yet();
+                    auto map = memory_map_of(guest.memory(), {.states = &guest.balloon().page_states(),
+                                                              .hinted = &guest.counted_hints().pages()});
+                    return map ? Reply(MemoryMap{map->cell, std::move(map->cells)})
+                               : Reply(Failure{500, std::move(map).error().message});
+                });
+            },
+            [&](const PutMemoryPolicy& put) {
+                on_guest_thread(std::move(answer), [this, policy = put.policy](BackEnd& guest) {
+                    return set_memory_policy(policy, guest);
+                });
+            },
+            [&](const PutPermit& put) { permit(put, std::move(answer)); },
             [&](const Sweep&) { answer(no_dirty_log()); },
             [&](const TakeSnapshot&) { answer(for_the_monitor("a snapshot")); },
             [&](const LoadSnapshot&) { answer(for_the_monitor("loading a snapshot")); },
@@ -218,8 +249,77 @@ void VhostUserGuest::set_balloon_target(ByteCount target, control::Server::Answe
             return conflict("a squeeze is under way, and ends by itself: try again");
         if (auto set = guest.balloon().set_target(whole_pages_of(target)); !set)
             return control::Failure{400, std::move(set).error().message};
+        if (care_)
+            care_->operator_has_spoken();
         return control::Done{};
     });
+}
+
+void VhostUserGuest::permit(const control::PutPermit& put, control::Server::Answer answer) {
+    on_guest_thread(std::move(answer), [this, put](BackEnd& guest) -> control::Reply {
+        if (!guest.has_memory() || !care_)
+            return no_memory_yet();
+        if (squeezer_ && squeezer_->busy()) // it moves the target, and puts it back
+            return conflict("a squeeze is under way, and ends by itself: try again");
+        if (auto set = care_->permit(whole_pages_of(put.target), put.time, *policy(guest).floor); !set)
+            return control::Failure{400, std::move(set).error().message};
+        return control::Done{};
+    });
+}
+
+control::Reply VhostUserGuest::set_memory_policy(const control::MemoryPolicy& policy, BackEnd& guest) {
+    if (guest.has_memory())
+        if (auto valid = control::validate(policy, guest.memory().size()); !valid)
+            return control::Failure{400, std::move(valid).error().message};
+    options_.memory_policy = policy;
+    return control::Done{};
+}
+
+control::MemoryPolicy VhostUserGuest::policy(BackEnd& guest) const {
+    return guest.has_memory() ? with_floor(options_.memory_policy, guest.memory().size()) : options_.memory_policy;
+}
+
+/// Looks after the balloon that there is now.
+void VhostUserGuest::take_care() {
+    if (!session_ || care_)
+        return;
+    BackEnd& guest = session_->back_end();
+    auto before_lapse = [this] {
+        if (squeezer_)
+            squeezer_->cancel("the host's policy has not renewed its permit");
+    };
+    auto tell = [this](const BalloonNews& news) {
+        main_loop_.post([events = events_, news] { publish(*events, news); });
+    };
+    care_ = std::make_unique<BalloonCare>(thread_.loop(), guest.memory(), guest.balloon(), std::move(before_lapse),
+                                          std::move(tell));
+    tell_state(guest);
+}
+
+/// Tells those who listen, if the state is another than they know. The front-end's word on it comes between others, so
+/// it is looked at when something else is.
+void VhostUserGuest::tell_state(BackEnd& guest) {
+    const control::VmState now = state(guest);
+    if (std::exchange(told_state_, now) != now)
+        main_loop_.post([events = events_, now] {
+            if (events->heard())
+                events->publish(print_event(control::StateEvent{now, ""}));
+        });
+}
+
+control::VmState VhostUserGuest::state(BackEnd& guest) {
+    return guest.active() ? control::VmState::running : control::VmState::not_started;
+}
+
+control::Pulse VhostUserGuest::pulse(BackEnd& guest) {
+    tell_state(guest);
+    control::Pulse pulse{.state = state(guest), .memory_policy = policy(guest)};
+    if (!guest.has_memory() || !care_)
+        return pulse;
+    pulse.size = guest.memory().size();
+    pulse.resident = guest.memory().resident_at_most();
+    add_balloon(pulse, guest.balloon(), *care_);
+    return pulse;
 }
 
 void VhostUserGuest::squeeze(ByteCount keep, control::Server::Answer answer) {
@@ -256,6 +356,7 @@ control::VmConfig VhostUserGuest::config(BackEnd& guest) {
                                             .stats_polling_interval = options_.back_end.statistics_interval,
                                             .free_page_hinting = balloon.free_page_hinting,
                                             .free_page_reporting = balloon.free_page_reporting};
+    config.memory_policy = options_.memory_policy;
     return config;
 }
 
@@ -263,7 +364,8 @@ control::VmStatus VhostUserGuest::status(BackEnd& guest) {
     control::VmStatus status;
     status.name = options_.name;
     status.pid = options_.front_end.pid;
-    status.state = guest.active() ? control::VmState::running : control::VmState::not_started;
+    status.state = state(guest);
+    status.memory_policy = policy(guest);
     status.uptime =
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - connected_);
     status.sandbox = options_.sandbox;
@@ -275,6 +377,8 @@ control::VmStatus VhostUserGuest::status(BackEnd& guest) {
     add_transport(status, "balloon", guest.transport_counters());
     add_metrics(status, balloon::metrics_of(guest.counters()));
     add_balloon(status, guest.memory(), guest.balloon(), guest.counted_hints());
+    if (care_)
+        add_care(status, *care_);
     status.counters.push_back({"vhost_user_messages", "Messages of the front-end", session_->counters().messages, {}});
     status.counters.push_back({"vhost_user_refused_messages",
                                "Messages of the front-end answered with an error",

@@ -8,6 +8,7 @@
 #include "control/request.hpp"
 #include "control/server.hpp"
 #include "event/loop_thread.hpp"
+#include "reclaim/balloon_care.hpp"
 #include "reclaim/squeezer.hpp"
 #include "vhost_user/session.hpp"
 
@@ -29,6 +30,7 @@ public:
         std::optional<vhost_user::KeptState> kept;       ///< of this front-end's earlier connection
         std::chrono::milliseconds silence_max{};         ///< of a front-end that says nothing at all
         std::optional<control::SandboxStatus> sandbox{}; ///< of the daemon
+        control::MemoryPolicy memory_policy{};
     };
 
     /// The connection is over, and the device has come to rest. On the main loop, once; the guest may be destroyed in
@@ -57,6 +59,14 @@ private:
     void on_guest_thread(control::Server::Answer, F);
     void set_balloon_target(ByteCount, control::Server::Answer);
     void squeeze(ByteCount keep, control::Server::Answer);
+    void permit(const control::PutPermit&, control::Server::Answer);
+    [[nodiscard]] control::Reply set_memory_policy(const control::MemoryPolicy&, vhost_user::BackEnd&);
+    [[nodiscard]] control::Pulse pulse(vhost_user::BackEnd&);
+    void take_care();
+    void tell_state(vhost_user::BackEnd&);
+    [[nodiscard]] static control::VmState state(vhost_user::BackEnd&);
+    /// Returns the policy, with a floor if the size of the guest is known.
+    [[nodiscard]] control::MemoryPolicy policy(vhost_user::BackEnd&) const;
     [[nodiscard]] control::VmConfig config(vhost_user::BackEnd&);
     [[nodiscard]] control::VmStatus status(vhost_user::BackEnd&);
 
@@ -67,6 +77,7 @@ private:
     bool serving_ = false;                 ///< the guest's thread runs
     std::atomic<bool> memory_seen_{false}; ///< set by the guest's thread
     std::chrono::steady_clock::time_point connected_ = std::chrono::steady_clock::now();
+    std::shared_ptr<control::EventFeed> events_ = std::make_shared<control::EventFeed>(); ///< main loop's
     LoopThread thread_;
     /// The main loop outlives a guest: what is posted there looks here first.
     std::shared_ptr<const int> alive_ = std::make_shared<const int>();
@@ -74,7 +85,9 @@ private:
     // The guest's thread.
     std::unique_ptr<vhost_user::Session> session_; ///< nothing once the connection is over
     std::unique_ptr<Squeezer> squeezer_;           ///< of the balloon there is now; goes before it
-    Subscription silence_;                         ///< ends when the front-end must have said something
+    std::unique_ptr<BalloonCare> care_;            ///< likewise
+    control::VmState told_state_ = control::VmState::not_started;
+    Subscription silence_; ///< ends when the front-end must have said something
 };
 
 } // namespace aerate

@@ -83,6 +83,8 @@ void Freezer::tell(const protocol::FreezeEvent& event) {
     const OrderNumber order = state_.order;
     for (const protocol::FreezeEffect& effect : effects)
         carry_out(effect, order);
+    if (changed_)
+        changed_();
 }
 
 void Freezer::carry_out(const protocol::FreezeEffect& effect, OrderNumber order) {

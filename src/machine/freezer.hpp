@@ -43,6 +43,9 @@ public:
 
     explicit Freezer(EventLoop& loop, std::chrono::milliseconds longest = limit);
 
+    /// Calls `changed` after each event, also one that changes nothing.
+    void on_change(std::function<void()> changed) { changed_ = std::move(changed); }
+
     /// Lets the vCPUs run, and the devices, which do.
     void begin_running(Guest);
     /// Begins with devices and vCPUs at rest; `who` holds the guest.
@@ -86,6 +89,7 @@ private:
     std::array<std::vector<Held>, protocol::claimants> waiting_;
     Subscription deadline_;
     Clock::time_point stopped_since_;
+    std::function<void()> changed_;
     std::string gone_; ///< why the guest is stopped for good
 };
 

@@ -52,6 +52,7 @@ Hardware::~Hardware() {
     balloon_thread.stop();
     net_thread.stop();
     vcpus.clear();
+    care.reset();
     slots.clear(); // its balloon answers what these have asked
     idle_memory.reset();
     sweeper.reset();
@@ -171,6 +172,9 @@ void Hardware::add_reclaim(Sweeper::Guest guest) {
     squeezer = std::make_unique<Squeezer>(loop, memory, *balloon);
     sweeper = std::make_unique<Sweeper>(loop, memory, tracker_, balloon->hinting(), std::move(guest));
     idle_memory = std::make_unique<IdleMemory>(loop, memory, *balloon, *sweeper, *squeezer);
+    care = std::make_unique<BalloonCare>(
+        loop, memory, *balloon, [this] { squeezer->cancel("the host's policy has not renewed its permit"); },
+        [this](const BalloonNews& news) { post_to_main([this, news] { callbacks_.balloon_news(news); }); });
 }
 
 Result<> Hardware::boot(const control::VmConfig& config) {

@@ -35,6 +35,7 @@
 #include "platform/power.hpp"
 #include "platform/pvpanic.hpp"
 #include "platform/serial.hpp"
+#include "reclaim/balloon_care.hpp"
 #include "reclaim/idle_memory.hpp"
 #include "reclaim/squeezer.hpp"
 #include "reclaim/sweeper.hpp"
@@ -71,6 +72,7 @@ public:
         std::function<void()> left;          ///< a vCPU thread is gone
         std::function<void()> quit;          ///< the operator asked at the console
         std::function<void()> panicked;      ///< the guest's kernel says that it has
+        std::function<void(const BalloonNews&)> balloon_news;
     };
 
     /// Creates a machine without a guest in it, which boot() or restore() brings; with fresh memory, if none is given.
@@ -126,6 +128,7 @@ public:
     std::unique_ptr<Sweeper> sweeper;
     std::unique_ptr<Squeezer> squeezer;
     std::unique_ptr<IdleMemory> idle_memory;
+    std::unique_ptr<BalloonCare> care;
     LoopThread balloon_thread{aerate::balloon_thread};
     LoopThread net_thread{aerate::net_thread}; ///< runs if there is a network card
     std::jthread working_set;                  ///< reads it ahead, or records it

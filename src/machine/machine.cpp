@@ -59,6 +59,7 @@ Machine::Machine(EventLoop& loop, control::VmConfig config, Options options)
           loop, [this](LiveGuest::Purpose purpose) { return live_guest(purpose); }, [this] { operation_ended(); }) {
     if (options_.metrics->is_open())
         write_metrics_later();
+    freezer_.on_change([this] { tell_state(); });
 }
 
 Result<> Machine::assemble(std::optional<GuestMemory> memory) {
@@ -68,7 +69,8 @@ Result<> Machine::assemble(std::optional<GuestMemory> memory) {
          .ended = [this](GuestEnd end) { guest_ended(std::move(end)); },
          .left = [this] { vcpu_left(); },
          .quit = [this] { kill(); },
-         .panicked = [this] { guest_panicked(); }},
+         .panicked = [this] { guest_panicked(); },
+         .balloon_news = [this](const BalloonNews& news) { tell(news); }},
         std::move(memory)));
     hardware_->add_reclaim(held_for_sweeps());
     if (config_.mmds)
@@ -112,6 +114,7 @@ void Machine::begin_again() {
     crash_ =
         "the guest has reset itself, and the host refuses what it takes to start it again: " + started.error().message;
     log::error("{}: {}. 'aerate stop {}' ends it", config_.name, crash_, config_.name);
+    tell_state();
 }
 
 Result<> Machine::boot(const Moment& begun) {
@@ -124,6 +127,7 @@ Result<> Machine::boot(const Moment& begun) {
     TRY(hardware_->start_threads());
     state_ = State::started;
     freezer_.begin_running(parts());
+    tell_state();
     return {};
 }
 
@@ -273,6 +277,7 @@ void Machine::guest_panicked() {
     static log::GuestLogLimit limit;
     if (limit.allow())
         log::error("{}: {}", config_.name, crash_);
+    tell_state();
 }
 
 void Machine::refuse_waiting(const std::string& why) {

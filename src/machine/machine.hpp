@@ -6,6 +6,7 @@
 //     machine.cpp           its life, from the first instruction here to the last
 //     machine_requests.cpp  what the API asks
 //     machine_rest.cpp      the guest comes to rest and goes on
+//     machine_policy.cpp    what the host's memory policy asks and hears
 //     machine_copies.cpp    sweeps, squeezes, snapshots, migrations
 //     machine_drives.cpp    a drive gets another image
 #pragma once
@@ -13,6 +14,7 @@
 #include "confine/paths.hpp"
 #include "control/request.hpp"
 #include "control/server.hpp"
+#include "control/vm_event.hpp"
 #include "event/background_task.hpp"
 #include "machine/freezer.hpp"
 #include "machine/hardware.hpp"
@@ -42,6 +44,7 @@ public:
         /// The files that the VM has from before its reset; null: those that its configuration names, from start() on.
         std::shared_ptr<HostFiles> files = {};
         std::shared_ptr<MetricsFile> metrics = std::make_shared<MetricsFile>();
+        std::shared_ptr<control::EventFeed> events = std::make_shared<control::EventFeed>();
         std::shared_ptr<mmds::Store> metadata = std::make_shared<mmds::Store>();
         /// Called once, when every vCPU thread has left and every request is answered: the loop may stop.
         std::function<void(Outcome)> ended;
@@ -123,11 +126,13 @@ private:
     [[nodiscard]] std::optional<control::Failure> refuse(const control::Request&) const;
     [[nodiscard]] bool crashed() const { return freezer_.has_crashed() || state_ == State::not_started_again; }
     void carry_out(const control::Request&, control::Server::Answer);
-    template <typename F>
-    void on_balloon_thread(control::Server::Answer, F);
+    /// Answers with what is done on the balloon's thread.
+    void on_balloon_thread(control::Server::Answer, std::move_only_function<control::Reply(Hardware&)>);
     void change_limits(const control::DriveUpdate&, control::Server::Answer);
     void change_limits(const control::NetworkInterfaceUpdate&, control::Server::Answer);
     void set_balloon_target(ByteCount, control::Server::Answer);
+    /// Why the balloon's target is nobody's to set now.
+    [[nodiscard]] std::optional<control::Failure> target_is_in_use() const;
     void start_hinting(control::StartHinting, control::Server::Answer);
     void report_status(std::move_only_function<void(control::VmStatus)>);
     void load_snapshot(const control::LoadSnapshot&, control::Server::Answer);
@@ -141,6 +146,16 @@ private:
     void change_image(const control::DriveUpdate&, std::string path, Image, control::Server::Answer);
     [[nodiscard]] Result<> change_image_at_rest(const std::string& drive_id, std::string path, Image);
     void give_up_opening(const std::string& why);
+
+    // What the host's memory policy asks and hears.
+    void permit(const control::PutPermit&, control::Server::Answer);
+    void report_pulse(control::Server::Answer);
+    void report_memory_map(control::Server::Answer);
+    void report_events(control::Server::Answer);
+    [[nodiscard]] std::string state_reason() const;
+    /// Tells those who listen, if the state is another than they know.
+    void tell_state();
+    void tell(const BalloonNews&);
 
     // The guest comes to rest and goes on.
     [[nodiscard]] Freezer::Guest parts();
@@ -191,6 +206,7 @@ private:
     std::unique_ptr<BackgroundTask<Result<Image>>> opening_image_; ///< there while it is waited for
     std::size_t vcpus_left_ = 0;
     Outcome outcome_ = Outcome::power_off;
+    control::StateEvent told_state_;
     std::string crash_;         ///< why
     bool panicked_ = false;     ///< the guest's kernel says so; it may still reset itself
     std::string snapshot_path_; ///< that the guest's memory comes from

@@ -85,7 +85,8 @@ bool Machine::pausing_or_paused() const {
 }
 
 std::optional<control::Failure> Machine::refuse(const control::Request& request) const {
-    if (std::holds_alternative<control::GetStatus>(request))
+    if (std::holds_alternative<control::GetStatus>(request) || std::holds_alternative<control::GetPulse>(request) ||
+        std::holds_alternative<control::GetEvents>(request))
         return std::nullopt;
     const bool asks = std::holds_alternative<control::GetMetrics>(request);
     if (awaited() && !asks)
@@ -107,9 +108,11 @@ void Machine::handle(const control::Request& request, control::Server::Answer an
             return answer(control::Failure{400, std::move(usable).error().message});
     if (auto reply = control::configure(config_, api_state(), request))
         return answer(std::move(*reply));
-    const bool status =
-        std::holds_alternative<control::GetStatus>(request) || std::holds_alternative<control::GetMetrics>(request);
-    if (state_ == State::ending && !std::holds_alternative<control::GetStatus>(request))
+    const bool asks_little = std::holds_alternative<control::GetStatus>(request) ||
+                             std::holds_alternative<control::GetPulse>(request) ||
+                             std::holds_alternative<control::GetEvents>(request);
+    const bool status = asks_little || std::holds_alternative<control::GetMetrics>(request);
+    if (state_ == State::ending && !asks_little)
         return answer(conflict("the VM is ending"));
     if (state_ == State::not_started_again && !status && !std::holds_alternative<control::Stop>(request))
         return answer(conflict("the guest has crashed: " + crash_));
@@ -207,6 +210,10 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                            answer(std::move(status));
                        });
                    },
+                   [&](const control::GetPulse&) { report_pulse(std::move(answer)); },
+                   [&](const control::GetMemoryMap&) { report_memory_map(std::move(answer)); },
+                   [&](const control::GetEvents&) { report_events(std::move(answer)); },
+                   [&](const control::PutPermit& put) { permit(put, std::move(answer)); },
                    [&](const control::GetMetrics&) {
                        report_status([answer = std::move(answer)](control::VmStatus status) mutable {
                            answer(control::Metrics{std::move(status)});
@@ -242,8 +249,7 @@ void Machine::write_metrics_later() {
     });
 }
 
-template <typename F>
-void Machine::on_balloon_thread(control::Server::Answer answer, F f) {
+void Machine::on_balloon_thread(control::Server::Answer answer, std::move_only_function<control::Reply(Hardware&)> f) {
     hardware_->balloon_thread.loop().post([this, answer = std::move(answer), f = std::move(f)]() mutable {
         control::Reply reply = f(*hardware_);
         loop_.post([answer = std::move(answer), reply = std::move(reply)]() mutable { answer(std::move(reply)); });
@@ -274,12 +280,13 @@ void Machine::change_limits(const control::NetworkInterfaceUpdate& change, contr
 }
 
 void Machine::set_balloon_target(ByteCount target, control::Server::Answer answer) {
-    if (waiting_for_sweep_ || waiting_for_squeeze_) // they move the target, and put it back
-        return answer(conflict("a sweep or a squeeze is under way, and ends by itself: try again"));
+    if (auto refusal = target_is_in_use())
+        return answer(std::move(*refusal));
     config_.balloon->target = target;
     on_balloon_thread(std::move(answer), [target](Hardware& hardware) -> control::Reply {
         if (auto set = hardware.balloon->set_target(whole_pages_of(target)); !set)
             return control::Failure{400, std::move(set).error().message};
+        hardware.care->operator_has_spoken();
         return control::Done{};
     });
 }
@@ -303,11 +310,12 @@ void Machine::report_status(std::move_only_function<void(control::VmStatus)> rep
     status.name = config_.name;
     status.pid = getpid();
     status.state = api_state();
-    status.reason = status.state == control::VmState::crashed ? crash_ : troubles();
+    status.reason = state_reason();
     status.vcpu_count = config_.machine.vcpu_count;
     status.console = options_.console.kind;
     status.sandbox = sandbox_status();
     status.memory.guest_size = config_.machine.mem_size;
+    status.memory_policy = with_floor(config_.memory_policy, config_.machine.mem_size);
     if (!hardware_) // and no guest's memory, whose page tables may be long
         status.memory.monitor_overhead = resident_outside({});
     if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer so far

@@ -44,6 +44,7 @@ Result<> Machine::begin_at_rest(Freezer::Claimant who) {
     TRY(hardware_->start_threads());
     state_ = State::started;
     freezer_.begin_at_rest(parts(), who);
+    tell_state();
     return {};
 }
 

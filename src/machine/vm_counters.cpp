@@ -1,6 +1,7 @@
 #include "machine/vm_counters.hpp"
 
 #include "base/log.hpp"
+#include "machine/balloon_report.hpp"
 #include "memory/process_memory.hpp"
 
 #include <array>
@@ -51,6 +52,7 @@ void add_memory_and_balloon(control::VmStatus& status, Hardware& hardware) {
         return;
     add_virtio_counters(status, hardware.slots, hardware.balloon_thread.loop());
     add_balloon(status, memory, *hardware.balloon, hardware.counted_hints);
+    add_care(status, *hardware.care);
     for (const VirtioSlot& slot : hardware.slots)
         if (slot.device.get() == hardware.balloon)
             status.balloon->driver = slot.transport->has_driver();
@@ -65,10 +67,7 @@ void add_balloon(control::VmStatus& status, const GuestMemory& memory, balloon::
     status.memory.hinted = bytes_of(counted_hints.unique());
     control::BalloonStatus shown{
         .target = bytes_of(balloon.target()), .actual = bytes_of(balloon.actual()), .driver = true, .statistics = {}};
-    const auto& latest = balloon.statistics().latest();
-    for (std::size_t tag = 0; tag < latest.values.size(); ++tag)
-        if (latest.values[tag])
-            shown.statistics.emplace(balloon::statistic_names[tag], *latest.values[tag]);
+    add_statistics(shown.statistics, balloon.statistics().latest());
     shown.statistics_age = balloon.statistics().age();
     shown.statistics_old = shown.statistics_age && *shown.statistics_age > balloon.statistics().age_limit();
     shown.reports_when_asked = balloon.hinting().answered_by_reports();

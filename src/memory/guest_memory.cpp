@@ -4,6 +4,7 @@
 #include "memory/discarder.hpp"
 #include "memory/fault_handler.hpp"
 #include "memory/mapping.hpp"
+#include "memory/process_memory.hpp"
 #include "memory/residency.hpp"
 #include "memory/restore.hpp"
 
@@ -334,6 +335,17 @@ ByteCount GuestMemory::resident() const {
 
 ByteCount GuestMemory::shared() const {
     return impl_->residency.shared();
+}
+
+std::optional<ByteCount> GuestMemory::resident_at_most() const {
+    if (backing() == Backing::memfd)
+        return resident(); // a few fstats
+    const auto all = backing() == Backing::anonymous ? resident_anonymous() : std::nullopt;
+    return all ? std::optional(std::min(*all, size())) : std::nullopt;
+}
+
+void GuestMemory::collect_resident(PageBitmap& into) const {
+    impl_->residency.collect_resident(into);
 }
 
 PageCount GuestMemory::resident_within(const PageBitmap& pages) const {

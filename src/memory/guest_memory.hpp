@@ -154,6 +154,12 @@ public:
     /// Returns what is mapped beside that, of files that the memory was restored from, and shared with other guests of
     /// theirs. Together with resident() that is the RSS of guest RAM.
     [[nodiscard]] ByteCount shared() const;
+    /// Returns what resident() is at most, at a cost that does not grow with the memory: anonymous memory of the
+    /// monitor itself is in it, since the kernel counts both together. Nothing where the host does not say: of huge
+    /// pages from its pool.
+    [[nodiscard]] std::optional<ByteCount> resident_at_most() const;
+    /// Adds every page that resident() counts.
+    void collect_resident(PageBitmap& into) const;
     /// Returns how many of the set pages the host holds in RAM now.
     [[nodiscard]] PageCount resident_within(const PageBitmap&) const;
     [[nodiscard]] ByteCount size() const;

@@ -13,8 +13,9 @@ public:
     explicit OwnFile(const char* path)
         : path_(path) {}
 
+    /// Does nothing the second time, for the guest that comes after a reset: this process may no longer open it.
     void keep() {
-        if (kept_.valid() && process_ == ::getpid())
+        if (process_ == ::getpid() && kept_.valid())
             return;
         kept_ = open();
         process_ = ::getpid();
@@ -46,11 +47,17 @@ OwnFile& smaps() {
     return file;
 }
 
+OwnFile& statm() {
+    static OwnFile file("/proc/self/statm");
+    return file;
+}
+
 } // namespace
 
 void keep_own_maps() {
     pagemap().keep();
     smaps().keep();
+    statm().keep();
 }
 
 FileDescriptor own_pagemap() {
@@ -59,6 +66,10 @@ FileDescriptor own_pagemap() {
 
 FileDescriptor own_smaps() {
     return smaps().get();
+}
+
+FileDescriptor own_statm() {
+    return statm().get();
 }
 
 } // namespace aerate

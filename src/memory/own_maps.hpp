@@ -6,7 +6,7 @@
 
 namespace aerate {
 
-/// Opens both files for all later calls, before this process hides its memory. What the host does not let it open is
+/// Opens these files for all later calls, before this process hides its memory. What the host does not let it open is
 /// unknown from then on. A later call, after a reset of the guest, keeps what is open: it could not be opened again.
 void keep_own_maps();
 
@@ -14,5 +14,7 @@ void keep_own_maps();
 [[nodiscard]] FileDescriptor own_pagemap();
 /// The same for /proc/self/smaps. Duplicates have one position.
 [[nodiscard]] FileDescriptor own_smaps();
+/// The same for /proc/self/statm.
+[[nodiscard]] FileDescriptor own_statm();
 
 } // namespace aerate

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -46,6 +47,20 @@ std::optional<ByteCount> resident_outside(std::span<const MappedRegion> regions)
             total += ByteCount{kib << 10};
     }
     return total;
+}
+
+std::optional<ByteCount> resident_anonymous() {
+    const FileDescriptor statm = own_statm();
+    std::array<char, 256> text{};
+    if (!statm.valid() || ::pread(statm.get(), text.data(), text.size() - 1, 0) <= 0)
+        return std::nullopt;
+    // In pages: size, resident, and what of that is not anonymous (Documentation/filesystems/proc.rst).
+    std::uint64_t resident = 0;
+    std::uint64_t shared = 0;
+    // The kernel wrote these numbers, and they fit. NOLINTNEXTLINE(cert-err34-c)
+    if (std::sscanf(text.data(), "%*u %" SCNu64 " %" SCNu64, &resident, &shared) != 2)
+        return std::nullopt;
+    return bytes_of(PageCount{resident - std::min(resident, shared)});
 }
 
 } // namespace aerate

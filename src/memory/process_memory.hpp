@@ -13,4 +13,8 @@ namespace aerate {
 /// code included. Huge pages of the host's pool count nowhere in it. Nothing if it cannot be read.
 [[nodiscard]] std::optional<ByteCount> resident_outside(std::span<const MappedRegion>);
 
+/// Returns what of this process is anonymous memory in RAM, at the cost of a short read, whatever its size. It lags
+/// behind where statm does. Nothing if it cannot be read.
+[[nodiscard]] std::optional<ByteCount> resident_anonymous();
+
 } // namespace aerate

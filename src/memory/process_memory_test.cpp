@@ -116,5 +116,24 @@ TEST(ResidentOutside, WhatCannotBeReadIsNotZero) {
     EXPECT_TRUE(resident_outside({}));
 }
 
+// The figure that is asked for all the time, against the walk.
+TEST(ProcessMemory, WhatIsResidentAtMostIsNoLessAndNotMuchMore) {
+    for (const Backing backing : {Backing::anonymous, Backing::memfd}) {
+        auto memory = GuestMemory::create({.regions = {{{0}, 64_MiB}}, .backing = backing});
+        ASSERT_TRUE(memory);
+        const auto before = memory->resident_at_most();
+        ASSERT_TRUE(before);
+        ASSERT_TRUE(memory->fill({0}, 48_MiB, std::byte{1}));
+        const auto after = memory->resident_at_most();
+        ASSERT_TRUE(after);
+        constexpr ByteCount lag{1U << 20}; // before Linux 6.2
+        EXPECT_GE(*after + lag, memory->resident());
+        EXPECT_LE(*after, memory->size());
+        if (backing == Backing::memfd) {
+            EXPECT_EQ(*after, 48_MiB) << "whatever the monitor itself has";
+        }
+    }
+}
+
 } // namespace
 } // namespace aerate

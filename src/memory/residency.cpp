@@ -255,6 +255,14 @@ PageCount Residency::within(const PageBitmap& bitmap) const {
     return found - std::min(found, holes);
 }
 
+void Residency::collect_resident(PageBitmap& into) const {
+    const auto set = [&](PageRange range) { into.set(range); };
+    if (backing_ == Backing::memfd)
+        visit_data(every_page, set);
+    else
+        visit(Question::resident, every_page, nullptr, set);
+}
+
 void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
     visit(Question::mapped, every_page, &pages, [&](PageRange range) { into.add(pages, range); });
 }

@@ -37,6 +37,8 @@ public:
     /// written yet, which the host keeps once for all guests of that file. A memfd is the guest's own, and has none.
     [[nodiscard]] ByteCount shared() const;
     [[nodiscard]] PageCount within(const PageBitmap&) const;
+    /// Adds every page that total() counts.
+    void collect_resident(PageBitmap& into) const;
     /// Adds those of `pages` that this process has mapped.
     void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
     /// Adds those of `pages` that are in RAM and the guest's own: to read them asks neither disk nor swap.

@@ -1,5 +1,6 @@
 #include "policy/law.hpp"
 
+#include "policy/relief.hpp"
 #include "policy/spare.hpp"
 
 #include <vector>
@@ -14,8 +15,6 @@ constexpr milliseconds relief_pause = std::chrono::seconds(3);
 constexpr milliseconds relief_rest = std::chrono::seconds(30);
 constexpr milliseconds relief_time = std::chrono::seconds(2); ///< as much is given as is read again in this
 constexpr ByteCount relief_min{64 * mib};
-/// A balloon that is smaller is not worth having, and a target that is nearer counts as reached.
-constexpr ByteCount trifle{16 * mib};
 
 struct Tick {
     Host host;
@@ -33,16 +32,8 @@ struct Case {
     ByteCount offer{};
 };
 
-/// The balloon as it stands: a target that has not been reached is none that could be lowered.
-ByteCount standing(const Guest& guest) {
-    return std::min(guest.target, guest.actual);
-}
-
 void give(Case& subject, ByteCount amount, Reason reason) {
-    const ByteCount before = std::min(standing(subject.guest), balloon_max(subject.guest));
-    ByteCount target = rounded_down(excess(before, amount));
-    if (target < trifle)
-        target = {};
+    const ByteCount target = target_after_giving(subject.guest, amount);
     subject.decision = {.target = target, .reason = reason, .given = excess(subject.guest.actual, target)};
 }
 
@@ -79,10 +70,7 @@ bool relieve_distress(Case& subject, Tick& tick) {
     const bool low_memory = said != nullptr && said->available.value < kept.value / 2;
     if (!took && !stalled && !low_memory)
         return false;
-    const ByteCount lack =
-        said != nullptr ? excess(scaled(kept, 3, 2), said->available) : ByteCount{guest.actual.value / 2};
-    const ByteCount amount = std::max(lack, ByteCount{guest.actual.value / 4});
-    give(subject, amount, took || stalled ? Reason::distress : Reason::below_guard);
+    give(subject, relief(guest, kept), took || stalled ? Reason::distress : Reason::below_guard);
     subject.memory.hold.fail(tick.now);
     tick.promised += subject.decision.given;
     return true;

@@ -101,6 +101,26 @@ void add_balloon_flags(CLI::App& run, Flags& flags) {
         ->group("Balloon");
 }
 
+void add_policy_flags(CLI::App& run, Flags& flags) {
+    auto& vm = flags.vm;
+    constexpr const char* group = "The host's memory policy";
+    run.add_option("--memory-floor", vm.memory_floor,
+                   "memory below which no policy takes the guest (default: a quarter of --mem)")
+        ->option_text("SIZE")
+        ->check(check_size)
+        ->group(group);
+    run.add_option("--memory-shares", vm.memory_shares,
+                   "of what is short, beside other VMs: twice as many keep twice as much (default: 1000)")
+        ->option_text("N")
+        ->check(CLI::Range(std::uint64_t{1}, control::memory_shares_max))
+        ->group(group);
+    run.add_option("--memory-priority", vm.memory_priority,
+                   "0 to 9: of VMs that grow too fast for the host, the lowest stand still first (default: 5)")
+        ->option_text("N")
+        ->check(CLI::Range(std::uint64_t{0}, control::memory_priority_max))
+        ->group(group);
+}
+
 } // namespace
 
 void add_run(CLI::App& app, Command& chosen) {
@@ -111,6 +131,7 @@ void add_run(CLI::App& app, Command& chosen) {
     run.footer("SIZE is a whole number and K, M, G or T; without a letter it is MiB.");
     add_vm_flags(run, *flags);
     add_balloon_flags(run, *flags);
+    add_policy_flags(run, *flags);
     run.add_flag("!--no-start,!--api-only", flags->options.start, "serve the API and wait there for InstanceStart");
     add_console_flags(run, flags->options);
     add_sandbox_flags(run, flags->options.sandbox);

@@ -34,6 +34,7 @@ struct Flags {
     std::string max_memory;
     std::string max_guest_memory;
     std::string max_process_memory;
+    std::string memory_floor;
 };
 
 Result<uid_t> user_id(const std::string& user) {
@@ -88,6 +89,9 @@ Result<> complete(Flags& flags) {
         flags.options.users.push_back(TRY(user_id(user)));
     flags.options.back_end.statistics_interval = std::chrono::seconds(flags.statistics_interval);
     flags.options.back_end.memory_budget = TRY(memory_budget(flags));
+    if (!flags.memory_floor.empty())
+        flags.options.memory_policy.floor = TRY(control::parse_size(flags.memory_floor));
+    TRY(control::validate(flags.options.memory_policy, ByteCount{~std::uint64_t{0}})); // guests' sizes come later
     flags.options.memory_per_process = TRY(process_memory(flags));
     return {};
 }
@@ -182,6 +186,26 @@ void add_vhost_user(CLI::App& app, Command& chosen) {
         ->capture_default_str()
         ->check(CLI::Range(0U, 65535U))
         ->group("Balloon");
+    constexpr const char* policy_group = "The host's memory policy";
+    auto& policy = flags->options.memory_policy;
+    command
+        .add_option("--memory-floor", flags->memory_floor,
+                    "memory below which no policy takes a guest (default: a quarter of what it has)")
+        ->type_name("SIZE")
+        ->check(check_size)
+        ->group(policy_group);
+    command
+        .add_option("--memory-shares", policy.shares,
+                    "of each guest, of what is short: twice as many keep twice as much (default: 1000)")
+        ->option_text("N")
+        ->check(CLI::Range(std::uint64_t{1}, control::memory_shares_max))
+        ->group(policy_group);
+    command
+        .add_option("--memory-priority", policy.priority,
+                    "0 to 9, of each guest: of those that grow too fast the lowest stand still first (default: 5)")
+        ->option_text("N")
+        ->check(CLI::Range(std::uint64_t{0}, control::memory_priority_max))
+        ->group(policy_group);
     add_sandbox_flags(command, flags->sandbox);
     command.callback([flags, &chosen] {
         chosen = [flags] {

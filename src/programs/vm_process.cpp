@@ -220,6 +220,7 @@ void VmProcess::replace_machine(std::shared_ptr<HostFiles> files) {
                      Machine::Options{.console = console_,
                                       .files = std::move(files),
                                       .metrics = metrics_,
+                                      .events = events_,
                                       .metadata = options_.metadata,
                                       .ended = [this](Outcome how) { end(how); },
                                       .places = places(),

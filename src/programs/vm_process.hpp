@@ -53,6 +53,7 @@ private:
     void replace_machine(std::shared_ptr<HostFiles> files);
 
     RunOptions options_;
+    std::shared_ptr<control::EventFeed> events_ = std::make_shared<control::EventFeed>();
     std::shared_ptr<MetricsFile> metrics_ = std::make_shared<MetricsFile>();
     const FileDescriptor& signals_;
     EventLoop loop_;

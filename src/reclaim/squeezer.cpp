@@ -87,7 +87,7 @@ void Squeezer::decide(const balloon::GuestStatistics& guest) {
 }
 
 void Squeezer::inflate_to(PageCount target) {
-    if (auto set = balloon_.set_target(target); !set)
+    if (auto set = balloon_.set_target(target, balloon::TargetOf::monitor); !set)
         return let_go(set.error().message);
     watch_balloon();
 }
@@ -105,7 +105,7 @@ void Squeezer::let_go(std::string why) {
 
 /// Puts the target back, but never above what a guest that ran out of memory has left in the balloon.
 void Squeezer::put_target_back() {
-    (void)balloon_.set_target(std::min(target_before_, balloon_.target()));
+    (void)balloon_.set_target(std::min(target_before_, balloon_.target()), balloon::TargetOf::monitor);
 }
 
 /// Watches the balloon: the guest writes `actual` as it goes.

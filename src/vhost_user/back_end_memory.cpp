@@ -32,10 +32,10 @@ balloon::BalloonState BackEnd::fitted(balloon::BalloonState state, const GuestMe
     return state;
 }
 
-/// Returns the requested target. Front-ends share memory piece by piece, and the device has no target beyond what is
-/// there.
+/// Returns the target that somebody stands by. Front-ends share memory piece by piece, and the device has no target
+/// beyond what is there.
 std::uint32_t BackEnd::wanted_target() const {
-    const auto now = static_cast<std::uint32_t>(device_->balloon->target().value);
+    const std::uint32_t now = device_->balloon->state(0).target;
     const auto most = whole_pages_of(device_->memory->size()).value;
     return now == std::min<std::uint64_t>(kept_target_, most) ? kept_target_ : now;
 }

@@ -115,6 +115,7 @@ def run_scenario(function, context):
 
 
 # Each adds its scenarios; this is the order in which they run.
+import host_policy  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import common  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import shapes  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import own_guests  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import

@@ -4,6 +4,7 @@
 #include "base/testing/temporary_directory.hpp"
 #include "control/runtime_directory.hpp"
 #include "control/server.hpp"
+#include "control/vm_event.hpp"
 #include "event/event_loop.hpp"
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -38,6 +40,8 @@ protected:
                     answer(Failure{400, fmt::format("{} bytes", patch->target.value)});
                 else if (std::holds_alternative<GetInstance>(request))
                     answer(Instance{"web1", VmState::running});
+                else if (std::holds_alternative<GetEvents>(request))
+                    answer(EventStream{print_event(StateEvent{VmState::running, ""}), feed_});
                 else
                     answer(Done{});
             },
@@ -63,6 +67,7 @@ protected:
 
     TemporaryDirectory parent_;
     EventLoop loop_;
+    std::shared_ptr<EventFeed> feed_ = std::make_shared<EventFeed>(); ///< the loop's
     std::optional<Server> server_;
     std::jthread thread_;
     std::vector<Server::Answer> kept_;
