@@ -224,6 +224,8 @@ void Daemon::publish(const HostReading& reading, const policy::Decisions& decisi
     for (const auto& [name, decision] : decisions.guests) {
         Vm& vm = vms_.find(name.value)->second;
         status_.vms.push_back(vm_of(inputs_, state_, name, decision, decisions.level, view_of(vm)));
+        if (const auto& traits = vm.monitor->traits(); traits && traits->whole_vm)
+            status_.host.monitors += traits->overhead;
         vm.log.add(decision_of(inputs_, state_, name, decision, decisions.level, status_.now));
     }
     add_up(status_);

@@ -34,7 +34,7 @@ Traits traits_of(const control::VmStatus& status) {
     return {.name = status.name,
             .pid = status.pid,
             .whole_vm = status.vcpu_count != 0,
-            .has_balloon = status.balloon.has_value()};
+            .overhead = status.memory.monitor_overhead.value_or(ByteCount{})};
 }
 
 } // namespace aerate::hostd

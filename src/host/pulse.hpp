@@ -45,7 +45,7 @@ struct Traits {
     std::string name{};
     int pid = 0;
     bool whole_vm = true; ///< false: only its balloon is served there, so nobody can pause it there
-    bool has_balloon = true;
+    ByteCount overhead{}; ///< of the monitor itself, when it was first asked
     bool operator==(const Traits&) const = default;
 };
 

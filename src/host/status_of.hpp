@@ -19,8 +19,7 @@ struct VmView {
     control::VmState state{};
     int pid = 0;
     bool answers = true;
-    ByteCount monitor{}; ///< of its process, beside the guest's memory
-    ByteCount taken{};   ///< so far
+    ByteCount taken{}; ///< so far
     ByteCount given{};
     std::optional<std::chrono::microseconds> stalled{};
     std::string cgroup{};
