@@ -204,13 +204,17 @@ void add_admit(CLI::App& host, Command& chosen) {
     CLI::App& command = *host.add_subcommand("admit", "Say whether one more VM fits: exit status 0, or 1 and why not");
     auto question = std::make_shared<hostd::AdmissionQuestion>();
     auto need = std::make_shared<ByteCount>();
-    add_size(command, "--mem", question->size, "its RAM")->required();
+    add_size(command, "--mem", question->size, "its RAM");
     add_size(command, "--floor", question->floor, "what it is promised (default: nothing)");
     CLI::Option* const need_option = add_size(command, "--need", *need, "what it will use (default: half of its RAM)");
     command.callback([question, need, need_option, &chosen] {
         if (need_option->count() > 0)
             question->need = *need;
-        chosen = [question] { return status_of(admit(*question)); };
+        chosen = [question] {
+            if (question->size == ByteCount{})
+                return wrong_usage({"host admit: --mem is missing: how much RAM the VM is to have"});
+            return status_of(admit(*question));
+        };
     });
 }
 
