@@ -104,6 +104,11 @@ struct PolicyChange {
     std::optional<ByteCount> floor{};
     std::optional<std::uint64_t> shares{};
     std::optional<std::uint64_t> priority{};
+
+    /// Returns what counts of two: this, where it says something.
+    [[nodiscard]] PolicyChange over(const PolicyChange& other) const {
+        return {floor ? floor : other.floor, shares ? shares : other.shares, priority ? priority : other.priority};
+    }
     static void describe(auto& fields, auto& self) {
         fields("memory_floor_mib", control::Mib{self.floor});
         fields("memory_shares", self.shares, control::between(1, control::memory_shares_max));

@@ -109,6 +109,12 @@ void Daemon::answered() {
         timer_ = loop_.after(milliseconds(0), [this] { decide(); }); // not within a monitor's call
 }
 
+/// What was changed while the daemon ran counts before its configuration. REQUIRES: the monitor has said something.
+Wishes Daemon::wishes_for(std::string_view name, const Vm& vm) const {
+    const Configuration& configuration = options_.configuration;
+    return wishes_of(*vm.monitor->pulse(), vm.changed.over(configuration.of(name)), configuration.defaults);
+}
+
 policy::Inputs Daemon::inputs_of(const HostReading& reading) {
     const auto& configuration = options_.configuration;
     const MemoryInfo& memory = reading.memory;
@@ -127,13 +133,9 @@ policy::Inputs Daemon::inputs_of(const HostReading& reading) {
         const Monitor& monitor = *vm.monitor;
         if (!monitor.pulse() || monitor.gone())
             continue;
-        PolicyChange by_name = configuration.of(name);
-        by_name.floor = vm.by_name.floor ? vm.by_name.floor : by_name.floor;
-        by_name.shares = vm.by_name.shares ? vm.by_name.shares : by_name.shares;
-        by_name.priority = vm.by_name.priority ? vm.by_name.priority : by_name.priority;
         inputs.guests.emplace(policy::VmName{name},
-                              guest_of(*monitor.pulse(), wishes_of(*monitor.pulse(), by_name, configuration.defaults),
-                                       monitor.pulse_age(), monitor.can().pauses && monitor.answers()));
+                              guest_of(*monitor.pulse(), wishes_for(name, vm), monitor.pulse_age(),
+                                       monitor.can().pauses && monitor.answers()));
     }
     return policy::bounded(std::move(inputs));
 }
@@ -248,10 +250,8 @@ std::expected<control::Done, control::Failure> Daemon::change(std::string_view n
     if (wish.floor && *wish.floor > pulse.size)
         return std::unexpected(control::Failure{400, fmt::format("memory_floor_mib: is {}, and the VM has {} MiB",
                                                                  wish.floor->value >> 20, pulse.size.value >> 20)});
-    vm.by_name.floor = wish.floor ? wish.floor : vm.by_name.floor;
-    vm.by_name.shares = wish.shares ? wish.shares : vm.by_name.shares;
-    vm.by_name.priority = wish.priority ? wish.priority : vm.by_name.priority;
-    const Wishes now = wishes_of(pulse, vm.by_name, options_.configuration.of(name));
+    vm.changed = wish.over(vm.changed);
+    const Wishes now = wishes_for(name, vm);
     vm.monitor->keep({.floor = now.floor, .shares = now.shares, .priority = now.priority});
     return control::Done{};
 }

@@ -62,7 +62,7 @@ private:
     /// What is kept of a VM while it is there.
     struct Vm {
         std::unique_ptr<Monitor> monitor;
-        PolicyChange by_name{};
+        PolicyChange changed{}; ///< by change()
         DecisionLog log{};
         ByteCount taken{};
         ByteCount given{};
@@ -79,6 +79,7 @@ private:
     void look();
     void answered();
     void decide();
+    [[nodiscard]] Wishes wishes_for(std::string_view name, const Vm&) const;
     [[nodiscard]] policy::Inputs inputs_of(const HostReading&);
     void act(const policy::Decisions&);
     void adopt(const std::string& name, Vm&) const;
