@@ -222,7 +222,7 @@ void add_replay(CLI::App& host, Command& chosen) {
     CLI::App& command =
         *host.add_subcommand("replay", "Take the policy through a recorded history: exit status 1 if it differs");
     auto path = std::make_shared<std::string>();
-    command.add_option("file", *path, "what --record wrote")->option_text("FILE")->required();
+    command.add_option("file", *path, "what --record wrote")->type_name("FILE")->required();
     command.callback([path, &chosen] { chosen = [path] { return status_of(replay(*path)); }; });
 }
 
