@@ -122,12 +122,14 @@ private:
         const auto& message = parser_->get();
         keep_alive_ = message.keep_alive();
         target_ = view(message.target());
-        auto request = route(view(message.method_string()), view(message.target()), message.body());
-        if (!request)
-            return send(std::move(request).error());
         const auto owner = owner_.lock();
         if (!owner)
             return close();
+        if (const auto* routes = owner->routes())
+            return send((*routes)(view(message.method_string()), target_, message.body()));
+        auto request = route(view(message.method_string()), view(message.target()), message.body());
+        if (!request)
+            return send(std::move(request).error());
         owner->handle(*std::move(request), [self = shared_from_this()](Reply reply) mutable {
             // A second call finds no reader.
             if (const auto connection = std::exchange(self, nullptr))
@@ -168,8 +170,8 @@ private:
         start_event_stream(std::move(socket_), *events, owner, limits_);
     }
 
-    void send(const Reply& reply) {
-        const HttpReply text = print_reply(reply);
+    void send(const Reply& reply) { send(print_reply(reply)); }
+    void send(const HttpReply& text) {
         response_ = {};
         response_.result(status_on(target_, text.status));
         response_.keep_alive(keep_alive_);

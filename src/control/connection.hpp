@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <utility>
+#include <variant>
 
 namespace aerate::control {
 
@@ -20,7 +21,7 @@ protected:
 /// What a connection needs of its server, which may go first.
 class ConnectionOwner {
 public:
-    explicit ConnectionOwner(Server::Handler handler)
+    explicit ConnectionOwner(std::variant<Server::Handler, Server::Routes> handler)
         : handler_(std::move(handler)) {}
     virtual ~ConnectionOwner() = default;
     virtual void added(ConnectionHandle&) = 0;
@@ -29,10 +30,14 @@ public:
     [[nodiscard]] virtual bool takes_listener() const = 0;
     virtual void listener_added(ConnectionHandle&) = 0;
     virtual void listener_removed(ConnectionHandle&) = 0;
-    void handle(Request request, Server::Answer answer) { handler_(std::move(request), std::move(answer)); }
+    void handle(Request request, Server::Answer answer) {
+        std::get<Server::Handler>(handler_)(std::move(request), std::move(answer));
+    }
+    /// Returns nothing if the paths are a VM's: then route() knows them.
+    [[nodiscard]] const Server::Routes* routes() const { return std::get_if<Server::Routes>(&handler_); }
 
 private:
-    Server::Handler handler_;
+    std::variant<Server::Handler, Server::Routes> handler_;
 };
 
 /// Serves `peer` until either side closes it. The connection keeps itself alive.

@@ -60,6 +60,8 @@ struct GuestLine {
         fields("unasked_deflations", self.guest.unasked_deflations, mandatory);
         fields("stalls", self.guest.stalls, mandatory);
         fields("reread_bytes", self.guest.reread, mandatory);
+        fields("priority", self.guest.priority);
+        fields("pausable", self.guest.pausable);
         fields("decision", self.decision, mandatory);
     }
     bool operator==(const GuestLine&) const = default;

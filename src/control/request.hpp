@@ -117,13 +117,18 @@ struct FlushMetrics {};
 struct SetPaused {
     bool paused = false;
     bool force = false; ///< resume also a guest that was given away, and whose destination did not answer
+    /// The pause ends after this time, unless it is asked for again before: of who may die meanwhile. It is refused
+    /// while the VM is paused without end, so that nobody's pause becomes one that ends.
+    std::optional<std::chrono::milliseconds> lapse{};
 
     static constexpr Endpoint endpoint{"PATCH", "/vm"};
     using Answer = Done;
     static constexpr WordList<bool, 2> words{{{"Paused", true}, {"Resumed", false}}};
     static void describe(auto& fields, auto& self) {
         fields("state", Word{self.paused, words}, mandatory);
-        if (!self.paused)
+        if (self.paused)
+            fields("for_ms", self.lapse, between(1, 60'000));
+        else
             fields("force", self.force, unless_default);
     }
 };

@@ -169,6 +169,8 @@ private:
         for (const Json& element : *child) {
             if constexpr (Readable<T>)
                 accept(read_object<T>(element, unknown_), into.emplace_back());
+            else if constexpr (std::is_same_v<T, std::uint64_t>)
+                read_count(name, element, into);
             else if (!element.is_string())
                 fields_.error(name, "must be a list of strings");
             else if constexpr (Textual<T>)
@@ -176,6 +178,11 @@ private:
             else
                 into.push_back(element.template get<T>());
         }
+    }
+    void read_count(std::string_view name, const Json& element, std::vector<std::uint64_t>& into) {
+        if (!element.is_number_unsigned())
+            return fields_.error(name, "must be a list of whole numbers");
+        into.push_back(element.get<std::uint64_t>());
     }
     template <typename T>
     void accept(Result<T> read, T& into) {

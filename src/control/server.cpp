@@ -15,6 +15,7 @@
 #include <exception>
 #include <set>
 #include <system_error>
+#include <variant>
 
 namespace aerate::control {
 namespace {
@@ -32,7 +33,8 @@ void turn_away(const FileDescriptor& peer, std::string_view status_line, unsigne
 } // namespace
 
 struct Server::Impl final : ConnectionOwner {
-    Impl(EventLoop& event_loop, UnixListener listening, Handler handler, const ServerLimits& bounds)
+    Impl(EventLoop& event_loop, UnixListener listening, std::variant<Handler, Routes> handler,
+         const ServerLimits& bounds)
         : ConnectionOwner(std::move(handler))
         , loop(event_loop)
         , socket(std::move(listening))
@@ -80,6 +82,13 @@ struct Server::Impl final : ConnectionOwner {
 Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Handler handler,
                               const ServerLimits& limits, SocketPlace place) {
     auto impl = std::make_shared<Impl>(loop, TRY(listen_for_requests(socket, place)), std::move(handler), limits);
+    impl->owner = impl;
+    TRY(impl->acceptor.start());
+    return Server(std::move(impl));
+}
+
+Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Routes routes) {
+    auto impl = std::make_shared<Impl>(loop, TRY(listen_for_requests(socket)), std::move(routes), ServerLimits{});
     impl->owner = impl;
     TRY(impl->acceptor.start());
     return Server(std::move(impl));

@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "control/listening_socket.hpp"
+#include "control/reply.hpp"
 #include "control/request.hpp"
 #include "event/event_loop.hpp"
 
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 namespace aerate::control {
 
@@ -44,11 +46,15 @@ public:
     using Answer = std::move_only_function<void(Reply)>;
     using Handler = std::move_only_function<void(Request, Answer)>;
 
+    /// Answers at once, for a daemon that has other paths than a VM's.
+    using Routes = std::function<HttpReply(std::string_view method, std::string_view target, std::string_view body)>;
+
     /// Listens in a directory that secure_directory() makes and checks, or in one that the operator has named. A socket
     /// left by a dead process is replaced;
     /// that of a live one is an error. The socket goes when the server does.
     [[nodiscard]] static Result<Server> create(EventLoop&, const std::filesystem::path& socket, Handler,
                                                const ServerLimits& = {}, SocketPlace = SocketPlace::own_directory);
+    [[nodiscard]] static Result<Server> create(EventLoop&, const std::filesystem::path& socket, Routes);
     Server(Server&&) noexcept;
     Server& operator=(Server&&) noexcept;
     ~Server();

@@ -168,6 +168,8 @@ private:
     /// Returns whether the operator has paused the guest, whether it is paused or still coming to rest.
     [[nodiscard]] bool pausing_or_paused() const;
     void pause(control::Server::Answer);
+    void pause_for(std::chrono::milliseconds, control::Server::Answer);
+    void hold_paused(control::Server::Answer);
     void resume(bool force, control::Server::Answer);
     void end_reclaim(std::move_only_function<void()> then);
     [[nodiscard]] Sweeper::Guest held_for_sweeps();
@@ -200,6 +202,7 @@ private:
     std::optional<control::Server::Answer> waiting_for_load_;
     std::unique_ptr<SnapshotLoad> loading_; ///< there while it is waited for
     Subscription throttle_;
+    Subscription pause_lapses_; ///< active: the operator's claim is one that ends by itself
     Subscription metrics_timer_;
     bool changes_drive_ = false; ///< or opens the image, or waits for the guest to come to rest for it
     std::optional<control::Server::Answer> waiting_for_image_;

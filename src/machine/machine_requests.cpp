@@ -160,7 +160,9 @@ void Machine::carry_out(const control::Request& request, control::Server::Answer
                            hardware_->power->press_power_button();
                    },
                    [&](const control::SetPaused& set) {
-                       if (set.paused)
+                       if (set.paused && set.lapse)
+                           pause_for(*set.lapse, std::move(answer));
+                       else if (set.paused)
                            pause(std::move(answer));
                        else
                            resume(set.force, std::move(answer));

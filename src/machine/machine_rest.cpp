@@ -49,6 +49,18 @@ Result<> Machine::begin_at_rest(Freezer::Claimant who) {
 }
 
 void Machine::pause(control::Server::Answer answer) {
+    pause_lapses_.cancel();
+    hold_paused(std::move(answer));
+}
+
+void Machine::pause_for(std::chrono::milliseconds time, control::Server::Answer answer) {
+    if (pausing_or_paused() && !pause_lapses_.active())
+        return answer(conflict("the VM is paused already, until it is resumed"));
+    pause_lapses_ = loop_.after(time, [this] { freezer_.release(Freezer::Claimant::pause); });
+    hold_paused(std::move(answer));
+}
+
+void Machine::hold_paused(control::Server::Answer answer) {
     freezer_.claim(Freezer::Claimant::pause, [this, answer = std::move(answer)](Result<> held) mutable {
         if (!held)
             return answer(conflict(std::move(held).error().message));
@@ -83,6 +95,7 @@ void Machine::resume(bool force, control::Server::Answer answer) {
         hardware_->take_back_disks();
         freezer_.release(Freezer::Claimant::outgoing);
     }
+    pause_lapses_.cancel();
     freezer_.release(Freezer::Claimant::pause);
     answer(control::Done{});
 }

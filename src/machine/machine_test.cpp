@@ -75,6 +75,11 @@ protected:
             loop.run();
         }
     }
+    void run_for(std::chrono::milliseconds time) {
+        const Subscription end = loop.after(time, [this] { loop.stop(); });
+        loop.context().restart();
+        loop.run();
+    }
     control::Reply ask(const control::Request& request) {
         replies.clear();
         machine->handle(request, answer());
@@ -157,6 +162,26 @@ TEST_F(CountingMachine, C3_AResumeTakesAPauseBack) {
     EXPECT_EQ(failure(replies.at(1)), "");
     EXPECT_EQ(state(), VmState::running);
     EXPECT_TRUE(counts());
+}
+
+TEST_F(CountingMachine, APauseForATimeEndsByItself) {
+    start(true);
+    EXPECT_EQ(failure(ask(control::SetPaused{.paused = true, .lapse = 100ms})), "");
+    EXPECT_EQ(state(), VmState::paused);
+    run_for(300ms);
+    EXPECT_EQ(state(), VmState::running);
+    EXPECT_TRUE(counts());
+}
+
+TEST_F(CountingMachine, AnOperatorsPauseDoesNotBecomeOneThatEnds) {
+    start(true);
+    EXPECT_EQ(failure(ask(control::SetPaused{.paused = true, .lapse = 100ms})), "");
+    EXPECT_EQ(failure(ask(control::SetPaused{.paused = true})), "") << "the operator's, while the other lasts";
+    EXPECT_THAT(failure(ask(control::SetPaused{.paused = true, .lapse = 1ms})), HasSubstr("until it is resumed"));
+    run_for(300ms);
+    EXPECT_EQ(state(), VmState::paused);
+    EXPECT_EQ(failure(ask(control::SetPaused{.paused = false})), "");
+    EXPECT_EQ(state(), VmState::running);
 }
 
 TEST_F(CountingMachine, C3_AnEndAnswersAPauseThatIsUnderWay) {

@@ -16,8 +16,12 @@ bool goes_before(const Grower& a, const Grower& b, milliseconds now) {
     const auto turns = [now](const Growth& growth) {
         return growth.paused_since ? since(*growth.paused_since, now) / turn : 0;
     };
+    if (a.pausable != b.pausable)
+        return !a.pausable; // what it takes is gone
     if (turns(a.growth) != turns(b.growth))
         return turns(a.growth) > turns(b.growth);
+    if (a.priority != b.priority)
+        return a.priority > b.priority;
     if (a.growth.paused_since.has_value() != b.growth.paused_since.has_value())
         return !a.growth.paused_since;
     const auto weight = [](Shares shares, const Growth& other) {
@@ -52,11 +56,12 @@ std::vector<bool> pauses(std::span<const Grower> growers, const Host& host, mill
     ByteCount used{};
     for (const std::size_t i : order) {
         used = sum(used, over(growers[i].growth.rate, 2 * elapsed + reaction));
-        result[i] = used > room;
+        result[i] = used > room && growers[i].pausable;
     }
     // No paused guest fits, but each has to finish some day.
-    if (!order.empty() && host.available > ByteCount{host.reserve.value / 4})
-        result[order.front()] = false;
+    const auto first = std::ranges::find_if(order, [&](std::size_t i) { return growers[i].pausable; });
+    if (first != order.end() && host.available > ByteCount{host.reserve.value / 4})
+        result[*first] = false;
     return result;
 }
 

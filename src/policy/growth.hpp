@@ -20,12 +20,14 @@ struct Growth {
 [[nodiscard]] Growth observed(Growth, ByteCount resident, milliseconds elapsed);
 
 struct Grower {
-    Growth growth;
-    Shares shares;
+    Growth growth{};
+    Shares shares{};
+    std::uint64_t priority = 5;
+    bool pausable = true;
 };
 /// Returns who is to stand still: as few as it takes for what the others grow, until they have been looked at twice
-/// more, to fit into what the host has. Who has stood longest goes first, then who grows least for its shares. One
-/// always goes, unless the host is at its last bytes.
+/// more, to fit into what the host has, and none that cannot be stopped. Who has stood longest goes first, then who has
+/// the higher priority, then who grows least for its shares. One always goes, unless the host is at its last bytes.
 [[nodiscard]] std::vector<bool> pauses(std::span<const Grower>, const Host&, milliseconds now, milliseconds elapsed);
 
 } // namespace aerate::policy

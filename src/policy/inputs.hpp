@@ -49,6 +49,8 @@ struct Guest {
     std::uint64_t unasked_deflations = 0; ///< so far: the guest ran out, and its driver took pages back
     std::uint64_t stalls = 0;             ///< so far: allocations that waited for memory, and OOM kills
     ByteCount reread{};                   ///< so far: what the guest had to read again, from swap or from files
+    std::uint64_t priority = 5;           ///< of those that grow too fast, the lowest stand still first
+    bool pausable = true;                 ///< false: nobody here can stop it
     bool operator==(const Guest&) const = default;
 };
 

@@ -161,7 +161,10 @@ void pause(std::vector<Case>& cases, const Tick& tick) {
     std::vector<Grower> growers;
     growers.reserve(cases.size());
     for (const Case& subject : cases)
-        growers.push_back({.growth = subject.memory.growth, .shares = subject.guest.shares});
+        growers.push_back({.growth = subject.memory.growth,
+                           .shares = subject.guest.shares,
+                           .priority = subject.guest.priority,
+                           .pausable = subject.guest.pausable});
     const std::vector<bool> stands = pauses(growers, tick.host, tick.now, tick.elapsed);
     for (std::size_t i = 0; i < cases.size(); ++i) {
         auto& paused_since = cases[i].memory.growth.paused_since;

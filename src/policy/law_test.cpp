@@ -176,5 +176,19 @@ TEST(Reason, each_has_words) {
     }
 }
 
+TEST(Pauses, the_lowest_priority_stands_still_first_and_who_cannot_be_stopped_never) {
+    const Host host{.total = 16_GiB, .available = 512_MiB, .reserve = 512_MiB};
+    const Growth fast{.resident = 1_GiB, .rate = {500 * mib}};
+    std::vector<Grower> growers{{.growth = fast, .priority = 1}, {.growth = fast, .priority = 9}};
+    EXPECT_EQ(pauses(growers, host, milliseconds(1000), milliseconds(200)), (std::vector<bool>{true, false}));
+    std::swap(growers[0].priority, growers[1].priority);
+    EXPECT_EQ(pauses(growers, host, milliseconds(1000), milliseconds(200)), (std::vector<bool>{false, true}));
+    growers[1].pausable = false;
+    EXPECT_EQ(pauses(growers, host, milliseconds(1000), milliseconds(200)), (std::vector<bool>{false, false}))
+        << "one always goes";
+    growers.push_back({.growth = fast, .priority = 0});
+    EXPECT_EQ(pauses(growers, host, milliseconds(1000), milliseconds(200)), (std::vector<bool>{false, false, true}));
+}
+
 } // namespace
 } // namespace aerate::policy::testing

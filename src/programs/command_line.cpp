@@ -155,7 +155,9 @@ std::string explain_usage(const CLI::App& app, const CLI::ParseError& error) {
     if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
         text = missing(given, what);
     } else if (const auto extra = given.app->remaining(); dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-        text = unexpected(given, extra.empty() ? what : extra.front());
+        // What can do without a command takes no other word.
+        const bool has_commands = !given.app->get_subcommands([](const CLI::App*) { return true; }).empty();
+        text = has_commands ? missing_command(given) : unexpected(given, extra.empty() ? what : extra.front());
     } else {
         text = fmt::format("{}; see \"aerate {} --help\"", refused(what), given.words);
     }

@@ -36,6 +36,7 @@ void add_receive(CLI::App&, Command& chosen);
 void add_api(CLI::App&, Command& chosen);
 void add_prove(CLI::App&, Command& chosen);
 void add_vhost_user(CLI::App&, Command& chosen);
+void add_host(CLI::App&, Command& chosen);
 void add_firecracker(CLI::App&, Command& chosen);
 /// `arguments`: what stood after --, which no parser has seen.
 void add_jail(CLI::App&, Command& chosen, std::vector<std::string> arguments);

@@ -101,6 +101,7 @@ Command parse(int argc, char** argv, std::vector<std::string> jailed_arguments) 
     add_api(app, chosen);
     add_prove(app, chosen);
     add_vhost_user(app, chosen);
+    add_host(app, chosen);
     add_firecracker(app, chosen);
     add_jail(app, chosen, std::move(jailed_arguments));
     std::string help_for;

@@ -1,5 +1,7 @@
+#include "base/printable.hpp"
 #include "control/top_view.hpp"
 #include "programs/commands.hpp"
+#include "programs/host_questions.hpp"
 #include "programs/output.hpp"
 #include "programs/running_vm.hpp"
 #include "programs/terminal.hpp"
@@ -7,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <thread>
@@ -26,9 +29,31 @@ RunningVms look() {
     return query_running_vms(std::chrono::milliseconds(300));
 }
 
-std::string frame(const control::TopView& view) {
+/// Returns a line for the host's level, and one for each VM with which its policy does something, as many as fit into a
+/// third of the screen: nothing where no "aerate host" answers.
+std::string policy_lines(const control::TopView& view) {
+    const auto status = query_host(std::chrono::milliseconds(300));
+    if (!status)
+        return "";
+    const auto line = [&](const std::string& text) { return printable(text).substr(0, view.columns) + '\n'; };
+    std::string text = line(fmt::format("host: {}, {} MiB available, {} MiB kept for itself",
+                                        policy::level_words[static_cast<std::size_t>(status->host.level)].first,
+                                        status->host.available.value >> 20, status->host.reserve.value >> 20));
+    std::size_t left = view.rows == 0 ? status->vms.size() : view.rows / 3;
+    for (const control::HostVm& vm : status->vms)
+        if ((vm.reason.name != "kept" || vm.paused) && left > 0) {
+            text += line(fmt::format("{}: {}", vm.name, vm.reason.words));
+            --left;
+        }
+    return text;
+}
+
+std::string frame(control::TopView view) {
     const RunningVms vms = look();
-    std::string text = control::render_top(vms.answered, view);
+    const std::string policy = policy_lines(view);
+    if (view.rows != 0)
+        view.rows -= std::min<std::size_t>(view.rows - 1, static_cast<std::size_t>(std::ranges::count(policy, '\n')));
+    std::string text = control::render_top(vms.answered, view) + policy;
     for (const std::string& name : vms.silent)
         text += name + " does not answer\n";
     return text;

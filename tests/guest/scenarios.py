@@ -127,6 +127,7 @@ import sockets  # noqa: E402, F401  pylint: disable=wrong-import-position,unused
 import clocks  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import endurance  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 import detached  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
+import host_memory  # noqa: E402, F401  pylint: disable=wrong-import-position,unused-import
 
 
 def main():
