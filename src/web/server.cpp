@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <vector>
@@ -84,7 +85,7 @@ struct Server::Impl final : ConnectionOwner {
     void tick() {
         CHECK(loop.owned_here());
         const auto now = Clock::now();
-        if (watchers.empty() || now - last_event < limits.event_interval)
+        if (watchers.empty() || (last_event && now - *last_event < limits.event_interval))
             return;
         last_event = now;
         const auto event = std::make_shared<const std::string>(answers.print_event());
@@ -116,7 +117,7 @@ struct Server::Impl final : ConnectionOwner {
     std::weak_ptr<ConnectionOwner> self;
     std::vector<Connection*> connections; ///< oldest first
     std::set<Connection*> watchers;
-    Clock::time_point last_event{};
+    std::optional<Clock::time_point> last_event;
     Acceptor acceptor;
     Source::Listener ticks;
 };
