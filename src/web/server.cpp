@@ -49,13 +49,14 @@ Result<Tls> tls_for(const boost::asio::ip::address& address, const Options& opti
 
 struct Server::Impl final : ConnectionOwner {
     Impl(EventLoop& event_loop, migration::Listener listener, bool is_v6, Tls context, Access rules, Source& shown,
-         const Limits& bounds)
+         const Limits& bounds, bool token_made)
         : loop(event_loop)
         , listening(std::move(listener))
         , v6(is_v6)
         , tls(std::move(context))
         , answers(std::move(rules), shown)
         , limits(bounds)
+        , tells_token(token_made)
         , acceptor(event_loop, listening.fd(), [this](FileDescriptor peer) { accepted(std::move(peer)); })
         , ticks(shown.on_tick([this] { tick(); })) {}
 
@@ -114,6 +115,7 @@ struct Server::Impl final : ConnectionOwner {
     Tls tls;
     Desk answers;
     Limits limits;
+    bool tells_token;
     std::weak_ptr<ConnectionOwner> self;
     std::vector<Connection*> connections; ///< oldest first
     std::set<Connection*> watchers;
@@ -131,7 +133,7 @@ Result<Server> Server::start(EventLoop& loop, const Options& options, Source& so
         access.certified = [tls](std::string_view name) { return is_for(*tls, name); };
     auto listening = TRY(migration::Listener::open(TRY(migration::Endpoint::parse("tcp:" + options.listen))));
     auto impl = std::make_shared<Impl>(loop, std::move(listening), address.is_v6(), std::move(tls), std::move(access),
-                                       source, options.limits);
+                                       source, options.limits, options.token_path.empty());
     impl->self = impl;
     TRY(impl->acceptor.start());
     return Server(std::move(impl));
@@ -144,7 +146,8 @@ std::string Server::where() const {
 
 std::string Server::url() const {
     const Access& access = impl_->answers.access();
-    return fmt::format("{}://{}/#token={}", access.tls ? "https" : "http", where(), access.token.text());
+    const std::string page = fmt::format("{}://{}/", access.tls ? "https" : "http", where());
+    return impl_->tells_token ? page + "#token=" + access.token.text() : page;
 }
 
 Server::Server(std::shared_ptr<Impl> impl)
