@@ -25,8 +25,8 @@ public:
     Server& operator=(Server&&) noexcept;
     ~Server();
 
-    /// Returns where the page is, with a token that was made behind the '#', which browsers send to nobody. One that was
-    /// read is left out: whoever may know it has the file.
+    /// Returns where the page is, with a token that was made behind the '#', which browsers send to nobody. One that
+    /// was read is left out: whoever may know it has the file.
     [[nodiscard]] std::string url() const;
     /// Returns the address with the port that the system chose for 0.
     [[nodiscard]] std::string where() const;
