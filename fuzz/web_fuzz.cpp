@@ -5,8 +5,6 @@
 #include "web/desk.hpp"
 #include "web/testing/fake_source.hpp"
 
-#include <boost/beast/core/string.hpp>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -44,7 +42,7 @@ void drive(std::string_view input) {
     for (const auto& [vm, action] : source.acts_) {
         CHECK(control::validate_vm_name(vm));
         CHECK(request.authorization.ends_with(secret) && host_name(request.host));
-        CHECK(request.origin.empty() || boost::beast::iequals(request.origin, "http://" + std::string(request.host)));
+        CHECK(request.origin.empty() || same_but_case(request.origin, "http://" + std::string(request.host)));
     }
 }
 

@@ -1,7 +1,6 @@
 #include "web/guard.hpp"
 
 #include <boost/asio/ip/address.hpp>
-#include <boost/beast/core/string.hpp>
 
 #include <algorithm>
 #include <string>
@@ -20,12 +19,20 @@ bool is_port(std::string_view text) {
            std::ranges::all_of(text, [](char digit) { return digit >= '0' && digit <= '9'; });
 }
 
+constexpr char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 bool is_own_origin(const Access& access, const Request& request) {
     const std::string own = (access.tls ? "https://" : "http://") + std::string(request.host);
-    return boost::beast::iequals(request.origin, own);
+    return same_but_case(request.origin, own);
 }
 
 } // namespace
+
+bool same_but_case(std::string_view one, std::string_view other) {
+    return std::ranges::equal(one, other, {}, lower, lower);
+}
 
 std::optional<std::string_view> host_name(std::string_view host) {
     constexpr std::size_t name_max = 255;
@@ -49,7 +56,7 @@ std::optional<std::string_view> host_name(std::string_view host) {
 
 std::optional<Refusal> refuse_host(const Access& access, const Request& request) {
     const auto name = host_name(request.host);
-    if (name && (is_address(*name) || boost::beast::iequals(*name, "localhost") || access.certified(*name)))
+    if (name && (is_address(*name) || same_but_case(*name, "localhost") || access.certified(*name)))
         return std::nullopt;
     return Refusal{421, "the header Host names neither an address, nor localhost, nor what the certificate is for"};
 }
@@ -57,7 +64,7 @@ std::optional<Refusal> refuse_host(const Access& access, const Request& request)
 bool shows_token(const Access& access, const Request& request) {
     constexpr std::string_view scheme = "Bearer ";
     return request.authorization.size() > scheme.size() &&
-           boost::beast::iequals(request.authorization.substr(0, scheme.size()), scheme) &&
+           same_but_case(request.authorization.substr(0, scheme.size()), scheme) &&
            access.token.is(request.authorization.substr(scheme.size()));
 }
 

@@ -48,6 +48,13 @@ TEST(Guard, FindsTheNameInAHost) {
         EXPECT_EQ(host_name(bad), std::nullopt) << bad;
 }
 
+TEST(Guard, NamesHaveNoCase) {
+    EXPECT_TRUE(same_but_case("LocalHost", "lOCALhOST"));
+    EXPECT_FALSE(same_but_case("localhost", "localhosu"));
+    EXPECT_FALSE(same_but_case("localhost", "localhos"));
+    EXPECT_FALSE(same_but_case("[", "{"));
+}
+
 TEST(Guard, TokensAreOfRfc6750) {
     EXPECT_FALSE(Token::parse(""));
     EXPECT_FALSE(Token::parse(std::string(31, 'a')));
