@@ -183,7 +183,7 @@ export class Details {
       const answer = await ask(vmPath(name, action), { method, body });
       if (this.name === name) this.tell(answer.words, false);
     } catch (error) {
-      if (this.name === name) this.tell(`Not done: ${error.message}.`, true);
+      if (this.name === name) this.tell(`Not done: ${error.message.replace(/\.$/, "")}.`, true);
       this.onLost(error);
     }
     this.look();
