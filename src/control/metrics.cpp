@@ -1,60 +1,15 @@
 #include "control/metrics.hpp"
 
+#include "control/metrics_writer.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <tuple>
 
 namespace aerate::control {
 namespace {
-
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
-std::string escaped(std::string_view text, bool in_quotes) {
-    std::string out;
-    for (const char c : text) {
-        if (c == '\n')
-            out += "\\n";
-        else if (c == '\\' || (in_quotes && c == '"'))
-            (out += '\\') += c;
-        else
-            out += c;
-    }
-    return out;
-}
-
-/// Writes families: all samples of one name together, below its HELP and TYPE, as the format demands.
-class MetricsWriter {
-public:
-    explicit MetricsWriter(std::string_view vm)
-        : vm_(vm) {}
-
-    void family(std::string_view name, std::string_view type, std::string_view help) {
-        name_ = name;
-        fmt::format_to(std::back_inserter(text_), "# HELP aerate_{0} {1}\n# TYPE aerate_{0} {2}\n", name,
-                       escaped(help, false), type);
-    }
-    template <typename Value>
-    void sample(const Value& value, const Labels& labels = {}) {
-        fmt::format_to(std::back_inserter(text_), "aerate_{}{{vm=\"{}\"", name_, escaped(vm_, true));
-        for (const auto& [label, word] : labels)
-            fmt::format_to(std::back_inserter(text_), ",{}=\"{}\"", label, escaped(word, true));
-        fmt::format_to(std::back_inserter(text_), "}} {}\n", value);
-    }
-    template <typename Value>
-    void gauge(std::string_view name, std::string_view help, const Value& value) {
-        family(name, "gauge", help);
-        sample(value);
-    }
-    std::string take() { return std::move(text_); }
-
-private:
-    std::string_view vm_;
-    std::string name_;
-    std::string text_;
-};
 
 void write_memory(MetricsWriter& writer, const MemoryByState& memory) {
     writer.gauge("memory_guest_size_bytes", "RAM that the guest was given.", memory.guest_size.value);
@@ -99,7 +54,7 @@ void write_counters(MetricsWriter& writer, std::vector<Counter> counters) {
 } // namespace
 
 std::string print_metrics(const VmStatus& status) {
-    MetricsWriter writer(status.name);
+    MetricsWriter writer({{"vm", status.name}});
     writer.family("vm_state", "gauge", "1 for the state that the VM is in.");
     for (const auto& [name, state] : {std::pair{"not_started", VmState::not_started},
                                       {"running", VmState::running},

@@ -3,6 +3,7 @@
 #include "control/runtime_directory.hpp"
 #include "control/server.hpp"
 #include "host/daemon.hpp"
+#include "host/page_source.hpp"
 #include "host/pressure_trigger.hpp"
 #include "host/proc_file.hpp"
 #include "host/routes.hpp"
@@ -10,8 +11,10 @@
 #include "programs/commands.hpp"
 #include "programs/flags.hpp"
 #include "programs/host_questions.hpp"
+#include "programs/output.hpp"
 #include "programs/process.hpp"
 #include "programs/sandbox_flags.hpp"
+#include "web/server.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -24,6 +27,8 @@ struct Flags {
     std::string configuration;
     std::string record;
     bool dry_run = false;
+    std::string listen; ///< empty: there is no page
+    web::Options page;
     SandboxFlags sandbox;
 };
 
@@ -59,6 +64,19 @@ Result<control::Server> serve(EventLoop& loop, const std::filesystem::path& dire
         }));
     if (!server && control::answers(hostd::daemon_socket(directory)))
         return fail("another \"aerate host\" looks after the VMs in {} already: a host has one", directory.string());
+    return server;
+}
+
+/// Returns the page's server, if there is to be one, and says where the page is. Its files are read before the process
+/// confines itself.
+Result<std::optional<web::Server>> serve_page(EventLoop& loop, const Flags& flags, web::Source& source) {
+    if (flags.listen.empty())
+        return std::nullopt;
+    web::Options options = flags.page;
+    options.listen = flags.listen;
+    std::optional<web::Server> server = TRY(web::Server::start(loop, options, source));
+    print("{}\n", server->url());
+    (void)flush_output(); // whoever starts it may wait for the address
     return server;
 }
 
@@ -99,6 +117,8 @@ Result<int> run_host(const Flags& flags) {
     const bool dry_run = options.configuration.dry_run;
     const auto daemon = TRY(hostd::Daemon::start(loop, std::move(options)));
     const control::Server server = TRY(serve(loop, directory, *daemon));
+    hostd::PageSource source(loop, *daemon, directory);
+    const std::optional<web::Server> page = TRY(serve_page(loop, flags, source));
     std::optional<hostd::PressureWatch> pressure;
     if (trigger)
         pressure.emplace(loop, *std::move(trigger), [&] { daemon->hurry(); });
@@ -106,6 +126,22 @@ Result<int> run_host(const Flags& flags) {
     TRY(confine::before_guest(hostd::host_thread, places));
     loop.run();
     return 0;
+}
+
+void add_page_flags(CLI::App& command, Flags& flags) {
+    CLI::Option* const listen =
+        command.add_option("--listen", flags.listen, "serve a page, and metrics, at this address: 127.0.0.1:9470");
+    const auto file = [&](const char* name, std::string& into, const char* help) {
+        return add_path(command, name, into, help)->needs(listen);
+    };
+    file("--token-file", flags.page.token_path, "who knows what is in it may see the page (default: a new token)");
+    CLI::Option* const certificate = file("--tls-cert", flags.page.certificate_path,
+                                          "the page's certificate (PEM): for other addresses than loopback");
+    CLI::Option* const key = file("--tls-key", flags.page.key_path, "the certificate's key");
+    certificate->needs(key);
+    key->needs(certificate);
+    command.add_flag("--metrics-open", flags.page.metrics_open, "let everybody who can connect read /metrics")
+        ->needs(listen);
 }
 
 } // namespace
@@ -119,6 +155,7 @@ void add_host(CLI::App& app, Command& chosen) {
     add_path(command, "--config", flags->configuration, "what counts for which VM: see docs/host.md");
     add_path(command, "--record", flags->record, "write what it sees and decides into this new file, for \"replay\"");
     command.add_flag("--dry-run", flags->dry_run, "decide and say so, but do nothing");
+    add_page_flags(command, *flags);
     add_sandbox_flags(command, flags->sandbox);
     add_host_questions(command, chosen);
     add_host_doctor(command, chosen);

@@ -1,0 +1,12 @@
+# cmake -DFILES="a.html;b.css" -DOUTPUT=x.hpp -DNAMESPACE=a::b -P EmbedFiles.cmake: a header with each file's bytes, by its name.
+set(text "// Made by EmbedFiles.cmake.\n#pragma once\n\n#include <string_view>\n\nnamespace ${NAMESPACE} {\n\n")
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME)
+  string(MAKE_C_IDENTIFIER ${name} name)
+  file(READ ${file} bytes HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "\\\\x\\1" bytes "${bytes}")
+  string(REGEX REPLACE "(................................................................................................)" "\\1\"\n    \"" bytes "${bytes}")
+  file(SIZE ${file} size)
+  string(APPEND text "inline constexpr std::string_view ${name}{\n    \"${bytes}\", ${size}};\n")
+endforeach()
+file(WRITE ${OUTPUT} "${text}\n} // namespace ${NAMESPACE}\n")
