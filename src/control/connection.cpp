@@ -1,5 +1,6 @@
 #include "control/connection.hpp"
 
+#include "base/same_but_case.hpp"
 #include "control/event_stream.hpp"
 #include "control/reply.hpp"
 #include "control/router.hpp"
@@ -93,7 +94,7 @@ private:
         if (header.count(http::field::content_length) > 1)
             return refuse(400, "more than one Content-Length");
         arm(limits_.body_deadline);
-        if (beast::iequals(header[http::field::expect], "100-continue"))
+        if (same_but_case(view(header[http::field::expect]), "100-continue"))
             return tell_to_continue();
         read_body();
     }

@@ -1,5 +1,7 @@
 #include "web/guard.hpp"
 
+#include "base/same_but_case.hpp"
+
 #include <boost/asio/ip/address.hpp>
 
 #include <algorithm>
@@ -19,20 +21,12 @@ bool is_port(std::string_view text) {
            std::ranges::all_of(text, [](char digit) { return digit >= '0' && digit <= '9'; });
 }
 
-constexpr char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
 bool is_own_origin(const Access& access, const Request& request) {
     const std::string own = (access.tls ? "https://" : "http://") + std::string(request.host);
     return same_but_case(request.origin, own);
 }
 
 } // namespace
-
-bool same_but_case(std::string_view one, std::string_view other) {
-    return std::ranges::equal(one, other, {}, lower, lower);
-}
 
 std::optional<std::string_view> host_name(std::string_view host) {
     constexpr std::size_t name_max = 255;

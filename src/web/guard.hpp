@@ -32,9 +32,6 @@ struct Access {
 /// Returns whether the caller has shown the token.
 [[nodiscard]] bool shows_token(const Access&, const Request&);
 
-/// Compares ASCII, letters of either case alike. Boost 1.81's iequals() reads a byte too many.
-[[nodiscard]] bool same_but_case(std::string_view, std::string_view);
-
 /// Returns the name in "name:port", "[v6]:port" and the like, brackets off; nothing if it is none of these.
 [[nodiscard]] std::optional<std::string_view> host_name(std::string_view host);
 

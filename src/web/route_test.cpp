@@ -1,3 +1,4 @@
+#include "base/same_but_case.hpp"
 #include "web/guard.hpp"
 #include "web/route.hpp"
 
