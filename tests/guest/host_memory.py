@@ -50,7 +50,7 @@ class Host:
             time.sleep(0.3)
 
 
-@scenario(kernels=("6.12",), minutes=4)
+@scenario(kernels=("6.12",), minutes=8)
 def a_fill_in_one_guest_has_the_others_give(context):
     """A host that has less than it promises: who has to spare gives, who needs memory does not, and a daemon that is killed and
     started again goes on; in plenty all of it goes back."""
