@@ -293,31 +293,26 @@ DiscardResult GuestMemory::discard(std::span<const PageRange> ranges) {
 bool GuestMemory::use_huge_pages(HugePages wanted, PageRange pages) const {
     if (backing() != Backing::anonymous)
         return false;
+    const int advice = wanted == HugePages::allowed ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
     bool done = true;
     for (const MappedRegion& region : regions()) {
         const PageRange inside = intersection(pages, frames_of(region.guest));
         if (inside.count == PageCount{})
             continue;
         const auto bytes = host_bytes(region, inside);
-        const int advice = wanted == HugePages::allowed ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
         done = ::madvise(bytes.data(), bytes.size(), advice) == 0 && done;
     }
     return done;
 }
 
 void GuestMemory::prefetch(std::span<const PageRange> ranges) const {
-    for (const PageRange& range : ranges) {
+    for (const PageRange& range : ranges)
         for (const MappedRegion& region : regions())
             impl_->files.prefetch(region, intersection(range, frames_of(region.guest)));
-    }
 }
 
 void GuestMemory::collect_touched(PageBitmap& into) const {
     impl_->residency.collect_touched(impl_->files.pages(), into);
-}
-
-void GuestMemory::collect_own(const PageBitmap& pages, PageBitmap& into) const {
-    impl_->residency.collect_own(pages, into);
 }
 
 void GuestMemory::collect_populated(PageBitmap& into, PageRange in) const {
@@ -344,8 +339,8 @@ std::optional<ByteCount> GuestMemory::resident_at_most() const {
     return all ? std::optional(std::min(*all, size())) : std::nullopt;
 }
 
-void GuestMemory::collect_resident(PageBitmap& into) const {
-    impl_->residency.collect_resident(into);
+void GuestMemory::collect_resident(PageBitmap& into, const PageBitmap* of) const {
+    impl_->residency.collect_resident(into, of);
 }
 
 PageCount GuestMemory::resident_within(const PageBitmap& pages) const {

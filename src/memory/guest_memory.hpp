@@ -143,9 +143,6 @@ public:
     /// Adds every page that may hold anything but zero: what a snapshot has to look at. Pages of files that nobody has
     /// touched are among them, those that a handler has yet to supply, and what has been swapped out.
     void collect_populated(PageBitmap& into, PageRange in = every_page) const;
-    /// Adds those of `pages` that are in RAM and the guest's own, so that reading them waits for no disk and no
-    /// handler.
-    void collect_own(const PageBitmap& pages, PageBitmap& into) const;
     /// Returns whether collect_populated() passes over what holds nothing at once, as Linux can from 6.7 on.
     [[nodiscard]] bool passes_over_holes() const;
 
@@ -158,8 +155,9 @@ public:
     /// monitor itself is in it, since the kernel counts both together. Nothing where the host does not say: of huge
     /// pages from its pool.
     [[nodiscard]] std::optional<ByteCount> resident_at_most() const;
-    /// Adds every page that resident() counts.
-    void collect_resident(PageBitmap& into) const;
+    /// Adds every page that resident() counts, of these pages unless that is null. To read them waits for no disk and
+    /// no handler.
+    void collect_resident(PageBitmap& into, const PageBitmap* of = nullptr) const;
     /// Returns how many of the set pages the host holds in RAM now.
     [[nodiscard]] PageCount resident_within(const PageBitmap&) const;
     [[nodiscard]] ByteCount size() const;

@@ -255,24 +255,17 @@ PageCount Residency::within(const PageBitmap& bitmap) const {
     return found - std::min(found, holes);
 }
 
-void Residency::collect_resident(PageBitmap& into) const {
-    const auto set = [&](PageRange range) { into.set(range); };
-    if (backing_ == Backing::memfd)
-        visit_data(every_page, set);
-    else
-        visit(Question::resident, every_page, nullptr, set);
+void Residency::collect_resident(PageBitmap& into, const PageBitmap* of) const {
+    const auto add = [&](PageRange range) { of == nullptr ? into.set(range) : into.add(*of, range); };
+    if (backing_ != Backing::memfd)
+        return visit(Question::resident, every_page, of, add);
+    if (of == nullptr)
+        return visit_data(every_page, add);
+    for_each_run(*of, [&](PageRange run) { visit_data(run, add); });
 }
 
 void Residency::collect_touched(const PageBitmap& pages, PageBitmap& into) const {
     visit(Question::mapped, every_page, &pages, [&](PageRange range) { into.add(pages, range); });
-}
-
-void Residency::collect_own(const PageBitmap& pages, PageBitmap& into) const {
-    const auto add = [&](PageRange range) { into.add(pages, range); };
-    if (backing_ == Backing::memfd)
-        for_each_run(pages, [&](PageRange run) { visit_data(run, add); });
-    else
-        visit(Question::resident, every_page, &pages, add);
 }
 
 void Residency::collect_populated(PageRange in, PageBitmap& into) const {

@@ -37,12 +37,10 @@ public:
     /// written yet, which the host keeps once for all guests of that file. A memfd is the guest's own, and has none.
     [[nodiscard]] ByteCount shared() const;
     [[nodiscard]] PageCount within(const PageBitmap&) const;
-    /// Adds every page that total() counts.
-    void collect_resident(PageBitmap& into) const;
+    /// Adds every page that total() counts; of these pages, unless that is null.
+    void collect_resident(PageBitmap& into, const PageBitmap* of = nullptr) const;
     /// Adds those of `pages` that this process has mapped.
     void collect_touched(const PageBitmap& pages, PageBitmap& into) const;
-    /// Adds those of `pages` that are in RAM and the guest's own: to read them asks neither disk nor swap.
-    void collect_own(const PageBitmap& pages, PageBitmap& into) const;
     /// Returns whether what holds nothing is passed over at once, whatever its size.
     [[nodiscard]] bool passes_over_holes() const {
         return backing_ == Backing::memfd || method_ == Method::pagemap_scan;

@@ -116,7 +116,7 @@ TEST_P(Restored, OwnPagesAreThoseThatTheGuestHasWritten) {
     PageBitmap asked(memory->address_space());
     asked.set({{0}, {1011}});
     PageBitmap own(memory->address_space());
-    memory->collect_own(asked, own);
+    memory->collect_resident(own, &asked);
     EXPECT_TRUE(own.test({1010}));
     EXPECT_FALSE(own.test({1011})) << "it was not asked for";
     if (GetParam() == Backing::anonymous) { // the others hold copies of it all

@@ -122,7 +122,7 @@ void Sweeper::publish() {
 /// a page fault handler would have to supply first would keep the guest held for as long.
 void Sweeper::find_own() {
     own_.clear_all();
-    memory_.collect_own(sweep_.hinted, own_);
+    memory_.collect_resident(own_, &sweep_.hinted);
 }
 
 void Sweeper::scan() {
