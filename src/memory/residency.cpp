@@ -256,7 +256,12 @@ PageCount Residency::within(const PageBitmap& bitmap) const {
 }
 
 void Residency::collect_resident(PageBitmap& into, const PageBitmap* of) const {
-    const auto add = [&](PageRange range) { of == nullptr ? into.set(range) : into.add(*of, range); };
+    const auto add = [&](PageRange range) {
+        if (of == nullptr)
+            into.set(range);
+        else
+            into.add(*of, range);
+    };
     if (backing_ != Backing::memfd)
         return visit(Question::resident, every_page, of, add);
     if (of == nullptr)
