@@ -28,6 +28,11 @@ struct MemoryPolicy {
     bool operator==(const MemoryPolicy&) const = default;
 };
 
+/// Returns what the operator has said; nothing if all of it is as it is for whoever says nothing.
+[[nodiscard]] constexpr std::optional<MemoryPolicy> said(const MemoryPolicy& policy) {
+    return policy == MemoryPolicy{} ? std::nullopt : std::optional(policy);
+}
+
 /// Returns the policy with its floor named, for a VM of this size. A floor that the operator gave before the size was
 /// known is cut to it.
 [[nodiscard]] constexpr MemoryPolicy with_floor(MemoryPolicy policy, ByteCount size) {

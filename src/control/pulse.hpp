@@ -26,7 +26,7 @@ struct Pulse {
     std::optional<std::chrono::milliseconds> since_taken_back{};
     std::optional<std::chrono::milliseconds> permit{}; ///< what is left of it; nothing: there is none
     std::uint64_t permits_lapsed = 0;
-    MemoryPolicy memory_policy{};
+    std::optional<MemoryPolicy> memory_policy{}; ///< the operator's, if there is a word of it
     static constexpr std::string_view object = "pulse";
     static void describe(auto& fields, auto& self) {
         fields("state", Word{self.state, state_words}, mandatory);

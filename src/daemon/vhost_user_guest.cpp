@@ -313,7 +313,7 @@ control::VmState VhostUserGuest::state(BackEnd& guest) {
 
 control::Pulse VhostUserGuest::pulse(BackEnd& guest) {
     tell_state(guest);
-    control::Pulse pulse{.state = state(guest), .memory_policy = policy(guest)};
+    control::Pulse pulse{.state = state(guest), .memory_policy = said(options_.memory_policy)};
     if (!guest.has_memory() || !care_)
         return pulse;
     pulse.size = guest.memory().size();

@@ -38,10 +38,10 @@ Wishes wishes_of(const Pulse& pulse, const PolicyChange& by_name, const PolicyCh
     Wishes wishes{.floor = defaults.floor.value_or(ByteCount{pulse.size.value / 4}),
                   .shares = defaults.shares.value_or(nothing_said.shares),
                   .priority = defaults.priority.value_or(nothing_said.priority)};
-    if (pulse.policy)
-        wishes = {.floor = pulse.policy->floor.value_or(wishes.floor),
-                  .shares = pulse.policy->shares,
-                  .priority = pulse.policy->priority};
+    if (pulse.memory_policy)
+        wishes = {.floor = pulse.memory_policy->floor.value_or(wishes.floor),
+                  .shares = pulse.memory_policy->shares,
+                  .priority = pulse.memory_policy->priority};
     return {.floor = std::min(by_name.floor.value_or(wishes.floor), pulse.size),
             .shares = by_name.shares.value_or(wishes.shares),
             .priority = by_name.priority.value_or(wishes.priority)};

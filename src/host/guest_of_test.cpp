@@ -78,7 +78,7 @@ TEST(Wishes, what_is_nearer_to_the_vm_counts) {
     Pulse pulse{.size = 1_GiB};
     EXPECT_EQ(wishes_of(pulse, {}, {}), (Wishes{.floor = 256_MiB}));
     EXPECT_EQ(wishes_of(pulse, {}, {.floor = 64_MiB, .shares = 7}), (Wishes{.floor = 64_MiB, .shares = 7}));
-    pulse.policy = control::MemoryPolicy{.floor = 100_MiB, .shares = 8};
+    pulse.memory_policy = control::MemoryPolicy{.floor = 100_MiB, .shares = 8};
     EXPECT_EQ(wishes_of(pulse, {}, {.floor = 64_MiB, .shares = 7}), (Wishes{.floor = 100_MiB, .shares = 8}));
     EXPECT_EQ(wishes_of(pulse, {.floor = 4_GiB, .priority = 0}, {}),
               (Wishes{.floor = 1_GiB, .shares = 8, .priority = 0}))

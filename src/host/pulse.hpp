@@ -3,42 +3,15 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "control/memory_policy.hpp"
+#include "control/pulse.hpp"
 #include "control/status.hpp"
 
-#include <chrono>
-#include <cstdint>
-#include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 
 namespace aerate::hostd {
 
-struct Pulse {
-    control::VmState state = control::VmState::not_started;
-    ByteCount size{};
-    std::optional<ByteCount> resident{}; ///< nothing: the monitor's host does not say
-    ByteCount target{};
-    ByteCount actual{};
-    std::map<std::string, std::uint64_t> statistics{}; ///< the guest's words, by Firecracker's names
-    std::optional<std::chrono::milliseconds> statistics_age{};
-    std::uint64_t unasked_deflations = 0;
-    std::optional<control::MemoryPolicy> policy{}; ///< nothing: the monitor knows of none
-    static constexpr std::string_view object = "pulse";
-    static void describe(auto& fields, auto& self) {
-        fields("state", control::Word{self.state, control::state_words}, control::mandatory);
-        fields("size_bytes", self.size, control::mandatory);
-        fields("target_bytes", self.target);
-        fields("actual_bytes", self.actual);
-        fields("resident_bytes", self.resident);
-        fields("statistics", self.statistics);
-        fields("statistics_age_ms", self.statistics_age);
-        fields("unasked_deflations", self.unasked_deflations);
-        fields("memory_policy", self.policy);
-    }
-    bool operator==(const Pulse&) const = default;
-};
+using control::Pulse;
 
 /// What does not change while a monitor lives, from its status.
 struct Traits {

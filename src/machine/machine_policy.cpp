@@ -29,9 +29,8 @@ void Machine::permit(const control::PutPermit& put, control::Server::Answer answ
 
 void Machine::report_pulse(control::Server::Answer answer) {
     tell_state();
-    control::Pulse pulse{.state = api_state(),
-                         .size = config_.machine.mem_size,
-                         .memory_policy = with_floor(config_.memory_policy, config_.machine.mem_size)};
+    control::Pulse pulse{
+        .state = api_state(), .size = config_.machine.mem_size, .memory_policy = said(config_.memory_policy)};
     if (!hardware_ || state_ == State::expecting) // whose balloon thread does not answer so far
         return answer(std::move(pulse));
     on_balloon_thread(std::move(answer), [pulse = std::move(pulse)](Hardware& hardware) mutable -> control::Reply {
