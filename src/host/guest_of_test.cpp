@@ -93,9 +93,9 @@ TEST(OldStatus, says_the_same) {
     status.counters = {{.name = "balloon_unasked_deflations", .value = 6}};
     EXPECT_EQ(pulse_of(status), (Pulse{.state = control::VmState::running,
                                        .size = 1_GiB,
-                                       .resident = 300_MiB,
                                        .target = 3_MiB,
                                        .actual = 2_MiB,
+                                       .resident = 300_MiB,
                                        .statistics = {{"free_memory", 9}},
                                        .statistics_age = 4ms,
                                        .unasked_deflations = 6}));

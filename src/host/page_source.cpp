@@ -49,7 +49,7 @@ std::string fault_in(const std::string& body) {
 template <typename Status>
 std::string words_of_gain(const std::string& vm, std::string_view verb, const std::string& body) {
     const auto done = answer_in<Status>(body);
-    if (!done)
+    if (!done || done->resident_before == ByteCount{}) // no guest that runs has nothing
         return fmt::format("{}: {}, but what came of it cannot be read", vm, verb);
     const std::uint64_t before = done->resident_before.value / bytes_of_mib;
     const std::uint64_t after = done->resident_after.value / bytes_of_mib;

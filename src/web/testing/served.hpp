@@ -103,7 +103,12 @@ protected:
         peer.send(text);
         return peer.read_all();
     }
+    /// Ticks when what was sent before is known to the server to have gone: what is still on its way is followed by
+    /// nothing. A peer that has read it may be sooner than the loop, by the steps that one write takes there.
     void tick() {
+        constexpr int steps = 8;
+        for (int i = 0; i < steps; ++i)
+            loop_.call([] {});
         loop_.call([this] { source_.tick(); });
     }
 
