@@ -130,7 +130,8 @@ Result<int> run_host(const Flags& flags) {
 
 void add_page_flags(CLI::App& command, Flags& flags) {
     CLI::Option* const listen =
-        command.add_option("--listen", flags.listen, "serve a page, and metrics, at this address: 127.0.0.1:9470");
+        command.add_option("--listen", flags.listen, "serve a page, and metrics, at this address: 127.0.0.1:9470")
+            ->type_name("ADDRESS");
     const auto file = [&](const char* name, std::string& into, const char* help) {
         return add_path(command, name, into, help)->needs(listen);
     };
