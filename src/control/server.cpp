@@ -87,8 +87,8 @@ Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& sock
     return Server(std::move(impl));
 }
 
-Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Routes routes) {
-    auto impl = std::make_shared<Impl>(loop, TRY(listen_for_requests(socket)), std::move(routes), ServerLimits{});
+Result<Server> Server::create(EventLoop& loop, const std::filesystem::path& socket, Routes answers) {
+    auto impl = std::make_shared<Impl>(loop, TRY(listen_for_requests(socket)), std::move(answers), ServerLimits{});
     impl->owner = impl;
     TRY(impl->acceptor.start());
     return Server(std::move(impl));
