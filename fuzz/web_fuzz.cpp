@@ -1,6 +1,7 @@
 // A hostile caller of the page: six lines are method, target, Host, Origin, Authorization and the body, through the
 // rules of access and of paths. Nobody without the token changes anything, whatever they say.
 #include "base/check.hpp"
+#include "base/same_but_case.hpp"
 #include "control/runtime_directory.hpp"
 #include "web/desk.hpp"
 #include "web/testing/fake_source.hpp"
