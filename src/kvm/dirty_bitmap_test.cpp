@@ -28,7 +28,8 @@ TEST_P(EveryDirtyBitmap, HasTheFirstWritesToASlotThatWasEmpty) {
         PageBitmap taken(guest->memory.address_space());
         log->take(taken);
         EXPECT_EQ(taken.count(), 0_pages);
-        EXPECT_EQ(is_logged(), life > 0);
+        // Before Linux 6.7 nobody looks whether a slot is empty: the log is cheaper.
+        EXPECT_EQ(is_logged(), life > 0 || !guest->memory.passes_over_holes());
 
         let_it_write_once(*guest);
         let_it_write_once(*guest);
