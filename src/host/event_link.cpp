@@ -19,7 +19,8 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using Protocol = asio::local::stream_protocol;
 
-constexpr std::string_view wish = "GET /aerate/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
+constexpr std::string_view subscription_request =
+    "GET /aerate/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
 constexpr std::string_view accepted = "HTTP/1.1 200";
 
 } // namespace
@@ -48,7 +49,7 @@ struct EventLink::Impl : std::enable_shared_from_this<EventLink::Impl> {
         } catch (const std::exception&) {
             return;
         }
-        asio::async_write(connection->stream, asio::buffer(wish.data(), wish.size()),
+        asio::async_write(connection->stream, asio::buffer(subscription_request.data(), subscription_request.size()),
                           [self = shared_from_this(), kept = connection](error_code error, std::size_t) {
                               if (self->connection == kept)
                                   error ? self->close() : self->read();

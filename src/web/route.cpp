@@ -35,21 +35,21 @@ std::optional<Route> fixed_route(std::string_view path) {
     return std::nullopt;
 }
 
-Routed set_balloon(std::string vm, std::string_view body) {
+Routed set_balloon(const std::string& vm, std::string_view body) {
     const auto json = control::parse_json(body);
     if (!json)
         return refuse_route(400, "the body must be JSON: {\"target_bytes\": N}");
     const auto balloon = control::read_object<SetBalloon>(*json);
     if (!balloon)
         return refuse_route(400, "the body must be {\"target_bytes\": N} with a whole number, and nothing else");
-    return Act{std::move(vm), *balloon};
+    return Act{vm, *balloon};
 }
 
-Routed act(std::string vm, std::string_view verb, const Request& request) {
+Routed act(const std::string& vm, std::string_view verb, const Request& request) {
     static const std::array<std::pair<std::string_view, Action>, 4> verbs{
         {{"sweep", Sweep{}}, {"squeeze", Squeeze{}}, {"pause", Pause{}}, {"resume", Resume{}}}};
     if (verb == "balloon")
-        return request.method == "PUT" ? set_balloon(std::move(vm), request.body)
+        return request.method == "PUT" ? set_balloon(vm, request.body)
                                        : refuse_route(405, "a balloon is set by PUT", "PUT");
     const auto* const found = std::ranges::find(verbs, verb, &std::pair<std::string_view, Action>::first);
     if (found == verbs.end())
@@ -58,7 +58,7 @@ Routed act(std::string vm, std::string_view verb, const Request& request) {
         return refuse_route(405, "this is asked for by POST", "POST");
     if (!request.body.empty())
         return refuse_route(400, "this takes no body");
-    return Act{std::move(vm), found->second};
+    return Act{vm, found->second};
 }
 
 } // namespace
@@ -69,13 +69,13 @@ std::expected<Route, Refusal> route(const Request& request) {
     const bool reads = request.method == "GET";
     if (path.contains('?'))
         return refuse_route(400, "no path here takes a query; a token goes into the header Authorization");
-    const auto get = [&](Route wanted) -> Routed {
+    const auto get = [&](const Route& wanted) -> Routed {
         if (!reads)
             return refuse_route(405, "this can only be read", "GET");
-        return request.body.empty() ? Routed(std::move(wanted)) : refuse_route(400, "GET takes no body");
+        return request.body.empty() ? Routed(wanted) : refuse_route(400, "GET takes no body");
     };
     if (auto fixed = fixed_route(path))
-        return get(*std::move(fixed));
+        return get(*fixed);
     if (!path.starts_with(of_vms))
         return not_found();
     const std::string_view rest = path.substr(of_vms.size());
