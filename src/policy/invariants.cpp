@@ -43,8 +43,8 @@ std::optional<Broken> broken_invariant(const State& state, const Inputs& uncheck
         const Decision& decision = decisions.guests.at(name);
         if (const auto rule = broken_by(guest, state.guests.at(name), decision, level, inputs.now))
             return Broken{name, *rule};
-        if (decision.reason == Reason::given_back)
-            given += excess(std::min(guest.target, guest.actual), decision.target);
+        if (decision.reason == Reason::given_back) // what the floor asks for is not the surplus's
+            given += excess(std::min({guest.target, guest.actual, balloon_max(guest)}), decision.target);
         asked = asked || decision.taken > ByteCount{};
         if (!excuses(decision.reason))
             without_reason = &name;
