@@ -69,7 +69,7 @@ struct StallsEvent {
     }
 };
 
-/// Nobody has renewed the policy's word, so the balloon takes no more.
+/// Says that nobody renewed the permit, so that the balloon takes no more.
 struct PermitLapsedEvent {
     ByteCount target{};
     ByteCount actual{};

@@ -102,7 +102,7 @@ TEST_F(Care, NoPermitTakesAGuestBelowItsFloor) {
     EXPECT_FALSE(care_.permit({1}, 1s, {size_ * 2})) << "a floor above the size allows nothing";
 }
 
-// Whoever comes next, by a reset or from a snapshot, has nobody who watches it.
+// The policy watches this guest, and not the one that comes next, by a reset or from a snapshot.
 TEST_F(Care, APolicysTargetIsNotHandedOn) {
     ASSERT_TRUE(care_.permit({1000}, 10s, {}));
     actual_is(400);
